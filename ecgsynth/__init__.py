@@ -1,0 +1,1 @@
+"""Labelled synthetic ECG heartbeats, with the proof of what they are worth."""

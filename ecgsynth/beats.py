@@ -1,0 +1,356 @@
+"""Beats: one heartbeat a row, cut from records or made by a generator, with what is known of each."""
+
+import json
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.files import atomic_path
+from ecgsynth.labels import AAMI_CLASSES, aami_classes
+from ecgsynth.records import Record, choose_lead
+
+FS = 360.0
+BEFORE = 0.3
+AFTER = 148 / 360
+BAND = (0.5, 40.0)
+FLAT_MV = 0.02
+"""A window that moves less than this, peak to peak in mV, holds no heartbeat: four steps of MIT-BIH's converter."""
+
+FORMAT = 1
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Beats:
+    """Heartbeats of one length, real or synthetic.
+
+    Parameters
+    ----------
+    signals : array of float32, shape (n_beats, n_samples)
+        mV; the R peak is at sample `r_sample` of each.
+    classes : array of str, shape (n_beats,)
+        AAMI class.
+    fs : float
+        Sampling rate in Hz.
+    r_sample : int
+        Where in each window the annotated R peak lies.
+    symbols : array of str, shape (n_beats,)
+        Annotation symbol; ``""`` where only the class is known, as in most synthetic beats.
+    records, patients, leads, sexes : array of str, shape (n_beats,)
+        Where each beat is from; ``""`` where unknown. Synthetic beats have no patient.
+    samples : array of int64, shape (n_beats,)
+        The R peak's sample number in its record, at the record's own rate; -1 in synthetic beats.
+    rr_before, rr_after : array of float32, shape (n_beats,)
+        Time from the beat before and to the beat after, s; NaN where there is none.
+    ages : array of float32, shape (n_beats,)
+        Years; NaN where unknown.
+    source : str
+        ``"real"``, ``"simulated"`` or the name of the generator that made them.
+    info : mapping
+        Anything else worth keeping that is plain JSON: how they were cut, what was left out, a
+        model's hash.
+    """
+
+    signals: NDArray[np.float32]
+    classes: NDArray[np.str_]
+    fs: float = FS
+    r_sample: int = round(BEFORE * FS)
+    symbols: NDArray[np.str_] = field(default=None)  # type: ignore[assignment]
+    records: NDArray[np.str_] = field(default=None)  # type: ignore[assignment]
+    patients: NDArray[np.str_] = field(default=None)  # type: ignore[assignment]
+    leads: NDArray[np.str_] = field(default=None)  # type: ignore[assignment]
+    sexes: NDArray[np.str_] = field(default=None)  # type: ignore[assignment]
+    samples: NDArray[np.int64] = field(default=None)  # type: ignore[assignment]
+    rr_before: NDArray[np.float32] = field(default=None)  # type: ignore[assignment]
+    rr_after: NDArray[np.float32] = field(default=None)  # type: ignore[assignment]
+    ages: NDArray[np.float32] = field(default=None)  # type: ignore[assignment]
+    source: str = "real"
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        signals = np.ascontiguousarray(self.signals, dtype=np.float32)
+        if signals.ndim != 2:
+            raise ValueError(f"signals must be (n_beats, n_samples), not {signals.shape}")
+        object.__setattr__(self, "signals", signals)
+        for name, (dtype, unknown) in _COLUMNS.items():
+            column = getattr(self, name)
+            column = np.full(len(signals), unknown, dtype) if column is None else np.asarray(column).astype(dtype, copy=False)
+            if column.shape != (len(signals),):
+                raise ValueError(f"{name} must have one entry a beat: {len(signals)}, not {column.shape}")
+            object.__setattr__(self, name, column)
+        strange = sorted(set(np.unique(self.classes).tolist()) - set(AAMI_CLASSES))
+        if strange:
+            raise ValueError(f"unknown class {', '.join(map(repr, strange))}; known: {', '.join(AAMI_CLASSES)}")
+
+    def __len__(self) -> int:
+        return len(self.signals)
+
+    @property
+    def n_samples(self) -> int:
+        """Samples a beat."""
+        return int(self.signals.shape[1])
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a generator made these beats."""
+        return self.source not in ("real", "simulated")
+
+    def counts(self) -> dict[str, int]:
+        """Count the beats of each AAMI class that is there, in the order N S V F Q."""
+        found = Counter(self.classes.tolist())
+        return {name: found[name] for name in AAMI_CLASSES if found[name]}
+
+    def take(self, index: NDArray[Any]) -> "Beats":
+        """Give the beats at `index`: integers or a mask."""
+        return replace(self, signals=self.signals[index], **{name: getattr(self, name)[index] for name in _COLUMNS})
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write one ``.npz`` that loads without pickle.
+
+        Raises
+        ------
+        EcgsynthError
+            If `path` exists and `force` is not set, or it cannot be written.
+        """
+        head = {"format": FORMAT, "fs": self.fs, "r_sample": self.r_sample, "source": self.source, "info": dict(self.info)}
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        with atomic_path(path, force=force) as temporary, open(temporary, "wb") as file:
+            np.savez(file, head=np.array(json.dumps(head)), signals=self.signals, **columns)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Beats":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        EcgsynthError
+            If there is no such file, or it holds no beats.
+        """
+        if not Path(path).is_file():
+            raise EcgsynthError(f"no beats file at {path}")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                head = json.loads(str(file["head"]))
+                if head["format"] != FORMAT:
+                    raise EcgsynthError(f"{path} is of format {head['format']}; this version reads format {FORMAT}")
+                arrays = {name: file[name] for name in ("signals", *_COLUMNS)}
+            keep = {name: head[name] for name in ("fs", "r_sample", "source", "info")}
+            return cls(**arrays, **keep)
+        except EcgsynthError:
+            raise
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise EcgsynthError(f"{path} is no beats file, or it is damaged ({error})") from error
+
+
+# Every field that has one entry a beat: its dtype and what stands for "unknown".
+_COLUMNS: dict[str, tuple[Any, Any]] = {
+    "classes": (np.str_, ""),
+    "symbols": (np.str_, ""),
+    "records": (np.str_, ""),
+    "patients": (np.str_, ""),
+    "leads": (np.str_, ""),
+    "sexes": (np.str_, ""),
+    "samples": (np.int64, -1),
+    "rr_before": (np.float32, np.nan),
+    "rr_after": (np.float32, np.nan),
+    "ages": (np.float32, np.nan),
+}
+assert set(_COLUMNS) < {f.name for f in fields(Beats)}
+
+
+def concatenate(parts: Sequence[Beats]) -> Beats:
+    """Join beats of one length, rate and R position; `source` and `info` are those of the first.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to join, or the beats do not fit together.
+    """
+    if not parts:
+        raise ValueError("nothing to join")
+    shapes = {(part.n_samples, part.fs, part.r_sample) for part in parts}
+    if len(shapes) > 1:
+        raise ValueError(f"beats of different (n_samples, fs, r_sample) cannot be joined: {sorted(shapes)}")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+    return replace(parts[0], signals=np.concatenate([part.signals for part in parts]), **columns)
+
+
+def extract_beats(
+    records: Iterable[Record],
+    *,
+    lead: str | Sequence[str] = "MLII",
+    before: float = BEFORE,
+    after: float = AFTER,
+    fs: float = FS,
+    band: tuple[float, float] | None = BAND,
+    source: str = "real",
+    workers: int = 2,
+) -> Beats:
+    """Cut the annotated beats out of records.
+
+    Parameters
+    ----------
+    records : iterable of Record
+        Taken one at a time, so a lazy reader stays lazy.
+    lead : str or sequence of str
+        Leads by preference; a record that has none of them gives its first lead.
+    before, after : float
+        The window around the annotated R peak, s. The defaults give 108 + 148 = 256 samples at 360 Hz.
+    fs : float
+        Sampling rate of the beats, Hz; records of another rate are resampled.
+    band : (float, float) or None
+        Pass band in Hz, or None for no filter. A Butterworth filter of order 4, run forward and
+        backward, so without phase shift.
+    source : str
+        What the beats are marked as.
+    workers : int
+        Threads that cut at a time.
+
+    Returns
+    -------
+    Beats
+        ``info["left_out"]`` lists ``[record, symbol, reason, count]`` for every annotated beat that
+        could not be cut: at an ``"edge"`` of the record, over ``"non-finite"`` samples, or where the
+        signal is ``"flat"``.
+
+    Raises
+    ------
+    EcgsynthError
+        If no beat is left, or the window or the band does not fit.
+    """
+    if before < 0 or after <= 0 or round((before + after) * fs) < 2:
+        raise EcgsynthError(f"the window of {before} s before and {after} s after the R peak is empty")
+    if band is not None and not 0 < band[0] < band[1] < fs / 2:
+        raise EcgsynthError(f"the band {band[0]} to {band[1]} Hz must lie between 0 and half of {fs:g} Hz, low before high")
+
+    def cut(record: Record) -> tuple[Beats, list[tuple[str, str, str, int]]]:
+        return _cut_record(record, choose_lead(record.leads, lead), round(before * fs), round(after * fs), fs, band)
+
+    parts = _map_lazily(cut, records, workers)
+    kept = [beats for beats, _ in parts if len(beats)]
+    left_out = [row for _, rows in parts for row in rows]
+    if not kept:
+        raise EcgsynthError("no beat could be cut: the records hold no beat annotation, or none fits its window")
+    info = {"before": before, "after": after, "band": band, "left_out": left_out}
+    return replace(concatenate(kept), source=source, info=info)
+
+
+def _map_lazily(function: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
+    """Apply `function` in threads that each pull their next item, so no more than `workers` are held."""
+    results: dict[int, R] = {}
+    numbered = enumerate(items)
+    lock = threading.Lock()
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                with lock:
+                    number, item = next(numbered)
+                results[number] = function(item)
+        except StopIteration:
+            pass
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(workers) as pool:
+        tasks = [pool.submit(work) for _ in range(workers)]
+        try:
+            for task in tasks:
+                task.result()
+        finally:
+            stop.set()
+    return [results[number] for number in range(len(results))]
+
+
+def _cut_record(
+    record: Record, channel: int, n_before: int, n_after: int, fs: float, band: tuple[float, float] | None
+) -> tuple[Beats, list[tuple[str, str, str, int]]]:
+    raw, centers = _resample(record.signals[:, channel], record.samples, record.fs, fs)
+    clean = _band_pass(raw, fs, band)
+    n_samples = n_before + n_after
+    starts = centers - n_before
+    inside = (starts >= 0) & (starts + n_samples <= len(raw))
+    safe = np.where(inside, starts, 0)
+    if len(raw) < n_samples:
+        raw = clean = np.zeros(n_samples, dtype=np.float32)
+    raw_windows = np.lib.stride_tricks.sliding_window_view(raw, n_samples)[safe]
+    finite = np.isfinite(raw_windows).all(axis=1)
+    moving = np.ptp(np.where(finite[:, None], raw_windows, 0), axis=1) >= FLAT_MV
+    reasons = np.select([~inside, ~finite, ~moving], ["edge", "non-finite", "flat"], default="")
+    keep = reasons == ""
+    seconds = np.diff(record.samples) / record.fs
+    n_kept = int(keep.sum())
+    beats = Beats(
+        signals=np.lib.stride_tricks.sliding_window_view(clean, n_samples)[safe[keep]],
+        classes=aami_classes(record.symbols)[keep],
+        fs=fs,
+        r_sample=n_before,
+        symbols=record.symbols[keep],
+        records=np.full(n_kept, record.name),
+        patients=np.full(n_kept, record.patient),
+        leads=np.full(n_kept, record.leads[channel]),
+        sexes=np.full(n_kept, record.sex),
+        samples=record.samples[keep],
+        rr_before=np.concatenate([[np.nan], seconds])[: len(keep)][keep],
+        rr_after=np.concatenate([seconds, [np.nan]])[: len(keep)][keep],
+        ages=np.full(n_kept, record.age),
+    )
+    lost = Counter(zip(record.symbols[~keep].tolist(), reasons[~keep].tolist(), strict=True))
+    return beats, [(record.name, symbol, reason, count) for (symbol, reason), count in sorted(lost.items())]
+
+
+def _resample(
+    signal: NDArray[np.float32], samples: NDArray[np.int64], fs_from: float, fs_to: float
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Bring a signal and the sample numbers in it to another rate; missing stretches stay missing."""
+    if fs_from == fs_to:
+        return signal, samples
+    from fractions import Fraction
+
+    from scipy.signal import resample_poly
+
+    ratio = Fraction(fs_to / fs_from).limit_denominator(1000)
+    filled, missing = _fill_gaps(signal)
+    resampled = resample_poly(filled, ratio.numerator, ratio.denominator, padtype="line").astype(np.float32)
+    centers = np.rint(samples * (fs_to / fs_from)).astype(np.int64)
+    if missing.any():
+        origin = np.rint(np.arange(len(resampled)) * (fs_from / fs_to)).astype(np.int64)
+        resampled[missing[np.minimum(origin, len(missing) - 1)]] = np.nan
+    return resampled, centers
+
+
+def _band_pass(signal: NDArray[np.float32], fs: float, band: tuple[float, float] | None) -> NDArray[np.float32]:
+    if band is None:
+        return signal
+    from scipy.signal import butter, sosfiltfilt
+
+    sections = butter(4, band, "bandpass", fs=fs, output="sos")
+    filled, _ = _fill_gaps(signal)
+    # A short record cannot be padded as far as scipy would like.
+    padding = min(len(filled) - 1, 3 * (2 * len(sections) + 1))
+    if padding < 0:
+        return signal
+    return np.asarray(sosfiltfilt(sections, filled, padlen=padding), dtype=np.float32)
+
+
+def _fill_gaps(signal: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Bridge non-finite stretches by straight lines, so that a filter does not spread them."""
+    missing = ~np.isfinite(signal)
+    if not missing.any() or missing.all():
+        return np.nan_to_num(signal, posinf=0, neginf=0) if missing.any() else signal, missing
+    filled = signal.copy()
+    filled[missing] = np.interp(np.flatnonzero(missing), np.flatnonzero(~missing), signal[~missing])
+    return filled, missing

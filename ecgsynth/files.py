@@ -1,0 +1,62 @@
+"""Writing files so that none is ever half there: a temporary name first, then a rename."""
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ecgsynth.errors import EcgsynthError
+
+
+@contextmanager
+def atomic_path(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well.
+
+    The block may make a file or a folder there. If it fails, nothing is left and `path` is as it was.
+
+    Parameters
+    ----------
+    path : path
+        The final name.
+    force : bool
+        Replace what stands at `path`.
+
+    Raises
+    ------
+    EcgsynthError
+        If `path` exists and `force` is not set, or it cannot be written (full disk, no permission).
+    """
+    path = Path(path)
+    refuse_existing(path, force=force)
+    scratch = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = scratch / path.name
+        yield temporary
+        if path.is_dir() and not path.is_symlink():
+            path.rename(scratch / "replaced")  # a folder cannot be renamed over a full one
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise
+        raise EcgsynthError(f"cannot write {path}: {error.strerror}. Nothing was left there.") from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def refuse_existing(path: str | Path, *, force: bool) -> None:
+    """Raise if `path` exists, unless `force`: called before long work, so that it is not done in vain."""
+    if Path(path).exists() and not force:
+        raise EcgsynthError(f"{path} exists: give another name, or --force to replace it")
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,247 @@
+"""WFDB records: find them, read them, one at a time."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgsynth import mitdb
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.labels import SYMBOL_TO_CLASS
+
+
+@dataclass(frozen=True)
+class Record:
+    """One ECG record with its beat annotations.
+
+    Parameters
+    ----------
+    name : str
+        The record's name.
+    signals : array of float32, shape (n_samples, n_leads)
+        The ECG in mV; NaN where the record marks a sample invalid.
+    leads : tuple of str
+        The name of each lead.
+    fs : float
+        Sampling rate in Hz.
+    symbols : array of str, shape (n_beats,)
+        The annotation symbol of each beat; annotations of anything else are left out.
+    samples : array of int64, shape (n_beats,)
+        The annotated R peak of each beat, as a sample number of this record.
+    patient : str
+        Who this is: two records of one person share it. Defaults to the record's name.
+    age : float
+        Years; NaN where unknown.
+    sex : str
+        ``"F"``, ``"M"`` or ``""`` where unknown.
+    """
+
+    name: str
+    signals: NDArray[np.float32]
+    leads: tuple[str, ...]
+    fs: float
+    symbols: NDArray[np.str_]
+    samples: NDArray[np.int64]
+    patient: str = field(default="")
+    age: float = float("nan")
+    sex: str = ""
+
+    def __post_init__(self) -> None:
+        if self.signals.ndim != 2 or self.signals.shape[1] != len(self.leads):
+            raise ValueError(f"record {self.name}: signals must be (n_samples, {len(self.leads)})")
+        if self.samples.shape != self.symbols.shape:
+            raise ValueError(f"record {self.name}: as many symbols as samples are needed")
+        if not self.patient:
+            object.__setattr__(self, "patient", self.name)
+
+
+def find_records(where: str | Path | Sequence[str | Path]) -> list[Path]:
+    """List the records of a folder, or check that the named ones are there.
+
+    Parameters
+    ----------
+    where : path, or sequence of paths
+        A folder of WFDB records, or records by path without suffix (``"mitdb/100"``).
+
+    Returns
+    -------
+    list of Path
+        Each record's path without suffix, sorted by name.
+
+    Raises
+    ------
+    EcgsynthError
+        If there is no record.
+    """
+    places = [Path(where)] if isinstance(where, str | Path) else [Path(place) for place in where]
+    found: list[Path] = []
+    for place in places:
+        if place.is_dir():
+            headers = sorted(place.glob("*.hea"))
+            if not headers:
+                raise EcgsynthError(f"no WFDB record in {place}: a record is a .hea file with its signal and annotations")
+            found += [header.with_suffix("") for header in headers]
+        elif place.with_name(place.name + ".hea").is_file():
+            found.append(place)
+        elif place.suffix == ".hea" and place.is_file():
+            found.append(place.with_suffix(""))
+        else:
+            raise EcgsynthError(f"no folder and no WFDB record at {place}")
+    return found
+
+
+def read_records(
+    where: str | Path | Sequence[str | Path],
+    *,
+    annotator: str = "atr",
+    lead: str | Sequence[str] | None = None,
+    patients: Mapping[str, str] | None = None,
+) -> Iterator[Record]:
+    """Read WFDB records lazily, one at a time.
+
+    Parameters
+    ----------
+    where : path, or sequence of paths
+        As for `find_records`.
+    annotator : str
+        Suffix of the annotation file.
+    lead : str or sequence of str, optional
+        Read only this lead: the first of these names that a record has, else its first lead. All
+        leads if not given.
+    patients : mapping of str to str, optional
+        Record name -> patient, where several records are one person. MIT-BIH's own pair, 201 and 202,
+        is known.
+
+    Yields
+    ------
+    Record
+
+    Raises
+    ------
+    EcgsynthError
+        If there is no record, or one cannot be read.
+    """
+    for path in find_records(where):
+        yield read_record(path, annotator=annotator, lead=lead, patients=patients)
+
+
+def read_record(
+    path: str | Path,
+    *,
+    annotator: str = "atr",
+    lead: str | Sequence[str] | None = None,
+    patients: Mapping[str, str] | None = None,
+) -> Record:
+    """Read one WFDB record with its beat annotations.
+
+    Parameters
+    ----------
+    path : path
+        The record, without suffix.
+    annotator : str
+        Suffix of the annotation file.
+    lead, patients
+        As for `read_records`.
+
+    Returns
+    -------
+    Record
+
+    Raises
+    ------
+    EcgsynthError
+        If the header, a signal file or the annotations are missing, damaged or not in mV.
+    """
+    import wfdb
+
+    path = Path(path)
+    try:
+        header = wfdb.rdheader(str(path))
+        channel = None if lead is None else [choose_lead(header.sig_name, lead)]
+        _check_signal_files(path, header)
+        record = wfdb.rdrecord(str(path), channels=channel, return_res=32)
+    except EcgsynthError:
+        raise
+    except Exception as error:  # wfdb raises whatever the damage leads to
+        raise EcgsynthError(f"record {path}: cannot be read ({_first_line(error)})") from error
+    symbols, samples = _read_annotations(path, annotator)
+    inside = samples < record.sig_len
+    if not inside.all():
+        raise EcgsynthError(f"record {path}: {int((~inside).sum())} annotations lie behind its end; is it the right .{annotator}?")
+    age, sex = _age_and_sex(header.comments)
+    name = path.name
+    patient = (patients or {}).get(name, name)
+    if mitdb.is_mitdb(name, float(header.fs), int(header.sig_len)) and not (patients and name in patients):
+        patient = mitdb.SAME_PATIENT.get(name, name)
+    return Record(
+        name=name,
+        signals=np.asarray(_to_millivolts(path, record), dtype=np.float32),
+        leads=tuple(record.sig_name),
+        fs=float(record.fs),
+        symbols=symbols,
+        samples=samples,
+        patient=patient,
+        age=age,
+        sex=sex,
+    )
+
+
+def choose_lead(leads: Sequence[str], preferred: str | Sequence[str]) -> int:
+    """Give the index of the first preferred lead that is there, else 0: the record's first lead."""
+    names = [preferred] if isinstance(preferred, str) else list(preferred)
+    return next((list(leads).index(name) for name in names if name in leads), 0)
+
+
+_MILLIVOLTS = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3, "nV": 1e-6}
+
+
+def _to_millivolts(path: Path, record: object) -> NDArray[np.float32]:
+    units: list[str] = record.units  # type: ignore[attr-defined]
+    unknown = sorted(set(units) - set(_MILLIVOLTS))
+    if unknown:
+        raise EcgsynthError(f"record {path}: units {', '.join(unknown)} are no voltage; known: {', '.join(_MILLIVOLTS)}")
+    signals: NDArray[np.float32] = record.p_signal  # type: ignore[attr-defined]
+    factors = np.array([_MILLIVOLTS[unit] for unit in units], dtype=np.float32)
+    return signals if (factors == 1).all() else signals * factors
+
+
+def _check_signal_files(path: Path, header: object) -> None:
+    for name in set(getattr(header, "file_name", None) or []):
+        if not (path.parent / name).is_file():
+            raise EcgsynthError(f"record {path}: its header names the signal file {name}, which is not there")
+
+
+def _read_annotations(path: Path, annotator: str) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    import wfdb
+
+    file = path.with_name(f"{path.name}.{annotator}")
+    if not file.is_file():
+        raise EcgsynthError(f"record {path}: no annotations ({file.name} is not there); another annotator is set with --annotator")
+    if file.read_bytes()[-2:] != b"\0\0":  # the format closes with a zero word
+        raise EcgsynthError(f"record {path}: {file.name} is cut short or no annotation file")
+    try:
+        annotation = wfdb.rdann(str(path), annotator)
+    except Exception as error:
+        raise EcgsynthError(f"record {path}: {file.name} cannot be read ({_first_line(error)})") from error
+    symbols = np.array(annotation.symbol, dtype="U1")
+    samples = np.asarray(annotation.sample, dtype=np.int64)
+    beats = np.isin(symbols, list(SYMBOL_TO_CLASS))
+    return symbols[beats], samples[beats]
+
+
+def _age_and_sex(comments: Sequence[str]) -> tuple[float, str]:
+    """Read age and sex from header comments: MIT-BIH's ``69 M ...`` or ``Age: 69 Sex: M`` of others."""
+    text = " ".join(comments)
+    plain = re.match(r"\s*(-?\d{1,3})\s+([MF?])\b", text)
+    age = plain or re.search(r"\bage\W{1,4}(\d{1,3})\b", text, re.IGNORECASE)
+    sex = re.search(r"\b(?:sex|gender)\W{1,4}([MF])", text, re.IGNORECASE)
+    years = float(age.group(1)) if age else float("nan")
+    letter = plain.group(2) if plain else (sex.group(1).upper() if sex else "")
+    return (years if 0 <= years <= 120 else float("nan")), letter.replace("?", "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
