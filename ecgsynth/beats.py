@@ -27,6 +27,8 @@ FLAT_MV = 0.02
 
 FORMAT = 1
 
+_UNKNOWN: Any = None  # a column that was not given: filled in on creation
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -66,15 +68,15 @@ class Beats:
     classes: NDArray[np.str_]
     fs: float = FS
     r_sample: int = round(BEFORE * FS)
-    symbols: NDArray[np.str_] = field(default=None)  # type: ignore[assignment]
-    records: NDArray[np.str_] = field(default=None)  # type: ignore[assignment]
-    patients: NDArray[np.str_] = field(default=None)  # type: ignore[assignment]
-    leads: NDArray[np.str_] = field(default=None)  # type: ignore[assignment]
-    sexes: NDArray[np.str_] = field(default=None)  # type: ignore[assignment]
-    samples: NDArray[np.int64] = field(default=None)  # type: ignore[assignment]
-    rr_before: NDArray[np.float32] = field(default=None)  # type: ignore[assignment]
-    rr_after: NDArray[np.float32] = field(default=None)  # type: ignore[assignment]
-    ages: NDArray[np.float32] = field(default=None)  # type: ignore[assignment]
+    symbols: NDArray[np.str_] = _UNKNOWN
+    records: NDArray[np.str_] = _UNKNOWN
+    patients: NDArray[np.str_] = _UNKNOWN
+    leads: NDArray[np.str_] = _UNKNOWN
+    sexes: NDArray[np.str_] = _UNKNOWN
+    samples: NDArray[np.int64] = _UNKNOWN
+    rr_before: NDArray[np.float32] = _UNKNOWN
+    rr_after: NDArray[np.float32] = _UNKNOWN
+    ages: NDArray[np.float32] = _UNKNOWN
     source: str = "real"
     info: Mapping[str, Any] = field(default_factory=dict)
 
@@ -113,7 +115,8 @@ class Beats:
 
     def take(self, index: NDArray[Any]) -> "Beats":
         """Give the beats at `index`: integers or a mask."""
-        return replace(self, signals=self.signals[index], **{name: getattr(self, name)[index] for name in _COLUMNS})
+        columns: dict[str, Any] = {name: getattr(self, name)[index] for name in _COLUMNS}
+        return replace(self, signals=self.signals[index], **columns)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write one ``.npz`` that loads without pickle.
@@ -182,7 +185,7 @@ def concatenate(parts: Sequence[Beats]) -> Beats:
     shapes = {(part.n_samples, part.fs, part.r_sample) for part in parts}
     if len(shapes) > 1:
         raise ValueError(f"beats of different (n_samples, fs, r_sample) cannot be joined: {sorted(shapes)}")
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
     return replace(parts[0], signals=np.concatenate([part.signals for part in parts]), **columns)
 
 
@@ -287,7 +290,7 @@ def _cut_record(
     if len(raw) < n_samples:
         raw = clean = np.zeros(n_samples, dtype=np.float32)
     raw_windows = np.lib.stride_tricks.sliding_window_view(raw, n_samples)[safe]
-    finite = np.isfinite(raw_windows).all(axis=1)
+    finite = np.asarray(np.isfinite(raw_windows).all(axis=1))
     moving = np.ptp(np.where(finite[:, None], raw_windows, 0), axis=1) >= FLAT_MV
     reasons = np.select([~inside, ~finite, ~moving], ["edge", "non-finite", "flat"], default="")
     keep = reasons == ""
@@ -348,7 +351,7 @@ def _band_pass(signal: NDArray[np.float32], fs: float, band: tuple[float, float]
 
 def _fill_gaps(signal: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Bridge non-finite stretches by straight lines, so that a filter does not spread them."""
-    missing = ~np.isfinite(signal)
+    missing = np.asarray(~np.isfinite(signal))
     if not missing.any() or missing.all():
         return np.nan_to_num(signal, posinf=0, neginf=0) if missing.any() else signal, missing
     filled = signal.copy()

@@ -213,7 +213,7 @@ def _sides_dechazal(beats: Beats, rng: np.random.Generator) -> tuple[NDArray[np.
         raise EcgsynthError("the dechazal scheme is MIT-BIH's own: these beats are not of its records; use `--scheme patients`")
     overlap = ds1 & np.isin(beats.patients, np.unique(beats.patients[ds2]))
     train_and_val = np.flatnonzero(ds1 & ~overlap)
-    parts = np.array(SHARES[:2]) / sum(SHARES[:2])
+    parts = [share / sum(SHARES[:2]) for share in SHARES[:2]]
     halves, notes = _sides_by_patient(beats, train_and_val, parts, rng)
     sides = np.full(len(beats), -1, dtype=np.int8)
     sides[train_and_val] = halves

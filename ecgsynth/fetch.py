@@ -1,0 +1,210 @@
+"""Download of the MIT-BIH Arrhythmia Database from PhysioNet, each file checked against its published SHA-256."""
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import requests
+
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.files import sha256
+
+PHYSIONET_MITDB = "https://physionet.org/files/mitdb/1.0.0/"
+
+_AT_ONCE = 4
+_TIMEOUTS = (10.0, 20.0)
+"""Seconds to wait for a connection, and for the next bytes."""
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before each new try after a dropped connection."""
+
+
+class FetchStep(NamedTuple):
+    """One file is in place: its name, files done and in all, bytes of the files done, whether it was there before."""
+
+    name: str
+    done: int
+    total: int
+    n_bytes: int
+    kept: bool
+
+
+def iter_fetch(folder: str | Path, *, base_url: str = PHYSIONET_MITDB, sums: Mapping[str, str] | None = None) -> Iterator[FetchStep]:
+    """Download the records, a few files at a time, and tell of each file as it is finished.
+
+    A right file that is there is kept and a half one is continued, so a call that was stopped goes on
+    where it stopped. A file gets its name only once its SHA-256 is right.
+
+    Parameters
+    ----------
+    folder : path
+        Where the files go; made if it is not there. Files of these names with other content are replaced.
+    base_url : str
+        The address that holds the files.
+    sums : mapping of str to str, optional
+        File name -> SHA-256 of the files to have. Those of MIT-BIH if not given.
+
+    Yields
+    ------
+    FetchStep
+        In the order in which files are finished.
+
+    Raises
+    ------
+    EcgsynthError
+        If the server cannot be reached or refuses, a file is wrong twice, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    sums = published_sums() if sums is None else sums
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EcgsynthError(f"cannot make the folder {folder}: {error.strerror}. Give another one.") from error
+    stop = threading.Event()
+    n_bytes = 0
+    with requests.Session() as session, ThreadPoolExecutor(_AT_ONCE) as pool:
+        session.headers["Accept-Encoding"] = "identity"  # a range of a packed file could not be appended
+        address = base_url.rstrip("/")
+        jobs = {pool.submit(_obtain, session, f"{address}/{name}", folder / name, sums[name], stop): name for name in sums}
+        try:
+            for done, job in enumerate(as_completed(jobs), 1):
+                size, kept = job.result()
+                n_bytes += size
+                yield FetchStep(jobs[job], done, len(jobs), n_bytes, kept)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def fetch(folder: str | Path, *, base_url: str = PHYSIONET_MITDB, sums: Mapping[str, str] | None = None) -> Path:
+    """Download the records, as `iter_fetch` does, and return their folder."""
+    for _ in iter_fetch(folder, base_url=base_url, sums=sums):
+        pass
+    return Path(folder)
+
+
+def published_sums() -> dict[str, str]:
+    """Return file name -> SHA-256 of the 144 files of the 48 records, as PhysioNet publishes them."""
+    lines = (resources.files("ecgsynth") / "data" / "mitdb-1.0.0.sha256").read_text(encoding="ascii").splitlines()
+    return {name: digest for digest, name in (line.split() for line in lines)}
+
+
+def is_complete(folder: str | Path, *, sums: Mapping[str, str] | None = None) -> bool:
+    """Tell whether every file is there with the right SHA-256."""
+    sums = published_sums() if sums is None else sums
+    return all(_matches(Path(folder) / name, digest) for name, digest in sums.items())
+
+
+def network_is_there(url: str = PHYSIONET_MITDB, seconds: float = 8.0) -> bool:
+    """Tell whether `url` answers within `seconds`; never takes longer, even where the name cannot be looked up."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        with contextlib.suppress(Exception), requests.get(url, stream=True, timeout=seconds) as response:
+            answers.append(response.ok)
+
+    asking = threading.Thread(target=ask, daemon=True)  # no timeout reaches the name look-up: leave it behind
+    asking.start()
+    asking.join(seconds)
+    return any(answers)
+
+
+def default_folder() -> Path:
+    """Return where the records are kept unless the caller says otherwise: `ecgsynth/mitdb` in the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or ("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
+    return Path(cache).expanduser() / "ecgsynth" / "mitdb"
+
+
+def locate_records() -> Path | None:
+    """Find records on this machine: the folder that ECGSYNTH_MITDB names, else the default one if complete.
+
+    Returns
+    -------
+    Path or None
+        None if there are none yet.
+
+    Raises
+    ------
+    EcgsynthError
+        If ECGSYNTH_MITDB names something else than a folder with records.
+    """
+    named = os.environ.get("ECGSYNTH_MITDB")
+    if named:
+        folder = Path(named).expanduser()
+        if not (folder.is_dir() and any(folder.glob("*.hea"))):
+            raise EcgsynthError(f"ECGSYNTH_MITDB names {folder}, which is no folder with records (.hea files): correct it or unset it")
+        return folder
+    return default_folder() if is_complete(default_folder()) else None
+
+
+def _obtain(session: requests.Session, url: str, path: Path, digest: str, stop: threading.Event) -> tuple[int, bool]:
+    """Have one file in place; return its size in bytes and whether it was there before."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        if _matches(path, digest):
+            return path.stat().st_size, True
+        for _ in range(2):
+            _download(session, url, part, digest, stop)
+            if _matches(part, digest):
+                size = part.stat().st_size
+                os.replace(part, path)
+                return size, False
+            part.unlink()
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise EcgsynthError(f"cannot write {path}: {error.strerror or error}. Make room or give another folder; what has come is kept.") from error
+    raise EcgsynthError(f"{path.name}: {url} gave other content than published, twice. Is there a proxy or a sign-in page in between?")
+
+
+def _download(session: requests.Session, url: str, part: Path, digest: str, stop: threading.Event) -> None:
+    """Fill `part`, continuing what it holds; try again when the connection drops."""
+    for pause in (*_PAUSES, None):
+        if _matches(part, digest):
+            return
+        try:
+            return _request(session, url, part, stop)
+        except requests.RequestException as error:
+            reason, passing = _diagnose(error)
+            if pause is None or not passing:
+                raise EcgsynthError(f"{url}: {reason}") from error
+            if stop.wait(pause):
+                raise CancelledError from error
+
+
+def _diagnose(error: requests.RequestException) -> tuple[str, bool]:
+    """Say what went wrong and the way out, and whether another try may help."""
+    if isinstance(error, ValueError):
+        return "this is no web address", False
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        status = error.response.status_code
+        if status < 500 and status != 429:
+            return f"the server answers {status}. Is the address of the records right?", False
+        return f"the server answers {status}. Try later: what has come is kept, and the same call continues.", True
+    return f"no connection, or it broke ({type(error).__name__}). What has come is kept: with a network, the same call continues.", True
+
+
+def _request(session: requests.Session, url: str, part: Path, stop: threading.Event) -> None:
+    start = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    with session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS) as response:
+        if start and response.status_code == 416:  # nothing lies behind what is here
+            return
+        response.raise_for_status()
+        response.raw.enforce_content_length = True  # urllib3 1 lets a cut body pass unless told
+        with part.open("ab" if response.status_code == 206 else "wb") as file:
+            for chunk in response.iter_content(1 << 15):
+                if stop.is_set():
+                    raise CancelledError
+                file.write(chunk)
+
+
+def _matches(path: Path, digest: str) -> bool:
+    try:
+        return sha256(path) == digest
+    except OSError:
+        return False

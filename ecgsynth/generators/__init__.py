@@ -1,0 +1,42 @@
+"""Generators by name; the command line, the docs and the common tests read this one list."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.generators.base import Generator, TrainingStep, class_counts
+from ecgsynth.generators.controls import ClassMean, Memorizer, Smote
+
+GENERATORS: dict[str, Callable[..., Generator]] = {
+    "smote": Smote,
+    "memorizer": Memorizer,
+    "class-mean": ClassMean,
+}
+"""Name -> what makes an untrained generator of keyword arguments."""
+
+__all__ = ["GENERATORS", "Generator", "TrainingStep", "class_counts", "load_generator"]
+
+
+def load_generator(path: str | Path) -> Generator:
+    """Read a model that `Generator.save` wrote; nothing in it is executed.
+
+    Raises
+    ------
+    EcgsynthError
+        If there is no such file, or it is not a model of this package.
+    """
+    import json
+
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise EcgsynthError(f"no model at {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            head = json.loads((file.metadata() or {})["ecgsynth"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        generator = GENERATORS[head["generator"]](**head["params"])
+        generator._load(head, arrays)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise EcgsynthError(f"{path} is no model of ecgsynth, or it is damaged ({type(error).__name__}: {error})") from error
+    return generator

@@ -1,0 +1,1 @@
+"""Pure functions that measure; each says which direction is better."""
