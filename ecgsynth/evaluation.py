@@ -200,9 +200,7 @@ def evaluate_steps(
     total = len(rows) * len(seeds)
     for done, (row, seed) in enumerate((row, seed) for row in rows for seed in seeds):
         beats = _training_beats(row, synthetic, train, seed)
-        model = BeatClassifier(
-            steps=classifier.steps, batch=classifier.batch, rate=classifier.rate, width=classifier.width, seed=seed
-        )
+        model = BeatClassifier(steps=classifier.steps, batch=classifier.batch, rate=classifier.rate, width=classifier.width, seed=seed)
         for share in model.fit_steps(beats):
             yield Progress((done + share) / total, ROWS[row])
         scores[row].append(score_classes(annotated=test.classes, predicted=model.predict(test), classes=scored))

@@ -17,11 +17,9 @@ from ecgsynth.files import sha256
 
 PHYSIONET_MITDB = "https://physionet.org/files/mitdb/1.0.0/"
 
-_AT_ONCE = 4
-_TIMEOUTS = (10.0, 20.0)
-"""Seconds to wait for a connection, and for the next bytes."""
-_PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds before each new try after a dropped connection."""
+_AT_ONCE = 4  # files
+_TIMEOUTS = (10.0, 20.0)  # seconds: for a connection, for the next bytes
+_PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before each new try after a dropped connection
 
 
 class FetchStep(NamedTuple):
@@ -123,15 +121,7 @@ def default_folder() -> Path:
 def locate_records() -> Path | None:
     """Find records on this machine: the folder that ECGSYNTH_MITDB names, else the default one if complete.
 
-    Returns
-    -------
-    Path or None
-        None if there are none yet.
-
-    Raises
-    ------
-    EcgsynthError
-        If ECGSYNTH_MITDB names something else than a folder with records.
+    None if there are none yet. A name in ECGSYNTH_MITDB that is no folder with records raises EcgsynthError.
     """
     named = os.environ.get("ECGSYNTH_MITDB")
     if named:
@@ -157,7 +147,7 @@ def _obtain(session: requests.Session, url: str, path: Path, digest: str, stop: 
             part.unlink()
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise EcgsynthError(f"cannot write {path}: {error.strerror or error}. Make room or give another folder; what has come is kept.") from error
+        raise EcgsynthError(f"cannot write {path}: {error.strerror or error}. Make room or give another folder.") from error
     raise EcgsynthError(f"{path.name}: {url} gave other content than published, twice. Is there a proxy or a sign-in page in between?")
 
 

@@ -1,13 +1,17 @@
 """Generators by name; the command line, the docs and the common tests read this one list."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Generator, TrainingStep, class_counts
 from ecgsynth.generators.controls import ClassMean, Memorizer, Smote
+from ecgsynth.generators.gan import Gan
 
 GENERATORS: dict[str, Callable[..., Generator]] = {
+    "cnn-gan": partial(Gan, name="cnn-gan", network="convolutional"),
+    "rnn-gan": partial(Gan, name="rnn-gan", network="recurrent", steps=3000),
     "smote": Smote,
     "memorizer": Memorizer,
     "class-mean": ClassMean,

@@ -1,0 +1,140 @@
+"""Where a generator starts from: pure noise, or a draft of a beat drawn from a simple statistical model."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Arrays = dict[str, NDArray[np.float32]]
+
+# Shapes: B batch, L samples, Z latent, P principal components, M mixture components, K classes.
+
+
+class Prior(Protocol):
+    """Draws what a generator network turns into beats."""
+
+    drafts: bool
+
+    def draw(self, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Give (latent, draft) for each label: (B, Z) and (B, L) or None."""
+
+    def arrays(self) -> Arrays:
+        """Give everything learnt."""
+
+
+class NormalPrior:
+    """Independent standard normal numbers, as in the first GANs.
+
+    Parameters
+    ----------
+    latent : int
+        How many.
+    """
+
+    drafts = False
+
+    def __init__(self, latent: int) -> None:
+        self.latent = latent
+
+    def draw(self, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Give (latent, None)."""
+        return torch.randn(len(labels), self.latent, generator=generator), None
+
+    def arrays(self) -> Arrays:
+        """Nothing is learnt."""
+        return {}
+
+
+class MixturePrior:
+    """Besides normal numbers, a draft of the beat from a Gaussian mixture a class, in principal components.
+
+    A generator that must make every mode of a class out of one round cloud tears or drops some; one
+    that starts from as many clouds as the class has shapes need not. Each component is a cluster of
+    k-means; its covariance is shrunk towards the pooled one of its class, the more the fewer beats it
+    has.
+
+    References
+    ----------
+    Gurumurthy S, Sarvadevabhatla RK, Babu RV. DeLiGAN (2017), doi:10.1109/CVPR.2017.525; Ben-Yosef M,
+    Weinshall D. Gaussian mixture GANs (2018), doi:10.48550/arXiv.1808.10356. Deviation: the mixture
+    is fitted before training instead of learnt with the generator.
+    """
+
+    drafts = True
+
+    def __init__(self, latent: int, arrays: Arrays) -> None:
+        self.latent = latent
+        self._arrays = arrays
+        self._means, self._factors, self._basis, self._weights = (
+            torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in ("means", "factors", "basis", "weights")
+        )
+
+    @classmethod
+    def fit(
+        cls,
+        signals: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        *,
+        latent: int,
+        components: int = 64,
+        clusters: int = 128,
+        beats_per_cluster: int = 40,
+        seed: int = 0,
+    ) -> "MixturePrior":
+        """Learn from beats.
+
+        Parameters
+        ----------
+        signals : array, shape (n, L)
+            Beats of mean 0.
+        labels : array of int, shape (n,)
+            Class of each, from 0.
+        latent : int
+            Normal numbers drawn besides the draft.
+        components : int
+            Principal components; no more than the beats allow.
+        clusters : int
+            Mixture components of a class, at most.
+        beats_per_cluster : int
+            A class has no more clusters than one for so many beats, so that no component stands for
+            a few beats alone.
+        seed : int
+            Of k-means.
+        """
+        from sklearn.cluster import KMeans
+        from sklearn.decomposition import PCA
+
+        components = min(components, *signals.shape)
+        pca = PCA(components, svd_solver="covariance_eigh").fit(signals)
+        codes = pca.transform(signals).astype(np.float64)
+        means, factors, sizes, owners = [], [], [], []
+        for label in np.unique(labels):
+            own = codes[labels == label]
+            wanted = min(clusters, max(1, len(own) // beats_per_cluster))
+            cluster = KMeans(wanted, n_init=1, max_iter=50, random_state=seed).fit_predict(own)
+            parts = [own[cluster == number] for number in np.unique(cluster)]
+            pooled = sum((part - part.mean(axis=0)).T @ (part - part.mean(axis=0)) for part in parts) / len(own)
+            for part in parts:
+                centred = part - part.mean(axis=0)
+                trust = len(part) / (len(part) + components)
+                covariance = trust * centred.T @ centred / len(part) + (1 - trust) * pooled
+                means.append(part.mean(axis=0))
+                factors.append(np.linalg.cholesky(covariance + 1e-8 * (np.trace(covariance) + 1e-6) * np.eye(components)))
+                sizes.append(len(part))
+                owners.append(label)
+        weights = np.where(np.unique(labels)[:, None] == np.array(owners), np.array(sizes), 0)
+        arrays = {"means": np.stack(means), "factors": np.stack(factors), "basis": pca.components_, "weights": weights}
+        return cls(latent, {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()})
+
+    def draw(self, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Give (latent, draft): (B, Z), (B, L)."""
+        component = torch.multinomial(self._weights[labels], 1, generator=generator).squeeze(1)
+        noise = torch.randn(len(labels), self._means.shape[1], generator=generator)
+        codes = self._means[component] + torch.einsum("bij,bj->bi", self._factors[component], noise)
+        return torch.randn(len(labels), self.latent, generator=generator), codes @ self._basis
+
+    def arrays(self) -> Arrays:
+        """Give means (M, P), factors (M, P, P), basis (P, L), weights (K, M)."""
+        return self._arrays
