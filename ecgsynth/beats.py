@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES, aami_classes
-from ecgsynth.records import Record, choose_lead
+from ecgsynth.records import LEADS, Record, choose_lead
 
 FS = 360.0
 BEFORE = 0.3
@@ -192,7 +192,7 @@ def concatenate(parts: Sequence[Beats]) -> Beats:
 def extract_beats(
     records: Iterable[Record],
     *,
-    lead: str | Sequence[str] = "MLII",
+    lead: str | Sequence[str] = LEADS,
     before: float = BEFORE,
     after: float = AFTER,
     fs: float = FS,
@@ -207,7 +207,7 @@ def extract_beats(
     records : iterable of Record
         Taken one at a time, so a lazy reader stays lazy.
     lead : str or sequence of str
-        Leads by preference; a record that has none of them gives its first lead.
+        Leads by preference; ``"first"`` stands for a record's first.
     before, after : float
         The window around the annotated R peak, s. The defaults give 108 + 148 = 256 samples at 360 Hz.
     fs : float
@@ -230,7 +230,7 @@ def extract_beats(
     Raises
     ------
     EcgsynthError
-        If no beat is left, or the window or the band does not fit.
+        If no beat is left, a record has none of the leads, or the window or the band does not fit.
     """
     if before < 0 or after <= 0 or round((before + after) * fs) < 2:
         raise EcgsynthError(f"the window of {before} s before and {after} s after the R peak is empty")

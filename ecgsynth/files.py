@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ecgsynth.errors import EcgsynthError
 
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+
 
 @contextmanager
 def atomic_path(path: str | Path, *, force: bool = False) -> Iterator[Path]:
@@ -42,7 +44,7 @@ def atomic_path(path: str | Path, *, force: bool = False) -> Iterator[Path]:
             path.rename(scratch / "replaced")  # a folder cannot be renamed over a full one
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno not in _CANNOT_WRITE:
             raise
         raise EcgsynthError(f"cannot write {path}: {error.strerror}. Nothing was left there.") from error
     finally:

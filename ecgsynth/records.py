@@ -12,6 +12,10 @@ from ecgsynth import mitdb
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.labels import SYMBOL_TO_CLASS
 
+FIRST_LEAD = "first"
+LEADS = ("MLII", FIRST_LEAD)
+"""The leads taken by default: MLII, and the first of a record without it."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -109,8 +113,8 @@ def read_records(
     annotator : str
         Suffix of the annotation file.
     lead : str or sequence of str, optional
-        Read only this lead: the first of these names that a record has, else its first lead. All
-        leads if not given.
+        Read only this lead: the first of these names that a record has, where ``"first"`` stands for
+        its first. All leads if not given.
     patients : mapping of str to str, optional
         Record name -> patient, where several records are one person. MIT-BIH's own pair, 201 and 202,
         is known.
@@ -163,8 +167,8 @@ def read_record(
         channel = None if lead is None else [choose_lead(header.sig_name, lead)]
         _check_signal_files(path, header)
         record = wfdb.rdrecord(str(path), channels=channel, return_res=32)
-    except EcgsynthError:
-        raise
+    except EcgsynthError as error:
+        raise EcgsynthError(f"record {path}: {error}") from error
     except Exception as error:  # wfdb raises whatever the damage leads to
         raise EcgsynthError(f"record {path}: cannot be read ({_first_line(error)})") from error
     symbols, samples = _read_annotations(path, annotator)
@@ -190,9 +194,21 @@ def read_record(
 
 
 def choose_lead(leads: Sequence[str], preferred: str | Sequence[str]) -> int:
-    """Give the index of the first preferred lead that is there, else 0: the record's first lead."""
+    """Give the index of the first preferred lead that is there; ``"first"`` stands for the record's first.
+
+    Raises
+    ------
+    EcgsynthError
+        If none of them is there.
+    """
     names = [preferred] if isinstance(preferred, str) else list(preferred)
-    return next((list(leads).index(name) for name in names if name in leads), 0)
+    for name in names:
+        if name in leads:
+            return list(leads).index(name)
+        if name == FIRST_LEAD:
+            return 0
+    there = ", ".join(leads)
+    raise EcgsynthError(f"no lead {' or '.join(names)}; there are {there} (add {FIRST_LEAD!r} to take the first where none fits)")
 
 
 _MILLIVOLTS = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3, "nV": 1e-6}
@@ -211,7 +227,7 @@ def _to_millivolts(path: Path, record: object) -> NDArray[np.float32]:
 def _check_signal_files(path: Path, header: object) -> None:
     for name in set(getattr(header, "file_name", None) or []):
         if not (path.parent / name).is_file():
-            raise EcgsynthError(f"record {path}: its header names the signal file {name}, which is not there")
+            raise EcgsynthError(f"its header names the signal file {name}, which is not there")
 
 
 def _read_annotations(path: Path, annotator: str) -> tuple[NDArray[np.str_], NDArray[np.int64]]:

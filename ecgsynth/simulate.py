@@ -13,7 +13,7 @@ Deviations from the paper:
 - the closed form is used in place of Runge-Kutta integration, so the relaxation ``-(z - z_0)`` is left out
   and the baseline ``z_0`` is added;
 - waves are placed in seconds, not in phase: those of the QRS complex and P keep their width at any rate, T
-  moves and widens with the square root of the RR interval (the paper shifts all of them by such factors);
+  moves and widens with the square root of the RR interval (at fixed phases all would stretch with RR itself);
 - T is two Gaussians, so asymmetric, and a second R wave makes notched QRS complexes;
 - the bimodal RR spectrum (Mayer waves near 0.1 Hz, respiration near 0.25 Hz) is a sum of cosines at drawn
   frequencies, taken at the nominal beat times, in place of an inverse Fourier transform;

@@ -8,11 +8,13 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Generator, TrainingStep, class_counts
 from ecgsynth.generators.controls import ClassMean, Memorizer, Smote
 from ecgsynth.generators.gan import Gan
+from ecgsynth.generators.mechanistic import Ecgsyn
 
 GENERATORS: dict[str, Callable[..., Generator]] = {
     "cnn-gan": partial(Gan, name="cnn-gan", network="convolutional"),
     "rnn-gan": partial(Gan, name="rnn-gan", network="recurrent", steps=3000),
     "smote": Smote,
+    "ecgsyn": Ecgsyn,
     "memorizer": Memorizer,
     "class-mean": ClassMean,
 }

@@ -47,6 +47,7 @@ class ConvGenerator(nn.Module):
         self.out = nn.ConvTranspose1d(width, 1, 2 * _STEM, stride=_STEM, padding=_STEM // 2)
         if drafts:
             nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, latent: Tensor, draft: Tensor | None) -> Tensor:
         """Give beats: (B, Z), (B, L) or None -> (B, L)."""

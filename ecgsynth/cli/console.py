@@ -1,0 +1,140 @@
+"""What all commands share: one clear line for an error, progress on standard error, results on standard output."""
+
+import errno
+import json
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+
+from ecgsynth.errors import EcgsynthError
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+
+class Commands(click.Group):
+    """A group that turns every foreseeable error into one line and an exit code that is not 0."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except EcgsynthError as error:
+            raise _OneLine(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            raise _OneLine(f"{error.strerror or error}{where}") from error
+        except MemoryError as error:
+            raise _OneLine("not enough memory; try fewer beats at a time") from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt, EOFError):
+            raise
+        except Exception as error:
+            if os.environ.get("ECGSYNTH_DEBUG"):
+                raise
+            raise _OneLine(f"unexpected {type(error).__name__}: {error}. ECGSYNTH_DEBUG=1 shows where; please report it") from error
+
+
+class _OneLine(click.ClickException):
+    def show(self, file: Any = None) -> None:
+        click.echo("ecgsynth: " + " ".join(self.format_message().split()), err=True)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")(command)
+
+
+def force_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--force``."""
+    return click.option("--force", is_flag=True, help="Replace the output if it exists.")(command)
+
+
+def emit(data: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print a result on standard output: for a script as JSON, or for a person."""
+    click.echo(json.dumps(data) if as_json else text)
+
+
+def note(text: str) -> None:
+    """Tell a person something on standard error."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[float, str], None]]:
+    """Show a bar with the time left on standard error; gives a function of (share done, what is going on).
+
+    Where standard error is no terminal, nothing is drawn.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.fields[name]:<9}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=1.0, name=label)
+
+        def show(share: float, what: str = "") -> None:
+            bar.update(task, completed=share, description=what)
+
+        yield show
+
+
+def drain(steps: Generator[S, None, R], on_step: Callable[[S], None]) -> R:
+    """Go through `steps`, calling `on_step` with each; gives what the generator returns."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        on_step(step)
+
+
+@contextmanager
+def soft_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C only be asked about, so that a step ends whole; the second one stops at once."""
+    asked = False
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
+    """Set rows in columns: the first to the left, the others to the right."""
+    cells = [list(head), *([f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]) for row in cells
+    )
+
+
+def counts_table(counts: dict[str, dict[str, int]]) -> str:
+    """Set counts by class in columns, one row a set of beats."""
+    from ecgsynth.labels import AAMI_CLASSES
+
+    rows = [[name, *(count.get(c, 0) for c in AAMI_CLASSES), sum(count.values())] for name, count in counts.items()]
+    return table(rows, ["", *AAMI_CLASSES, "all"])

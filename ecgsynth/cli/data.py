@@ -1,0 +1,174 @@
+"""Commands that get records and turn them into beats and splits."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecgsynth.cli.console import counts_table, emit, force_option, json_option, note, progress, table
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@json_option
+def fetch(folder: Path, as_json: bool) -> None:
+    """Download the 48 records of MIT-BIH (94 MB) from PhysioNet into FOLDER, each checked by its SHA-256.
+
+    A try that was stopped goes on where it stopped.
+
+    \b
+    Example:
+      ecgsynth fetch records/mitdb
+    """
+    show_fetch(folder)
+    emit({"folder": str(folder), "complete": True}, f"48 records in {folder}, verified", as_json=as_json)
+
+
+def show_fetch(folder: Path) -> None:
+    """Download the records, showing progress."""
+    from ecgsynth.fetch import iter_fetch
+
+    with progress("fetch") as show:
+        for step in iter_fetch(folder):
+            show(step.done / step.total, f"{step.name}  {step.n_bytes / 1e6:.0f} MB")
+
+
+@click.command()
+@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The beats file to write (.npz).")
+@click.option("--lead", default="MLII,first", show_default=True, help="Leads by preference; 'first' is a record's first.")
+@click.option("--before", default=0.3, show_default=True, help="Window before the annotated R peak, s.")
+@click.option("--after", default=148 / 360, show_default="0.4111", help="Window after it, s.")
+@click.option("--fs", default=360.0, show_default=True, help="Sampling rate of the beats, Hz; other records are resampled.")
+@click.option("--band", default="0.5,40", show_default=True, help="Pass band in Hz without phase shift, or 'off'.")
+@click.option("--annotator", default="atr", show_default=True, help="Suffix of the annotation files.")
+@click.option("--patients", type=click.Path(path_type=Path), help="CSV of record,patient where a person has several records.")
+@force_option
+@json_option
+def beats(records: tuple[Path, ...], output: Path, as_json: bool, **options: Any) -> None:
+    """Cut the annotated beats out of RECORDS: a folder of WFDB records, or single ones by path.
+
+    \b
+    Examples:
+      ecgsynth beats records/mitdb -o beats.npz
+      ecgsynth beats records/100 records/101 --lead V5,V1 --band off -o beats.npz
+    """
+    from ecgsynth.files import refuse_existing
+
+    refuse_existing(output, force=options["force"])
+    cut = cut_beats(
+        records,
+        lead=options["lead"],
+        before=options["before"],
+        after=options["after"],
+        fs=options["fs"],
+        band=_band(options["band"]),
+        annotator=options["annotator"],
+        patients=options["patients"],
+    )
+    cut.save(output, force=options["force"])
+    symbols, left_out, lost = Counter(cut.symbols.tolist()), Counter[str](), Counter[str]()
+    for _, symbol, reason, count in cut.info["left_out"]:
+        left_out[reason] += count
+        lost[symbol] += count
+    rows = [[symbol, symbols[symbol] + lost[symbol], symbols[symbol], lost[symbol]] for symbol, _ in (symbols + lost).most_common()]
+    data = {
+        "output": str(output),
+        "beats": len(cut),
+        "annotations": len(cut) + sum(left_out.values()),
+        "left_out": dict(left_out),
+        "classes": cut.counts(),
+        "symbols": {symbol: {"annotated": annotated, "kept": kept} for symbol, annotated, kept, _ in rows},
+        "records": len(set(cut.records.tolist())),
+        "patients": len(set(cut.patients.tolist())),
+    }
+    why = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none"
+    text = "\n".join(
+        [
+            table(rows, ["symbol", "annotated", "kept", "left out"]),
+            "",
+            counts_table({"beats": cut.counts()}),
+            f"\n{data['annotations']:,} annotated beats: {len(cut):,} kept, left out: {why}",
+            f"{data['patients']} patients, {data['records']} records. Wrote {output}",
+        ]
+    )
+    emit(data, text, as_json=as_json)
+
+
+def cut_beats(
+    records: Iterable[Path], *, lead: str = "MLII,first", annotator: str = "atr", patients: Path | None = None, **window: Any
+) -> Any:
+    """Read records and cut their beats, showing progress."""
+    from ecgsynth.beats import extract_beats
+    from ecgsynth.records import Record, find_records, read_record
+
+    paths = find_records(list(records))
+    leads = [name.strip() for name in lead.split(",") if name.strip()]
+    persons = _read_patients(patients) if patients else None
+
+    with progress("beats") as show:
+
+        def read() -> Iterator[Record]:
+            for done, path in enumerate(paths):
+                show(done / len(paths), path.name)
+                yield read_record(path, annotator=annotator, lead=leads, patients=persons)
+            show(1.0, "")
+
+        return extract_beats(read(), lead=leads, **window)
+
+
+def _band(text: str) -> tuple[float, float] | None:
+    if text.strip().lower() in ("off", "none"):
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no band: write LOW,HIGH in Hz, or off", param_hint="--band") from error
+    return low, high
+
+
+def _read_patients(path: Path) -> dict[str, str]:
+    from ecgsynth.errors import EcgsynthError
+
+    with open(path, newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    if any(len(row) != 2 for row in rows):
+        raise EcgsynthError(f"{path}: every line must be record,patient")
+    return {record.strip(): patient.strip() for record, patient in rows}
+
+
+@click.command()
+@click.argument("beats_file", metavar="BEATS", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@click.option("--scheme", type=click.Choice(["beats", "patients", "dechazal"]), default="beats", show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Same beats and seed, same split.")
+@force_option
+@json_option
+def split(beats_file: Path, output: Path, scheme: str, seed: int, force: bool, as_json: bool) -> None:
+    """Divide BEATS into train, val and test.
+
+    \b
+    beats     65/20/15 within each symbol; patients fall on all sides
+    patients  65/20/15, no patient on two sides
+    dechazal  MIT-BIH's DS1 and DS2, no patient on two sides, no paced records
+
+    \b
+    Example:
+      ecgsynth split beats.npz -o split/ --scheme patients --seed 1
+    """
+    from ecgsynth.beats import Beats
+    from ecgsynth.files import refuse_existing
+    from ecgsynth.splits import split_beats
+
+    refuse_existing(output, force=force)
+    parts = split_beats(Beats.load(beats_file), scheme=scheme, seed=seed)
+    parts.save(output, force=force)
+    summary = parts.summary()
+    for line in parts.notes:
+        note(f"note: {line}")
+    people = ", ".join(f"{side} {len(names)}" for side, names in summary["patients"].items())
+    text = f"{counts_table(summary['classes'])}\npatients: {people}\nWrote {output}"
+    emit({"output": str(output), **summary}, text, as_json=as_json)

@@ -1,0 +1,192 @@
+"""Commands that train generators and sample from them."""
+
+import csv
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecgsynth.cli.console import counts_table, emit, force_option, json_option, note, progress, soft_interrupt
+from ecgsynth.errors import EcgsynthError
+
+
+@click.command()
+@click.argument("split_folder", metavar="SPLIT", type=click.Path(path_type=Path))
+@click.option("-g", "--generator", "name", default="cnn-gan", show_default=True, help="Which; `--list` names them.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The model to write (.safetensors).")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so many minutes of training.")
+@click.option("--steps", type=click.IntRange(min=1), help="Train so many steps: the budget that can be repeated exactly.")
+@click.option("--seed", type=int, help="Same beats, seed, steps and machine: same model.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting of the generator; repeatable.")
+@click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
+@click.option("--list", "list_them", is_flag=True, is_eager=True, help="Name the generators and their settings, and stop.")
+@force_option
+@json_option
+def train(split_folder: Path, name: str, output: Path | None, resume: bool, list_them: bool, as_json: bool, **options: Any) -> None:
+    """Train a generator on the train side of SPLIT; its val side chooses the weights kept.
+
+    Ctrl-C stops, writes the best model so far, and leaves OUTPUT.checkpoint for --resume. Losses and
+    scores go to OUTPUT with the ending .csv.
+
+    \b
+    Examples:
+      ecgsynth train split/ -g cnn-gan -o model.safetensors --minutes 10
+      ecgsynth train split/ -g cnn-gan -o model.safetensors --set objective=hinge --steps 2000
+      ecgsynth train split/ -g cnn-gan -o model.safetensors --resume
+    """
+    from ecgsynth.files import refuse_existing
+    from ecgsynth.generators import GENERATORS
+    from ecgsynth.splits import Split
+
+    if list_them:
+        return _list_generators(GENERATORS, as_json)
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
+    if name not in GENERATORS:
+        raise click.BadParameter(f"{name!r} is not one of {', '.join(GENERATORS)}", param_hint="-g")
+    checkpoint = output.with_name(output.name + ".checkpoint")
+    if resume and not checkpoint.is_file():
+        raise EcgsynthError(f"nothing to resume: {checkpoint} is not there")
+    if not resume:
+        refuse_existing(output, force=options["force"])
+        checkpoint.unlink(missing_ok=True)
+    generator = GENERATORS[name](**_settings(GENERATORS[name], options))
+    sides = Split.load(split_folder)
+    finished = show_training(generator, sides.train, sides.val, output, checkpoint=checkpoint, force=options["force"] or resume)
+    best = max((step.validation_score for step in generator.history_ if step.validation_score is not None), default=None)
+    data = {"output": str(output), "generator": name, "params": generator.params, "finished": finished, "validation_score": best}
+    data["sha256"] = generator.fingerprint()
+    if not finished:
+        note(f"stopped early: the best weights so far are kept; the same command with --resume goes on ({checkpoint})")
+    if generator.holds_real_beats:
+        note("note: this model holds the real training beats; guard it as you guard them")
+    score = f", validation macro-F1 {best:.3f}" if best is not None else ""
+    emit(data, f"Wrote {output}: {name}, classes {' '.join(generator.classes)}{score}", as_json=as_json)
+
+
+def show_training(generator: Any, train_beats: Any, validation: Any, output: Path, *, checkpoint: Path, force: bool) -> bool:
+    """Train, showing progress; save the model and its curve. Gives whether it was not interrupted."""
+    rows: list[list[object]] = []
+    interrupted = False
+    with progress("train") as show, soft_interrupt() as asked:
+        steps = generator.fit_steps(train_beats, validation, checkpoint)
+        latest = ""
+        for step in steps:
+            rows.append([step.step, step.critic_loss, step.generator_loss, step.score_gap, step.validation_score, step.best])
+            if step.validation_score is not None:
+                latest = f"  validation {step.validation_score:.3f}{' (kept)' if step.best else ''}"
+            if step.step % 10 == 1 or step.share >= 1:
+                losses = f"critic {step.critic_loss:.3f}  generator {step.generator_loss:.3f}  real-generated {step.score_gap:+.2f}"
+                show(step.share, losses + latest)
+            if asked() and step.share < 1:
+                interrupted = True
+                break
+        steps.close()
+        generator.save(output, force=force)
+    if rows:
+        _write_curve(output.with_suffix(".csv"), rows, append=bool(rows[0][0] != 1))
+    if not interrupted:
+        checkpoint.unlink(missing_ok=True)
+    return not interrupted
+
+
+def _write_curve(path: Path, rows: Iterable[list[object]], *, append: bool) -> None:
+    """Write losses and scores step by step; a training that goes on adds to them."""
+    from ecgsynth.files import atomic_path
+
+    before = path.read_text() if append and path.is_file() else ""
+    with atomic_path(path, force=True) as temporary, open(temporary, "w", newline="") as file:
+        file.write(before)
+        writer = csv.writer(file)
+        if not before:
+            writer.writerow(["step", "critic_loss", "generator_loss", "score_gap", "validation_score", "best"])
+        writer.writerows(rows)
+
+
+def _settings(make: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Read ``--set`` and its shorthands by the constructor's own annotations."""
+    known = {name: p for name, p in inspect.signature(make).parameters.items() if name not in ("name", "network")}
+    given = {name: options[name] for name in ("minutes", "steps", "seed") if options[name] is not None}
+    for item in options["settings"]:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{item!r}: write NAME=VALUE", param_hint="--set")
+        given[name] = text
+    for name, value in given.items():
+        if name not in known:
+            has = f"its settings are {', '.join(known)}" if known else "it has no settings"
+            raise click.BadParameter(f"this generator has no {name!r}; {has}", param_hint="--set")
+        if isinstance(value, str):
+            kind = next((kind for kind in (int, float, str) if kind.__name__ in str(known[name].annotation)), str)
+            try:
+                given[name] = kind(value)
+            except ValueError as error:
+                raise click.BadParameter(f"{name} takes {kind.__name__}, not {value!r}", param_hint="--set") from error
+    return given
+
+
+def _list_generators(generators: dict[str, Any], as_json: bool) -> None:
+    listed = {}
+    for name, make in generators.items():
+        kept = {key: p.default for key, p in inspect.signature(make).parameters.items() if key != "name"}
+        listed[name] = kept
+    text = "\n".join(f"{name:<11} {', '.join(f'{key}={value}' for key, value in kept.items())}" for name, kept in listed.items())
+    emit(listed, text, as_json=as_json)
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The beats file to write (.npz).")
+@click.option("--count", "counts", multiple=True, metavar="CLASS=N", help="So many beats of a class; repeatable.")
+@click.option("--like", type=click.Path(path_type=Path), help="In the class proportions of this beats file.")
+@click.option("--balance", type=click.Path(path_type=Path), help="As many beats as this file has, the same number of each class.")
+@click.option("--power", type=float, default=1.0, show_default=True, help="With --like: proportions to this power; 0.5 is between.")
+@click.option("--total", type=click.IntRange(min=1), help="With --like or --balance: beats in all.")
+@click.option("--seed", default=0, show_default=True, help="Same model, counts and seed, same beats.")
+@force_option
+@json_option
+def sample(model: Path, output: Path, seed: int, force: bool, as_json: bool, **request: Any) -> None:
+    """Make synthetic beats with MODEL.
+
+    \b
+    Examples:
+      ecgsynth sample model.safetensors -o v.npz --count V=2000 --count S=500
+      ecgsynth sample model.safetensors -o synthetic.npz --like split/train.npz --seed 1
+      ecgsynth sample model.safetensors -o balanced.npz --balance split/train.npz --total 10000
+    """
+    from ecgsynth.files import refuse_existing
+    from ecgsynth.generators import load_generator
+
+    refuse_existing(output, force=force)
+    counts = _request(**request)
+    generator = load_generator(model)
+    with progress("sample") as show:
+        show(0.0, "")
+        made = generator.sample(counts, seed=seed)
+        made.save(output, force=force)
+        show(1.0, "")
+    if generator.holds_real_beats:
+        note("note: these beats are, or lie close to, real training beats; guard them as you guard those")
+    data = {"output": str(output), "classes": made.counts(), "seed": seed, "model_sha256": made.info["model_sha256"]}
+    emit(data, f"{counts_table({'synthetic': made.counts()})}\nWrote {output}", as_json=as_json)
+
+
+def _request(*, counts: tuple[str, ...], like: Path | None, balance: Path | None, power: float, total: int | None) -> dict[str, int]:
+    from ecgsynth.beats import Beats
+    from ecgsynth.generators import class_counts
+
+    if sum(map(bool, (counts, like, balance))) != 1:
+        raise click.UsageError("say what to make by one of --count, --like and --balance")
+    if like is not None:
+        return class_counts(Beats.load(like), power=power, total=total)
+    if balance is not None:
+        return class_counts(Beats.load(balance), power=0.0, total=total)
+    wanted: dict[str, int] = {}
+    for item in counts:
+        name, _, number = item.partition("=")
+        if not number.isdigit():
+            raise click.BadParameter(f"{item!r}: write CLASS=N, as in V=2000", param_hint="--count")
+        wanted[name] = wanted.get(name, 0) + int(number)
+    return wanted

@@ -1,0 +1,144 @@
+"""Commands that measure synthetic beats, show them, and do the whole job."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecgsynth.cli.console import drain, emit, force_option, json_option, note, progress
+from ecgsynth.cli.data import show_fetch
+from ecgsynth.errors import EcgsynthError
+
+
+@click.command()
+@click.argument("synthetic", type=click.Path(path_type=Path))
+@click.option("--split", "split_folder", required=True, type=click.Path(path_type=Path), help="The split the model was trained on.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder for the result.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Classifiers a row; more give a spread.")
+@click.option("--steps", default=2500, show_default=True, type=click.IntRange(min=1), help="Training steps of each classifier.")
+@click.option("--rows", help="Only these, by comma: real,synthetic,real+synthetic,memorizer,class-mean")
+@click.option("--classes", help="Score only these classes, by comma, as in N,S,V,F.")
+@force_option
+@json_option
+def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, steps: int, force: bool, as_json: bool, **which: Any) -> None:
+    """Train classifiers on SYNTHETIC, real and control beats, and test them on the real test side.
+
+    \b
+    Example:
+      ecgsynth evaluate synthetic.npz --split split/ -o run/ --seeds 5
+    """
+    from ecgsynth.beats import Beats
+    from ecgsynth.classifier import BeatClassifier
+    from ecgsynth.evaluation import ROWS, evaluate_steps
+    from ecgsynth.files import refuse_existing
+    from ecgsynth.splits import Split
+
+    refuse_existing(output / "evaluation.json", force=force)
+    made, sides = Beats.load(synthetic), Split.load(split_folder)
+    if not made.is_synthetic:
+        raise EcgsynthError(f"{synthetic} holds real beats; what is evaluated must be synthetic")
+    steps_ = evaluate_steps(
+        synthetic=made,
+        train=sides.train,
+        test=sides.test,
+        seeds=range(seeds),
+        rows=which["rows"].split(",") if which["rows"] else tuple(ROWS),
+        classes=which["classes"].split(",") if which["classes"] else None,
+        classifier=BeatClassifier(steps=steps),
+    )
+    with progress("evaluate") as show:
+        result = drain(steps_, lambda step: show(step.share, step.label))
+    result.save(output, force=force)
+    emit(result.to_dict() | {"output": str(output)}, f"{result}\nWrote {output / 'evaluation.json'}", as_json=as_json)
+
+
+@click.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), help="The model, for its training curves; RUN/model.safetensors if there.")
+@click.option("--split", "split_folder", type=click.Path(path_type=Path), help="The split, for its notes; RUN/split if there.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The page to write; RUN/report.html by default.")
+@force_option
+@json_option
+def report(folder: Path, model: Path | None, split_folder: Path | None, output: Path | None, force: bool, as_json: bool) -> None:
+    """Write one self-contained page about the evaluation in RUN.
+
+    \b
+    Example:
+      ecgsynth report run/ --model model.safetensors --split split/
+    """
+    import json
+
+    from ecgsynth.evaluation import Evaluation
+    from ecgsynth.generators import load_generator
+    from ecgsynth.report import save_report
+
+    result = Evaluation.load(folder)
+    if model is None and (folder / "model.safetensors").is_file():
+        model = folder / "model.safetensors"
+    split_json = (split_folder or folder / "split") / "split.json"
+    if split_folder is not None and not split_json.is_file():
+        raise EcgsynthError(f"no split in {split_folder}")
+    summary = json.loads(split_json.read_text()) if split_json.is_file() else None
+    history = load_generator(model).history_ if model is not None else ()
+    path = output or folder / "report.html"
+    save_report(path, result, history=history, split=summary, force=force)
+    emit({"output": str(path)}, f"Wrote {path}", as_json=as_json)
+
+
+@click.command()
+@click.argument("records", required=False, type=click.Path(path_type=Path))
+@click.option("-o", "--output", default=Path("runs/first"), show_default=True, type=click.Path(path_type=Path), help="The run's folder.")
+@click.option("--scheme", type=click.Choice(["beats", "patients", "dechazal"]), default="beats", show_default=True)
+@click.option("-g", "--generator", default="cnn-gan", show_default=True, help="`ecgsynth train --list` names them.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True, help="Training, at most.")
+@click.option("--power", type=float, default=1.0, show_default=True, help="Class proportions of the synthetic beats: 1 natural, 0 equal.")
+@click.option("--classifier-steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of each classifier.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Classifiers a row.")
+@click.option("--seed", default=0, show_default=True, help="Of split, training and sampling.")
+@click.option("--simulated", is_flag=True, help="Use simulated records, whatever else is there.")
+@force_option
+@json_option
+def run(records: Path | None, output: Path, simulated: bool, force: bool, as_json: bool, **options: Any) -> None:
+    """Do the whole job: beats, split, train, sample, evaluate, report.
+
+    Without RECORDS: those that ECGSYNTH_MITDB names, else those fetched before, else MIT-BIH from
+    PhysioNet, else, without a network, simulated ones. A second call goes on where one stopped.
+
+    \b
+    Example:
+      ecgsynth run records/mitdb -o runs/first --minutes 10 --seeds 3
+    """
+    from ecgsynth.generators import GENERATORS
+    from ecgsynth.pipeline import STAGES, Settings, StageProgress, run_steps
+
+    if options["generator"] not in GENERATORS:
+        raise click.BadParameter(f"{options['generator']!r} is not one of {', '.join(GENERATORS)}", param_hint="-g")
+    where = None if simulated else _find_or_fetch(records)
+    settings = Settings(records=None if where is None else str(where.resolve()), **options)
+    with progress("run") as show:
+
+        def on_step(step: StageProgress) -> None:
+            show((STAGES.index(step.stage) + step.share) / len(STAGES), f"{step.stage}: {step.detail}")
+
+        result = drain(run_steps(output, settings, force=force), on_step)
+    page = output / "report.html"
+    source = f"Records: {where}" if where else "Records: simulated"
+    emit(result.to_dict() | {"report": str(page)}, f"{source}\n\n{result}\n\nReport: {page.resolve()}", as_json=as_json)
+
+
+def _find_or_fetch(records: Path | None) -> Path | None:
+    """Give the folder of records to use; None for simulated ones."""
+    from ecgsynth.fetch import default_folder, locate_records, network_is_there
+
+    if records is not None:
+        return records
+    found = locate_records()
+    if found is not None:
+        return found
+    if not network_is_there():
+        note("no records here and PhysioNet cannot be reached: going on with simulated records")
+        return None
+    folder = default_folder()
+    note(f"fetching MIT-BIH (94 MB) from PhysioNet into {folder}")
+    show_fetch(folder)
+    return folder

@@ -1,0 +1,188 @@
+"""The whole job in one folder, stage by stage; what is done is kept."""
+
+import json
+from collections.abc import Generator as Steps
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ecgsynth.beats import Beats, extract_beats
+from ecgsynth.classifier import BeatClassifier
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.evaluation import ROWS, Evaluation, evaluate_steps
+from ecgsynth.files import atomic_path
+from ecgsynth.generators import GENERATORS, class_counts, load_generator
+from ecgsynth.records import LEADS, Record, find_records, read_record
+from ecgsynth.report import save_report
+from ecgsynth.simulate import simulate_records
+from ecgsynth.splits import Split, split_beats
+
+STAGES = ("beats", "split", "train", "sample", "evaluate", "report")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is made with; a folder holds a run of one kind only.
+
+    Parameters
+    ----------
+    records : str or None
+        Folder of WFDB records; None for simulated ones.
+    scheme : str
+        Of `split_beats`.
+    generator : str
+        Of `GENERATORS`.
+    minutes : float or None
+        Budget of training; None for the generator's own number of steps.
+    power : float
+        Class proportions of the synthetic beats, of `class_counts`.
+    classifier_steps : int
+        Training steps of each classifier of the evaluation.
+    seeds : int
+        Classifiers a row.
+    seed : int
+        Of the split, the training and the sampling.
+    """
+
+    records: str | None
+    scheme: str = "beats"
+    generator: str = "cnn-gan"
+    minutes: float | None = None
+    power: float = 1.0
+    classifier_steps: int = 2500
+    seeds: int = 1
+    seed: int = 0
+
+
+class StageProgress(NamedTuple):
+    """A stage of `STAGES`, the share of it that is done, and what is going on."""
+
+    stage: str
+    share: float
+    detail: str = ""
+
+
+def run_steps(folder: str | Path, settings: Settings, *, force: bool = False) -> Steps[StageProgress, None, Evaluation]:
+    """Do the whole job in `folder`, going on where an earlier call stopped.
+
+    Yields
+    ------
+    StageProgress
+
+    Returns
+    -------
+    Evaluation
+        With ``report.html`` and everything else written to `folder`.
+
+    Raises
+    ------
+    EcgsynthError
+        If `folder` holds a run with other settings and `force` is not set, or a stage fails.
+    """
+    folder = Path(folder)
+    _claim(folder, settings, force=force)
+    yield from _beats(folder, settings)
+    yield from _split(folder, settings)
+    yield from _train(folder, settings)
+    yield from _sample(folder, settings)
+    evaluation = yield from _evaluate(folder, settings)
+    model = load_generator(folder / "model.safetensors")
+    save_report(
+        folder / "report.html",
+        evaluation,
+        history=model.history_,
+        split=json.loads((folder / "split" / "split.json").read_text()),
+        force=True,
+    )
+    yield StageProgress("report", 1.0)
+    return evaluation
+
+
+def _claim(folder: Path, settings: Settings, *, force: bool) -> None:
+    """Begin a run in `folder`, or find the one there to be of the same settings."""
+    path = folder / "settings.json"
+    text = json.dumps(asdict(settings), indent=1) + "\n"
+    if path.is_file() and path.read_text() == text and not force:
+        return
+    if folder.exists() and any(folder.iterdir()) and not force:
+        what = "a run with other settings" if path.is_file() else "other files"
+        raise EcgsynthError(f"{folder} holds {what}: give another name, or --force to replace it")
+    with atomic_path(folder, force=True) as temporary:
+        temporary.mkdir()
+        (temporary / "settings.json").write_text(text)
+
+
+def _beats(folder: Path, settings: Settings) -> Iterator[StageProgress]:
+    path = folder / "beats.npz"
+    if path.is_file():
+        return
+    if settings.records is None:
+        yield StageProgress("beats", 0.0, "simulated records")
+        extract_beats(simulate_records(seed=settings.seed), source="simulated").save(path)
+    else:
+        found = find_records(settings.records)
+        yield StageProgress("beats", 0.0, f"{len(found)} records")
+        read: Iterator[Record] = (read_record(record, lead=LEADS) for record in found)
+        extract_beats(read).save(path)
+    yield StageProgress("beats", 1.0)
+
+
+def _split(folder: Path, settings: Settings) -> Iterator[StageProgress]:
+    if not (folder / "split").is_dir():
+        split_beats(Beats.load(folder / "beats.npz"), scheme=settings.scheme, seed=settings.seed).save(folder / "split")
+        yield StageProgress("split", 1.0)
+
+
+def _train(folder: Path, settings: Settings) -> Iterator[StageProgress]:
+    path = folder / "model.safetensors"
+    if path.is_file():
+        return
+    checkpoint = folder / "model.checkpoint"
+    split = Split.load(folder / "split")
+    make = GENERATORS[settings.generator]
+    budget = {"minutes": settings.minutes, "seed": settings.seed} if settings.generator.endswith("gan") else {}
+    generator = make(**budget)
+    latest = ""
+    yield StageProgress("train", 0.0, settings.generator)
+    for step in generator.fit_steps(split.train, split.val, checkpoint):
+        if step.validation_score is not None:
+            latest = f"  validation {step.validation_score:.3f}"
+        detail = f"critic {step.critic_loss:.3f}  generator {step.generator_loss:.3f}  real-generated {step.score_gap:+.2f}{latest}"
+        yield StageProgress("train", step.share, detail)
+    generator.save(path)
+    checkpoint.unlink(missing_ok=True)
+    yield StageProgress("train", 1.0, latest)
+
+
+def _sample(folder: Path, settings: Settings) -> Iterator[StageProgress]:
+    path = folder / "synthetic.npz"
+    if path.is_file():
+        return
+    train = Beats.load(folder / "split" / "train.npz")
+    model = load_generator(folder / "model.safetensors")
+    model.sample(class_counts(train, power=settings.power), seed=settings.seed).save(path)
+    yield StageProgress("sample", 1.0)
+
+
+def _evaluate(folder: Path, settings: Settings) -> Steps[StageProgress, None, Evaluation]:
+    if (folder / "evaluation.json").is_file():
+        return Evaluation.load(folder)
+    split = Split.load(folder / "split")
+    steps = evaluate_steps(
+        synthetic=Beats.load(folder / "synthetic.npz"),
+        train=split.train,
+        test=split.test,
+        seeds=range(settings.seeds),
+        rows=tuple(ROWS),
+        classifier=BeatClassifier(steps=settings.classifier_steps),
+    )
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            evaluation: Evaluation = end.value
+            break
+        yield StageProgress("evaluate", progress.share, progress.label)
+    evaluation.save(folder, force=True)
+    return evaluation

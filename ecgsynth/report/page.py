@@ -1,0 +1,349 @@
+"""The report as one HTML page that needs nothing outside itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecgsynth import mitdb
+from ecgsynth.beats import Beats
+from ecgsynth.evaluation import ROWS, Evaluation
+from ecgsynth.files import atomic_path, refuse_existing
+from ecgsynth.generators.base import TrainingStep
+from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
+from ecgsynth.report import figures
+
+FEW = 100
+"""Test beats of a class below which its scores are called rough."""
+
+SCHEMES = {
+    "beats": "Beats were divided at random, so beats of one patient stand both in training and in test.",
+    "patients": "Patients were divided: no patient stands both in training and in test.",
+    "dechazal": "The division of de Chazal and others (2004): training on patients of DS1, test on those of DS2.",
+}
+
+_STRIP = 90.0  # mm of ECG paper for either side, so that both fit on A4
+_MITDB_LEADS = {"MLII", "V1", "V2", "V4", "V5"}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A finding in words, and whether it speaks against the synthetic beats."""
+
+    text: str
+    bad: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the real beats are: how to call them, where they are from, and whether that is MIT-BIH."""
+
+    word: str
+    name: str
+    is_mitdb: bool = False
+
+
+def render(evaluation: Evaluation, *, history: Sequence[TrainingStep] = (), split: Mapping[str, Any] | None = None) -> str:
+    """Write the report of an evaluation as one self-contained HTML page.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        What is reported.
+    history : sequence of TrainingStep
+        How the generator was trained; empty for one that is not trained step by step.
+    split : mapping, optional
+        What `Split.summary` gives.
+
+    Returns
+    -------
+    str
+        The page: no script, no outside resource. Same input, same text.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ecgsynth", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["svg"] = lambda figure, key, label: _markup(figures.to_svg(figure, key=key, label=label))
+    source = source_of(evaluation.real)
+    return environment.get_template("page.html.jinja").render(
+        evaluation=evaluation,
+        source=source,
+        generator=evaluation.settings.get("generator") or evaluation.synthetic.source,
+        names=CLASS_NAMES,
+        rows={row: _call(text, source) for row, text in ROWS.items() if row in evaluation.rows},
+        headline=headline(evaluation),
+        cautions=cautions(evaluation, split),
+        findings=findings(evaluation),
+        sentences=class_sentences(evaluation),
+        papers=_papers(evaluation),
+        spread=figures.spread(evaluation.real, evaluation.synthetic) if _shared(evaluation) else None,
+        confusion=_confusion(evaluation),
+        n_seeds=max((len(seeds) for seeds in evaluation.rows.values()), default=0),
+        curves=figures.training_curves(history) if history else None,
+        kept=figures.kept_step(history),
+        method=_method(evaluation, split),
+        notes=list((split or {}).get("notes", ())),
+        counts=_counts(evaluation, split),
+        records=sorted(set(evaluation.real.records.tolist()) - {""}),
+    )
+
+
+def save_report(
+    path: str | Path,
+    evaluation: Evaluation,
+    *,
+    history: Sequence[TrainingStep] = (),
+    split: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> Path:
+    """Write what `render` gives to `path` and return that.
+
+    Raises
+    ------
+    EcgsynthError
+        If `path` exists and `force` is not set, or it cannot be written.
+    """
+    path = Path(path)
+    refuse_existing(path, force=force)
+    page = render(evaluation, history=history, split=split)
+    with atomic_path(path, force=force) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def source_of(real: Beats) -> Source:
+    """Tell where beats are from, as far as they show it.
+
+    Beats carry no name of their database: they count as MIT-BIH's if record names, leads and sample
+    numbers all fit it.
+    """
+    if real.source == "simulated":
+        return Source("simulated", "simulated records")
+    fits = (
+        len(real) > 0
+        and set(real.records.tolist()) <= set(mitdb.RECORDS)
+        and set(real.leads.tolist()) <= _MITDB_LEADS
+        and bool((real.samples < mitdb.N_SAMPLES).all())
+    )
+    if fits and real.source == "real":
+        return Source("real", "the MIT-BIH Arrhythmia Database", is_mitdb=True)
+    return Source("real", "real records" if real.source == "real" else real.source)
+
+
+def headline(evaluation: Evaluation) -> str:
+    """Say in one sentence what the synthetic beats are worth."""
+    source = source_of(evaluation.real)
+    if "synthetic" not in evaluation.rows:
+        return "No classifier was trained on the synthetic beats alone, so this report cannot say what they are worth."
+    text = (
+        f"A classifier trained only on synthetic beats recognises the {len(evaluation.classes)} classes of {source.word} test beats "
+        f"with a macro-F1 of {_macro(evaluation, 'synthetic')}"
+    )
+    if "real" in evaluation.rows:
+        text += f", against {_macro(evaluation, 'real')} when it is trained on {source.word} beats"
+    return text + "."
+
+
+def cautions(evaluation: Evaluation, split: Mapping[str, Any] | None) -> list[str]:
+    """Say what must be known before anything on the page is used or passed on."""
+    source = source_of(evaluation.real)
+    found = ["Synthetic beats are made by a computer model. They are for research and teaching, not for diagnosis."]
+    if source.word == "simulated":
+        found.append(
+            "The beats they are compared with are simulated too: no patient's ECG is shown, and the scores say nothing of patients."
+        )
+    elif source.is_mitdb:
+        found.append(
+            f"This page shows test beats of real people, from {source.name}. They may be passed on if their origin is named (see below)."
+        )
+    else:
+        found.append(f"This page shows test beats of real people, from {source.name}: guard it, and share it only as those records allow.")
+    if evaluation.settings.get("synthetic", {}).get("holds_real_beats"):
+        found.append(
+            f"This generator keeps {source.word} training beats and hands out them or close relatives of them: "
+            "guard its model and its beats as you do the records."
+        )
+    if split and split.get("scheme") == "beats":
+        found.append("Beats of the same patients stand in training and in test: the scores say nothing about new patients.")
+    return found
+
+
+def findings(evaluation: Evaluation) -> list[Sentence]:
+    """Place the synthetic beats between the controls, in words."""
+    if "synthetic" not in evaluation.rows:
+        return []
+    score = evaluation.spread("synthetic")[0]
+    word = source_of(evaluation.real).word
+    found = []
+    if "class-mean" in evaluation.rows:
+        found.append(_against_floor(evaluation))
+        ours, floor = evaluation.by_class("synthetic"), evaluation.by_class("class-mean")
+        below = [name for name in evaluation.classes if ours[name] < floor[name]]
+        if below and score >= evaluation.spread("class-mean")[0]:
+            listed = ", ".join(f"{name} (F1 {ours[name]:.3f} against {floor[name]:.3f})" for name in below)
+            found.append(Sentence(f"In single classes they are worse than that control: {listed}.", bad=True))
+    if "memorizer" in evaluation.rows:
+        ceiling = evaluation.spread("memorizer")[0]
+        copies = f"copies of {word} training beats, as many of each class"
+        if score < ceiling:
+            text = f"Above them stands what could be hoped for: {copies}, reach {ceiling:.3f}."
+        else:
+            text = f"They are worth as much as {copies}, which reach {ceiling:.3f}."
+        found.append(Sentence(text + _scatter(evaluation, "synthetic", "memorizer")))
+    if {"real", "real+synthetic"} <= set(evaluation.rows):
+        alone, both = evaluation.spread("real")[0], evaluation.spread("real+synthetic")[0]
+        text = f"With the synthetic beats added to the {word} training beats, macro-F1 is {both:.3f}; without them it is {alone:.3f}."
+        found.append(Sentence(text + _scatter(evaluation, "real", "real+synthetic")))
+    return found
+
+
+def _against_floor(evaluation: Evaluation) -> Sentence:
+    score, floor = evaluation.spread("synthetic")[0], evaluation.spread("class-mean")[0]
+    against = f"(macro-F1 {score:.3f} against {floor:.3f})"
+    within = _scatter(evaluation, "synthetic", "class-mean")
+    if score < floor:
+        text = f"The synthetic beats are worse than the simplest control, class means plus noise {against}: do not rely on them."
+    else:
+        better = "better than" if score > floor else "no better than"
+        text = f"The synthetic beats are {better} the simplest control, class means plus noise {against}."
+    return Sentence(text + within, bad=score <= floor or bool(within))
+
+
+def _scatter(evaluation: Evaluation, row: str, other: str) -> str:
+    """Say so if two rows differ by no more than their seeds do; nothing can be said of one seed."""
+    (a, deviation_a), (b, deviation_b) = evaluation.spread(row), evaluation.spread(other)
+    return " The difference is within the scatter between seeds." if abs(a - b) <= np.hypot(deviation_a, deviation_b) else ""
+
+
+def class_sentences(evaluation: Evaluation) -> dict[str, str]:
+    """Say for each class how often it is found, and how often rightly, by the classifier trained on synthetic beats."""
+    if "synthetic" not in evaluation.rows:
+        return {}
+    word = source_of(evaluation.real).word
+    found = evaluation.by_class("synthetic", "sensitivity")
+    right = evaluation.by_class("synthetic", "positive_predictivity")
+    reference = evaluation.by_class("real", "sensitivity") if "real" in evaluation.rows else {}
+    said = _summed(evaluation, "synthetic").sum(axis=0)
+    sentences = {}
+    for name, times in zip(evaluation.classes, said.tolist(), strict=True):
+        text = f"Of 100 {word} {CLASS_NAMES[name]} beats, the classifier trained on synthetic beats finds {of_100(found[name])}"
+        if reference:
+            text += f" ({of_100(reference[name])} when trained on {word} beats)"
+        if times:
+            text += f"; when it says {CLASS_NAMES[name]}, it is right {of_100(right[name])} times of 100."
+        else:
+            text += f"; it never says {CLASS_NAMES[name]}."
+        judged = evaluation.counts.get("test", {}).get(name, 0)
+        if judged < FEW:
+            text += f" With only {judged} test beats of this class, take that as rough."
+        sentences[name] = text
+    return sentences
+
+
+def of_100(share: float) -> str:
+    """Give a share of 1 as a whole number of 100, without calling 99.7 all or 0.3 none.
+
+    Examples
+    --------
+    >>> of_100(0.936), of_100(0.997), of_100(1)
+    ('94', 'more than 99', '100')
+    """
+    number = round(100 * share)
+    if number == 100 and share < 1:
+        return "more than 99"
+    return "fewer than 1" if number == 0 and share > 0 else str(number)
+
+
+def _markup(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _call(text: str, source: Source) -> str:
+    return text.replace("real", source.word)
+
+
+def _macro(evaluation: Evaluation, row: str) -> str:
+    return f"{evaluation.spread(row)[0]:.3f}"
+
+
+def _summed(evaluation: Evaluation, row: str) -> Any:
+    return np.sum([scores.confusion for scores in evaluation.rows[row]], axis=0)
+
+
+def _shared(evaluation: Evaluation) -> set[str]:
+    return set(evaluation.real.counts()) & set(evaluation.synthetic.counts())
+
+
+def _confusion(evaluation: Evaluation) -> Any:
+    """Draw the matrices of those rows that there are; None if there is neither."""
+    word = source_of(evaluation.real).word
+    titles = {"real": f"trained on {word} beats", "synthetic": "trained on synthetic beats"}
+    matrices = {title: _summed(evaluation, row) for row, title in titles.items() if row in evaluation.rows}
+    return figures.confusion(matrices, evaluation.classes) if matrices else None
+
+
+def _papers(evaluation: Evaluation) -> dict[str, tuple[Any, int, int]]:
+    """Draw each class on ECG paper; with it, how many real and synthetic beats are drawn."""
+    real, synthetic = evaluation.real, evaluation.synthetic
+    cell = max(figures.cell_width(real), figures.cell_width(synthetic))
+    per_class = int(np.clip((_STRIP - figures.CALIBRATION) // cell, 1, 4))
+    papers = {}
+    for name in AAMI_CLASSES:
+        drawn = [min(per_class, beats.counts().get(name, 0)) for beats in (real, synthetic)]
+        if any(drawn):
+            papers[name] = (figures.ecg_paper(real, synthetic, name, per_class=per_class), drawn[0], drawn[1])
+    return papers
+
+
+def _method(evaluation: Evaluation, split: Mapping[str, Any] | None) -> dict[str, str]:
+    """Give what is needed to make it again: term -> text."""
+    settings, info = evaluation.settings, evaluation.real.info
+    made = settings.get("synthetic", {})
+    leads = ", ".join(sorted(set(evaluation.real.leads.tolist()) - {""}))
+    cut = f"; lead {leads}" if leads else ""
+    if "before" in info and "after" in info:
+        cut += f"; {info['before'] * 1000:.0f} ms before to {info['after'] * 1000:.0f} ms after the R peak"
+    if info.get("band"):
+        cut += "; filtered to {:g}–{:g} Hz".format(*info["band"])
+    division = "not recorded"
+    if split:
+        division = f"{SCHEMES.get(split['scheme'], split['scheme'])} Drawn with seed {split['seed']}."
+    classifier = ", ".join(f"{name} {value}" for name, value in settings.get("classifier", {}).items())
+    return {
+        f"{source_of(evaluation.real).word.capitalize()} beats": source_of(evaluation.real).name + cut,
+        "Synthetic beats": f"drawn with seed {made.get('seed', 'not recorded')}",
+        "Model, SHA-256": str(made.get("model_sha256", "not recorded")),
+        "Division": division,
+        "Classifier": f"convolutional network, the same for every row of the table ({classifier or 'settings not recorded'})",
+        "Seeds of the classifier": ", ".join(map(str, settings.get("seeds", ()))) or "not recorded",
+        "Software": f"ecgsynth {_version()}",
+    }
+
+
+def _counts(evaluation: Evaluation, split: Mapping[str, Any] | None) -> dict[str, dict[str, int]]:
+    """Give column -> class -> beats, the validation side too where it is known."""
+    word = source_of(evaluation.real).word
+    columns = {f"training ({word})": dict(evaluation.counts.get("train", {}))}
+    if split and "val" in split.get("classes", {}):
+        columns[f"validation ({word})"] = {name: split["classes"]["val"].get(name, 0) for name in evaluation.classes}
+    columns[f"test ({word})"] = dict(evaluation.counts.get("test", {}))
+    columns["synthetic"] = dict(evaluation.counts.get("synthetic", {}))
+    return columns
+
+
+def _version() -> str:
+    try:
+        return version("ecgsynth")
+    except PackageNotFoundError:
+        return "of unknown version"

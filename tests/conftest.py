@@ -1,0 +1,57 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecgsynth.beats import Beats, extract_beats
+from ecgsynth.records import LEADS, Record, read_records
+from ecgsynth.simulate import simulate_records, write_record
+from ecgsynth.splits import Split, split_beats
+
+
+@pytest.fixture(scope="session")
+def mitdb() -> Path:
+    folder = os.environ.get("ECGSYNTH_MITDB")
+    if not folder:
+        pytest.skip("needs the MIT-BIH records: set ECGSYNTH_MITDB to their folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mitdb_beats(mitdb: Path) -> Beats:
+    return extract_beats(read_records(mitdb, lead=LEADS))
+
+
+@pytest.fixture(scope="session")
+def records() -> list[Record]:
+    return list(simulate_records(n_patients=12, minutes=2, seed=0))
+
+
+@pytest.fixture(scope="session")
+def records_folder(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("records")
+    for record in records:
+        write_record(record, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def beats(records: list[Record]) -> Beats:
+    return extract_beats(records, source="simulated")
+
+
+@pytest.fixture(scope="session")
+def split(beats: Beats) -> Split:
+    return split_beats(beats, seed=0)
+
+
+@pytest.fixture
+def unchanged_global_random():
+    """Fails the test if it draws from, or seeds, the global random state of numpy or torch."""
+    import torch
+
+    before = np.random.get_state()[1].copy(), torch.random.get_rng_state().clone()  # noqa: NPY002
+    yield
+    assert (np.random.get_state()[1] == before[0]).all()  # noqa: NPY002
+    assert torch.equal(torch.random.get_rng_state(), before[1])

@@ -1,0 +1,248 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import ecgsynth
+from ecgsynth.beats import Beats
+from ecgsynth.cli import main
+from ecgsynth.splits import Split
+
+FAST = ["--set", "width=4", "--set", "batch=16", "--set", "latent=4", "--set", "validations=1"]
+
+
+def call(*arguments, ok=True):
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    if ok:
+        assert result.exit_code == 0, result.stderr
+    else:
+        assert result.exit_code != 0
+        assert "Traceback" not in result.stderr
+        if result.exit_code == 1:
+            assert len(result.stderr.strip().splitlines()) == 1
+    return result
+
+
+@pytest.fixture(scope="module")
+def work(records_folder, tmp_path_factory):
+    """Everything the commands make, made once by the commands."""
+    folder = tmp_path_factory.mktemp("work")
+    call("beats", records_folder, "-o", folder / "beats.npz")
+    call("split", folder / "beats.npz", "-o", folder / "split")
+    call("train", folder / "split", "-g", "cnn-gan", "-o", folder / "model.safetensors", "--steps", 3, *FAST)
+    call("sample", folder / "model.safetensors", "-o", folder / "syn.npz", "--like", folder / "split" / "train.npz")
+    call("evaluate", folder / "syn.npz", "--split", folder / "split", "-o", folder / "run", "--steps", 20)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_has_help_with_an_example_and_json(name):
+    text = call(name, "--help").output
+    assert "Example" in text
+    assert f"ecgsynth {name}" in text
+    assert "--json" in text
+
+
+def test_version_and_completion():
+    assert call("--version").output.strip() == f"ecgsynth, version {ecgsynth.__version__}"
+    assert "_ECGSYNTH_COMPLETE=bash_source" in call("--help").output
+
+
+def test_beats_counts_what_it_kept(work, records_folder, records):
+    data = json.loads(call("beats", records_folder, "-o", work / "again.npz", "--json").stdout)
+    assert data["annotations"] == sum(len(r.symbols) for r in records) == data["beats"] + sum(data["left_out"].values())
+    assert data["beats"] == len(Beats.load(work / "again.npz"))
+
+
+def test_beats_of_named_records_with_other_settings(work, records_folder):
+    out = work / "two.npz"
+    call("beats", records_folder / "sim01", records_folder / "sim02", "-o", out, "--band", "off", "--before", 0.25, "--after", 0.45)
+    beats = Beats.load(out)
+    assert set(beats.records) == {"sim01", "sim02"}
+    assert beats.n_samples == 252
+    (work / "patients.csv").write_text("sim01,p\nsim02,p\n")
+    call("beats", records_folder, "-o", out, "--patients", work / "patients.csv", "--force")
+    assert {"p"} == set(np.unique(Beats.load(out).patients)) - {f"sim{n:02}" for n in range(3, 13)}
+
+
+def test_split_json_is_the_summary(work):
+    data = json.loads(call("split", work / "beats.npz", "-o", work / "patients", "--scheme", "patients", "--json").stdout)
+    assert data["patients"] == Split.load(work / "patients").summary()["patients"]
+
+
+def test_training_writes_its_curve_and_says_its_score(work):
+    lines = (work / "model.csv").read_text().splitlines()
+    assert lines[0] == "step,critic_loss,generator_loss,score_gap,validation_score,best"
+    assert len(lines) == 4
+    data = json.loads(call("train", work / "split", "-g", "class-mean", "-o", work / "mean.safetensors", "--json").stdout)
+    assert data["finished"]
+    assert data["generator"] == "class-mean"
+
+
+def test_generators_are_listed_with_their_settings(work):
+    listed = json.loads(call("train", work, "--list", "--json").stdout)
+    assert {"cnn-gan", "rnn-gan", "smote", "ecgsyn", "memorizer", "class-mean"} <= set(listed)
+    assert listed["smote"]["neighbors"] == 5
+
+
+def test_sample_by_count_and_balance(work):
+    call("sample", work / "model.safetensors", "-o", work / "v.npz", "--count", "V=20", "--count", "S=5", "--seed", 3)
+    assert Beats.load(work / "v.npz").counts() == {"S": 5, "V": 20}
+    out = call(
+        "sample", work / "model.safetensors", "-o", work / "e.npz", "--balance", work / "split" / "train.npz", "--total", 50, "--json"
+    )
+    assert json.loads(out.stdout)["classes"] == dict.fromkeys("NSVFQ", 10)
+
+
+def test_evaluate_and_report(work):
+    out = call("evaluate", work / "syn.npz", "--split", work / "split", "-o", work / "again", "--steps", 5, "--rows", "real", "--json")
+    assert set(json.loads(out.stdout)["rows"]) == {"real"}
+    call("report", work / "run", "--model", work / "model.safetensors", "--split", work / "split")
+    assert "<html" in (work / "run" / "report.html").read_text()
+
+
+def test_run_does_it_all_and_goes_on_where_it_stopped(work, records_folder):
+    folder = work / "whole"
+    arguments = ("run", records_folder, "-o", folder, "-g", "class-mean", "--classifier-steps", 5)
+    call(*arguments)
+    first = (folder / "beats.npz").stat().st_mtime_ns
+    (folder / "report.html").unlink()
+    (folder / "evaluation.json").unlink()
+    out = call(*arguments, "--json")
+    assert json.loads(out.stdout)["report"] == str(folder / "report.html")
+    assert (folder / "report.html").is_file()
+    assert (folder / "beats.npz").stat().st_mtime_ns == first  # what was done is kept
+    refused = call(*arguments, "--seed", 1, ok=False)
+    assert "holds a run with other settings" in refused.stderr
+
+
+def test_run_on_simulated_records(work):
+    call("run", "--simulated", "-o", work / "sim", "-g", "class-mean", "--classifier-steps", 5)
+    assert Beats.load(work / "sim" / "beats.npz").source == "simulated"
+
+
+def test_without_records_and_network_the_run_is_simulated_and_says_so(work, monkeypatch, tmp_path):
+    import ecgsynth.fetch
+
+    monkeypatch.delenv("ECGSYNTH_MITDB", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(ecgsynth.fetch, "network_is_there", lambda: False)
+    out = call("run", "-o", work / "none", "-g", "class-mean", "--classifier-steps", 5)
+    assert "going on with simulated records" in out.stderr
+    assert out.stderr.count("\n") == 1
+
+
+def broken(records_folder, tmp_path, damage):
+    for suffix in ("hea", "dat", "atr"):
+        shutil.copy(records_folder / f"sim01.{suffix}", tmp_path)
+    damage(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: [p.unlink() for p in f.iterdir()], "no WFDB record in"),
+        (lambda f: (f / "sim01.atr").unlink(), "no annotations"),
+        (lambda f: os.truncate(f / "sim01.atr", (f / "sim01.atr").stat().st_size // 2 + 1), "cut short"),
+        (lambda f: (f / "sim01.dat").unlink(), "names the signal file"),
+    ],
+    ids=["empty folder", "no annotations", "annotations cut", "no signal"],
+)
+def test_bad_records_give_one_line_and_no_file(records_folder, tmp_path, damage, message):
+    (tmp_path / "in").mkdir()
+    out = tmp_path / "out"
+    result = call("beats", broken(records_folder, tmp_path / "in", damage), "-o", out / "b.npz", ok=False)
+    assert message in result.stderr
+    assert not out.exists()
+
+
+def bad_inputs(work, records_folder):
+    model, train = work / "model.safetensors", work / "split" / "train.npz"
+    return {
+        "lead that is not there": (("beats", records_folder, "--lead", "V9"), "no lead V9; there are MLII"),
+        "output exists": (("beats", records_folder, "-o", work / "beats.npz"), "exists: give another name, or --force"),
+        "unknown class": (("sample", model, "--count", "X=3"), "unknown class X; this model has learnt"),
+        "count is no number": (("sample", model, "--count", "V=many"), "write CLASS=N"),
+        "nothing asked for": (("sample", model), "one of --count, --like and --balance"),
+        "no model": (("sample", train, "--count", "V=3"), "is no model of ecgsynth"),
+        "no beats file": (("split", model), "is no beats file"),
+        "no split": (("train", work), "no split in"),
+        "unknown generator": (("train", work / "split", "-g", "x"), "is not one of cnn-gan"),
+        "unknown setting": (("train", work / "split", "--set", "speed=3"), "no 'speed'; its settings are"),
+        "setting of another kind": (("train", work / "split", "--set", "batch=big"), "batch takes int"),
+        "nothing to resume": (("train", work / "split", "--resume"), "nothing to resume"),
+        "real beats evaluated": (("evaluate", train, "--split", work / "split"), "must be synthetic"),
+        "band that is none": (("beats", records_folder, "--band", "wide"), "is no band"),
+        "no evaluation": (("report", work / "split"), "no evaluation in"),
+        "no such patients file": (("beats", records_folder, "--patients", work / "nothing.csv"), "No such file"),
+    }
+
+
+@pytest.mark.parametrize("case", bad_inputs(*[__import__("pathlib").Path()] * 2))
+def test_bad_input_gives_one_line_and_no_file(case, work, records_folder, tmp_path):
+    arguments, message = bad_inputs(work, records_folder)[case]
+    if "-o" not in arguments:
+        arguments = (*arguments, "-o", tmp_path / "out")
+    result = call(*arguments, ok=False)
+    assert message in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_gives_one_line_and_no_file(work, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    result = call("sample", work / "model.safetensors", "-o", tmp_path / "x.npz", "--count", "V=3", ok=False)
+    assert "No space left on device" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def start(*arguments):
+    code = "from ecgsynth.cli import main; main()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def interrupt(process, after):
+    deadline = time.monotonic() + 120
+    while not after() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    return process.communicate(timeout=120)
+
+
+def test_ctrl_c_in_training_keeps_the_best_and_resume_goes_on(work, tmp_path):
+    model = tmp_path / "m.safetensors"
+    arguments = ("train", work / "split", "-o", model, "--steps", 20_000, *FAST[:-2], "--set", "validations=10000")
+    process = start(*arguments)
+    _, stderr = interrupt(process, (tmp_path / "m.safetensors.checkpoint").is_file)
+    assert process.returncode == 0
+    assert "stopped early" in stderr
+    assert "Traceback" not in stderr
+    assert model.is_file()
+    done = len((tmp_path / "m.csv").read_text().splitlines()) - 1
+    call("train", work / "split", "-o", model, "--steps", done + 3, *FAST[:-2], "--set", "validations=1", "--resume")
+    assert len((tmp_path / "m.csv").read_text().splitlines()) - 1 == done + 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.csv", "m.safetensors"]
+
+
+def test_ctrl_c_in_evaluation_leaves_nothing_half_written(work, tmp_path):
+    out = tmp_path / "run"
+    begun = time.monotonic()
+    process = start("evaluate", work / "syn.npz", "--split", work / "split", "-o", out, "--steps", 100_000)
+    _, stderr = interrupt(process, lambda: time.monotonic() - begun > 8)
+    assert process.returncode != 0
+    assert "Traceback" not in stderr
+    assert not out.exists()

@@ -1,0 +1,140 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ecgsynth.beats import Beats
+from ecgsynth.classifier import BeatClassifier
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.evaluation import ROWS, Evaluation, evaluate, evaluate_steps
+from ecgsynth.generators import GENERATORS, class_counts
+from ecgsynth.metrics.utility import score_classes
+
+FAST = BeatClassifier(steps=60, batch=64, width=8)
+
+
+@pytest.fixture(scope="module")
+def synthetic(split):
+    return GENERATORS["smote"]().fit(split.train).sample(class_counts(split.train), seed=0)
+
+
+@pytest.fixture(scope="module")
+def result(split, synthetic):
+    return evaluate(synthetic=synthetic, train=split.train, test=split.test, seeds=(0, 1), classifier=FAST, examples=5)
+
+
+def test_scores_against_counts_worked_out_by_hand():
+    annotated = np.array(list("NNNNVVF"))
+    predicted = np.array(list("NNVVVVN"))
+    scores = score_classes(annotated=annotated, predicted=predicted, classes="NVF")
+    assert scores.confusion == [[2, 2, 0], [0, 2, 0], [1, 0, 0]]
+    assert scores.sensitivity == {"N": 0.5, "V": 1.0, "F": 0.0}
+    assert scores.positive_predictivity == pytest.approx({"N": 2 / 3, "V": 0.5, "F": 0.0})
+    assert scores.f1 == pytest.approx({"N": 4 / 7, "V": 2 / 3, "F": 0.0})
+    assert scores.macro_f1 == pytest.approx((4 / 7 + 2 / 3) / 3)
+    assert scores.accuracy == pytest.approx(4 / 7)
+
+
+def test_a_perfect_and_a_lazy_classifier():
+    annotated = np.repeat(["N", "V"], [95, 5])
+    assert score_classes(annotated=annotated, predicted=annotated, classes="NV").macro_f1 == 1
+    lazy = score_classes(annotated=annotated, predicted=np.full(100, "N"), classes="NV")
+    assert lazy.accuracy == 0.95
+    assert lazy.macro_f1 < 0.5
+
+
+def test_classes_that_are_not_scored_are_an_error():
+    with pytest.raises(ValueError, match="beats of Q cannot be scored"):
+        score_classes(annotated=np.array(["N", "Q"]), predicted=np.array(["N", "N"]), classes="N")
+
+
+def test_the_classifier_learns_and_its_seed_decides(split, unchanged_global_random):
+    one = BeatClassifier(steps=150, batch=64, width=8).fit(split.train).predict(split.test)
+    two = BeatClassifier(steps=150, batch=64, width=8).fit(split.train).predict(split.test)
+    assert np.array_equal(one, two)
+    assert score_classes(annotated=split.test.classes, predicted=one, classes="NSVFQ").macro_f1 > 0.6
+
+
+def test_shuffled_labels_teach_nothing(split):
+    """The control that must fail: a classifier of shuffled labels is no better than chance."""
+    shuffled = replace(split.train, classes=np.random.default_rng(0).permutation(split.train.classes))
+    found = BeatClassifier(steps=150, batch=64, width=8).fit(shuffled).predict(split.test)
+    assert score_classes(annotated=split.test.classes, predicted=found, classes="NSVFQ").macro_f1 < 0.35
+
+
+def test_one_class_alone_cannot_be_learnt(split):
+    with pytest.raises(EcgsynthError, match="two classes or more"):
+        FAST.fit(split.train.take(split.train.classes == "N"))
+
+
+def test_every_row_is_scored_for_every_seed_on_the_same_beats(result, split):
+    assert set(result.rows) == set(ROWS)
+    for scores in result.rows.values():
+        assert len(scores) == 2
+        assert [sum(row) for row in scores[0].confusion] == list(split.test.counts().values())
+    mean, deviation = result.spread("real")
+    values = [scores.macro_f1 for scores in result.rows["real"]]
+    assert mean == pytest.approx(np.mean(values))
+    assert deviation == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert result.counts["test"] == split.test.counts()
+    assert result.real.counts() == result.synthetic.counts() == dict.fromkeys("NSVFQ", 5)
+    assert "trained on synthetic beats (TSTR)" in str(result)
+
+
+def test_the_controls_stand_in_their_order(split):
+    noise = GENERATORS["class-mean"]().fit(split.train).sample(class_counts(split.train), seed=5)
+    classifier = BeatClassifier(steps=150, batch=64, width=8)
+    found = evaluate(synthetic=noise, train=split.train, test=split.test, classifier=classifier)
+    macro = {row: found.spread(row)[0] for row in ROWS}
+    assert macro["memorizer"] > macro["class-mean"] + 0.1
+    assert abs(macro["memorizer"] - macro["real"]) < 0.15
+    assert abs(macro["synthetic"] - macro["class-mean"]) < 0.15  # here they are the same thing
+
+
+def test_the_test_side_chooses_nothing(split, synthetic):
+    """Whatever stands on the test side, the classifiers, and so their answers for the same beats, are the same."""
+    half = split.test.take(np.arange(0, len(split.test), 2))
+    whole = evaluate(synthetic=synthetic, train=split.train, test=split.test, rows=["real"], classifier=FAST)
+    part = evaluate(synthetic=synthetic, train=split.train, test=half, rows=["real"], classifier=FAST)
+    assert (np.array(part.rows["real"][0].confusion) <= np.array(whole.rows["real"][0].confusion)).all()
+
+
+def test_progress_rises_to_1(split, synthetic):
+    shares = [
+        p.share
+        for p in evaluate_steps(synthetic=synthetic, train=split.train, test=split.test, rows=["real", "synthetic"], classifier=FAST)
+    ]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_saved_evaluation_loads_equal(result, tmp_path):
+    result.save(tmp_path)
+    again = Evaluation.load(tmp_path)
+    assert again.to_dict() == result.to_dict()
+    assert np.array_equal(again.real.signals, result.real.signals)
+    with pytest.raises(EcgsynthError, match="no evaluation in"):
+        Evaluation.load(tmp_path / "nothing")
+    (tmp_path / "evaluation.json").write_text("{}")
+    with pytest.raises(EcgsynthError, match="damaged"):
+        Evaluation.load(tmp_path)
+
+
+def test_beats_that_do_not_fit_are_refused(split, synthetic):
+    sides = {"train": split.train, "test": split.test}
+    short = Beats(signals=synthetic.signals[:, :100], classes=synthetic.classes, source="x")
+    with pytest.raises(EcgsynthError, match="differ in length"):
+        evaluate(synthetic=short, **sides)
+    with pytest.raises(EcgsynthError, match="unknown row"):
+        evaluate(synthetic=synthetic, rows=["x"], **sides)
+    with pytest.raises(EcgsynthError, match="must be real"):
+        evaluate(synthetic=synthetic, train=synthetic, test=split.test)
+    only_n = synthetic.take(synthetic.classes == "N")
+    with pytest.raises(EcgsynthError, match="no synthetic beat of class S, V, F, Q"):
+        evaluate(synthetic=only_n, **sides)
+
+
+def test_classes_can_be_chosen(split, synthetic):
+    found = evaluate(synthetic=synthetic, train=split.train, test=split.test, classes="NV", rows=["real"], classifier=FAST)
+    assert found.classes == ("N", "V")
+    assert set(found.counts["test"]) == {"N", "V"}

@@ -1,0 +1,59 @@
+import errno
+
+import pytest
+
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.files import atomic_path, sha256
+
+
+def test_the_file_appears_only_when_the_block_ends_well(tmp_path):
+    target = tmp_path / "a" / "out.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert [p.name for p in target.parent.iterdir()] == ["out.txt"]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("x"), KeyboardInterrupt()])
+def test_a_failure_leaves_nothing_and_keeps_what_was_there(tmp_path, failure):
+    target = tmp_path / "out.txt"
+    target.write_text("old")
+    with pytest.raises(type(failure)), atomic_path(target, force=True) as temporary:
+        temporary.write_text("half")
+        raise failure
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    target = tmp_path / "folder"
+    for content in ("one", "two"):
+        with atomic_path(target, force=True) as temporary:
+            temporary.mkdir()
+            (temporary / content).write_text(content)
+    assert [p.name for p in target.iterdir()] == ["two"]
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_exists_is_refused_unless_forced(tmp_path):
+    (tmp_path / "x").write_text("old")
+    with pytest.raises(EcgsynthError, match="exists: give another name, or --force"), atomic_path(tmp_path / "x"):
+        raise AssertionError("the block must not run")
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path):
+    with pytest.raises(EcgsynthError, match="cannot write .*No space left on device"), atomic_path(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_a_folder_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EcgsynthError, match="cannot write"), atomic_path(tmp_path / "file" / "x"):
+        pass
+
+
+def test_sha256_of_a_known_text(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

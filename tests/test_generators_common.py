@@ -1,0 +1,137 @@
+"""What every entry of GENERATORS must do, with settings that keep it quick."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ecgsynth.beats import Beats
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.generators import GENERATORS, Generator, class_counts, load_generator
+
+QUICK = {
+    "cnn-gan": {"steps": 4, "width": 4, "latent": 4, "batch": 16, "validations": 2},
+    "rnn-gan": {"steps": 4, "width": 4, "latent": 4, "batch": 16, "validations": 2},
+}
+WANTED = {"N": 30, "V": 7, "Q": 3}
+
+
+def make(name: str) -> Generator:
+    return GENERATORS[name](**QUICK.get(name, {}))
+
+
+@pytest.fixture(scope="module", params=list(GENERATORS))
+def fitted(request, split) -> Generator:
+    return make(request.param).fit(split.train)
+
+
+def test_beats_come_as_asked(fitted, split):
+    made = fitted.sample(WANTED, seed=1)
+    assert made.counts() == WANTED
+    assert made.signals.shape == (40, split.train.n_samples)
+    assert made.signals.dtype == np.float32
+    assert np.isfinite(made.signals).all()
+    assert made.is_synthetic
+    assert made.source == fitted.name
+    assert (made.fs, made.r_sample) == (split.train.fs, split.train.r_sample)
+    assert set(made.patients) == {""}
+    assert made.info["model_sha256"] == fitted.fingerprint()
+
+
+def test_the_seed_decides_and_classes_do_not_depend_on_each_other(fitted):
+    one = fitted.sample(WANTED, seed=1)
+    assert np.array_equal(one.signals, fitted.sample(WANTED, seed=1).signals)
+    assert not np.array_equal(one.signals, fitted.sample(WANTED, seed=2).signals)
+    alone = fitted.sample({"V": 7}, seed=1)
+    np.testing.assert_allclose(alone.signals, one.signals[one.classes == "V"], atol=1e-5)
+
+
+def test_a_saved_model_loads_equal(fitted, tmp_path):
+    fitted.save(tmp_path / "m.safetensors")
+    again = load_generator(tmp_path / "m.safetensors")
+    assert (again.name, again.params, again.classes) == (fitted.name, fitted.params, fitted.classes)
+    assert again.fingerprint() == fitted.fingerprint()
+    assert np.array_equal(again.sample(WANTED, seed=3).signals, fitted.sample(WANTED, seed=3).signals)
+    with pytest.raises(EcgsynthError, match="exists"):
+        fitted.save(tmp_path / "m.safetensors")
+
+
+def test_requests_that_cannot_be_met_are_refused(fitted, split):
+    with pytest.raises(EcgsynthError, match="unknown class X; this model has learnt N, S, V, F, Q"):
+        fitted.sample({"X": 1})
+    with pytest.raises(EcgsynthError, match="at least one beat"):
+        fitted.sample({"N": 0})
+    with pytest.raises(EcgsynthError, match="no negative"):
+        fitted.sample({"N": -1, "V": 2})
+
+
+@pytest.mark.parametrize("name", list(GENERATORS))
+def test_training_leaves_the_global_random_state_alone(name, split, unchanged_global_random):
+    make(name).fit(split.train).sample(WANTED)
+
+
+@pytest.mark.parametrize("name", list(GENERATORS))
+def test_bad_training_beats_are_refused(name, split):
+    with pytest.raises(EcgsynthError, match="synthetic"):
+        make(name).fit(replace(split.train, source="cnn-gan"))
+    lonely = Beats(signals=np.zeros((3, 256)), classes=np.array(["N", "N", "F"]))
+    with pytest.raises(EcgsynthError, match="class F has one training beat"):
+        make(name).fit(lonely)
+    broken = Beats(signals=np.full((4, 256), np.nan), classes=np.array(list("NNVV")))
+    with pytest.raises(EcgsynthError, match="not finite"):
+        make(name).fit(broken)
+
+
+@pytest.mark.parametrize("name", list(GENERATORS))
+def test_an_untrained_generator_says_so(name):
+    with pytest.raises(EcgsynthError, match="not learnt anything yet"):
+        make(name).sample({"N": 1})
+
+
+def test_files_that_are_no_model_are_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    (tmp_path / "text").write_text("no model")
+    save_file({"x": np.zeros(3)}, tmp_path / "other")
+    save_file({"x": np.zeros(3)}, tmp_path / "unknown", metadata={"ecgsynth": '{"generator": "os.system", "params": {}}'})
+    for name in ("text", "other", "unknown"):
+        with pytest.raises(EcgsynthError, match="is no model of ecgsynth"):
+            load_generator(tmp_path / name)
+    with pytest.raises(EcgsynthError, match="no model at"):
+        load_generator(tmp_path / "nothing")
+
+
+def test_only_generators_that_keep_real_beats_say_so(split):
+    holding = {name for name in GENERATORS if make(name).holds_real_beats}
+    assert holding == {"memorizer", "smote"}
+
+
+def test_memorizer_gives_training_beats_and_class_mean_does_not(split):
+    train = {beat.tobytes() for beat in split.train.signals}
+    copies = GENERATORS["memorizer"]().fit(split.train).sample(WANTED)
+    assert all(beat.tobytes() in train for beat in copies.signals)
+    noise = GENERATORS["class-mean"]().fit(split.train).sample({"N": 4000})
+    real = split.train.signals[split.train.classes == "N"]
+    np.testing.assert_allclose(noise.signals.mean(axis=0), real.mean(axis=0), atol=0.05)
+    np.testing.assert_allclose(noise.signals.std(axis=0), real.std(axis=0), rtol=0.1, atol=0.01)
+    hiss = np.corrcoef(noise.signals[:, 108], noise.signals[:, 112])[0, 1]
+    assert abs(hiss) < 0.06  # neighbouring samples know nothing of each other
+
+
+def test_smote_beats_lie_between_two_real_ones(split):
+    real = split.train.signals[split.train.classes == "F"]
+    made = GENERATORS["smote"]().fit(split.train).sample({"F": 20}, seed=1).signals
+    apart = np.linalg.norm(real[:, None] - real, axis=2)
+    for beat in made:
+        to_real = np.linalg.norm(real - beat, axis=1)
+        detour = to_real[:, None] + to_real - apart  # 0 on the line between two real beats
+        assert detour.min() < 1e-2
+
+
+def test_class_counts_by_power_and_total(split):
+    natural = split.train.counts()
+    assert class_counts(split.train) == natural
+    assert len(set(class_counts(split.train, power=0).values())) == 1
+    between = class_counts(split.train, power=0.5, total=1000)
+    assert sum(between.values()) == pytest.approx(1000, abs=5)
+    assert natural["F"] / natural["N"] < between["F"] / between["N"] < 1

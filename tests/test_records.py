@@ -1,0 +1,113 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecgsynth import mitdb as facts
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.labels import AAMI_CLASSES, MITDB_SYMBOLS, SYMBOL_TO_CLASS, aami_classes
+from ecgsynth.records import Record, choose_lead, find_records, read_record, read_records
+from ecgsynth.simulate import write_record
+
+
+def test_symbols_map_to_the_classes_of_ec57():
+    expected = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
+    assert set(expected) == set(AAMI_CLASSES)
+    assert {s for symbols in expected.values() for s in symbols} == set(MITDB_SYMBOLS)
+    for name, symbols in expected.items():
+        assert (aami_classes(np.array(list(symbols))) == name).all()
+    with pytest.raises(KeyError):
+        aami_classes(np.array(["+"]))  # a rhythm change, no beat
+
+
+def test_the_division_covers_the_48_records_of_47_patients():
+    assert len(facts.RECORDS) == 48 == len(set(facts.RECORDS))
+    assert len(facts.DS1) == len(facts.DS2) == 22
+    assert len({facts.SAME_PATIENT.get(name, name) for name in facts.RECORDS}) == 47
+
+
+def test_reading_is_lazy_and_sorted(records_folder, monkeypatch):
+    import ecgsynth.records as module
+
+    opened = []
+    original = module.read_record
+    monkeypatch.setattr(module, "read_record", lambda path, **k: opened.append(path.name) or original(path, **k))
+    reader = read_records(records_folder)
+    assert opened == []
+    assert next(reader).name == "sim01"
+    assert opened == ["sim01"]
+
+
+def test_a_record_can_be_named_by_path_or_header(records_folder):
+    by_name = read_record(find_records(records_folder / "sim02")[0])
+    by_header = read_record(find_records([records_folder / "sim02.hea"])[0])
+    assert by_name.name == by_header.name == "sim02"
+    assert (by_name.samples == by_header.samples).all()
+
+
+def test_lead_preference():
+    assert choose_lead(["V5", "MLII"], "MLII") == 1
+    assert choose_lead(["V5", "V2"], ["MLII", "V2"]) == 1
+    assert choose_lead(["V5", "V2"], ["MLII", "first"]) == 0
+    with pytest.raises(EcgsynthError, match=r"no lead II; there are V5, V2"):
+        choose_lead(["V5", "V2"], "II")
+
+
+def test_patients_can_be_given(records_folder):
+    record = read_record(records_folder / "sim01", patients={"sim01": "someone"})
+    assert record.patient == "someone"
+
+
+def test_201_and_202_are_one_patient_only_in_mitbih(records, tmp_path):
+    record = records[0]
+    renamed = Record("202", record.signals, record.leads, record.fs, record.symbols, record.samples)
+    write_record(renamed, tmp_path)
+    assert read_record(tmp_path / "202").patient == "202"  # another database's 202 is somebody else
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "sim01.atr").unlink(), r"sim01: no annotations \(sim01.atr is not there\)"),
+        (lambda f: (f / "sim01.atr").write_bytes((f / "sim01.atr").read_bytes()[:101]), "cut short"),
+        (lambda f: (f / "sim01.dat").unlink(), "names the signal file sim01.dat, which is not there"),
+        (lambda f: (f / "sim01.dat").write_bytes(b"\0" * 99), "sim01: .*cannot be read|shorter"),
+        (lambda f: (f / "sim01.hea").write_text("nonsense"), "sim01: cannot be read"),
+        (lambda f: (f / "sim01.hea").write_text((f / "sim01.hea").read_text().replace("mV", "mmHg")), "no voltage"),
+    ],
+    ids=["no annotations", "annotations cut", "no signal", "signal cut", "bad header", "no voltage"],
+)
+def test_damaged_records_are_refused_with_the_reason(records_folder, tmp_path, damage, message):
+    for suffix in ("hea", "dat", "atr"):
+        shutil.copy(records_folder / f"sim01.{suffix}", tmp_path)
+    damage(tmp_path)
+    with pytest.raises(EcgsynthError, match=message):
+        list(read_records(tmp_path))
+
+
+def test_a_folder_without_records_is_refused(tmp_path):
+    with pytest.raises(EcgsynthError, match="no WFDB record"):
+        find_records(tmp_path)
+    with pytest.raises(EcgsynthError, match="no folder and no WFDB record"):
+        find_records(tmp_path / "nothing")
+
+
+def test_mitbih_headers_and_annotations(mitdb: Path):
+    one = read_record(mitdb / "100", lead="MLII")
+    assert (one.age, one.sex, one.patient, one.leads) == (69.0, "M", "100", ("MLII",))
+    assert one.signals.shape == (650_000, 1)
+    assert one.signals.dtype == np.float32
+    assert len(one.symbols) == 2273
+    assert set(one.symbols) <= set(SYMBOL_TO_CLASS)
+    assert read_record(mitdb / "202", lead="MLII").patient == "201"
+    assert read_record(mitdb / "114", lead="MLII").leads == ("MLII",)  # its second lead
+    with pytest.raises(EcgsynthError, match="102: no lead MLII; there are V5, V2"):
+        read_record(mitdb / "102", lead="MLII")
+
+
+def test_a_lead_read_alone_equals_the_lead_read_with_others(mitdb: Path):
+    both = read_record(mitdb / "114")
+    alone = read_record(mitdb / "114", lead="MLII")
+    assert both.leads == ("V5", "MLII")
+    assert np.array_equal(both.signals[:, 1], alone.signals[:, 0])
