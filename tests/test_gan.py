@@ -148,9 +148,8 @@ def test_minutes_end_a_training(split):
 
 
 def test_a_loss_that_is_not_a_number_is_one_clear_error(split, monkeypatch):
-    monkeypatch.setitem(
-        OBJECTIVES, "hinge", OBJECTIVES["hinge"]._replace(critic=lambda real, generated: (real - generated).mean() * np.nan)
-    )
+    broken = OBJECTIVES["hinge"]._replace(critic=lambda real, generated: (real - generated).mean() * np.nan)
+    monkeypatch.setitem(OBJECTIVES, "hinge", broken)
     with pytest.raises(EcgsynthError, match="training diverged"):
         Gan(**QUICK, objective="hinge").fit(split.train)
 

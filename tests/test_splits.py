@@ -61,7 +61,7 @@ def test_a_patient_on_two_sides_is_an_error():
     side = toy(["a", "b"], ["N", "V"])
     other = toy(["c", "d"], ["N", "V"])
     Split(side, side, other, scheme="beats", seed=0)  # allowed there, and said
-    with pytest.raises(EcgsynthError, match="patients on two sides.*a, b"):
+    with pytest.raises(EcgsynthError, match=r"patients on two sides.*a, b"):
         Split(side, side, other, scheme="patients", seed=0)
 
 

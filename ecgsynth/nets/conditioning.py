@@ -13,16 +13,18 @@ class CriticNetwork(nn.Module):
 
 
 class ConditionalGenerator(nn.Module):
-    """A generator network whose latent is joined by an embedding of the class."""
+    """A generator network whose latent is joined by an embedding of the class; of size 0 it tells nothing."""
 
     def __init__(self, network: nn.Module, n_classes: int, embedding: int) -> None:
         super().__init__()
         self.network = network
-        self.embedding = nn.Embedding(n_classes, embedding)
+        self.embedding = nn.Embedding(n_classes, embedding) if embedding else None
 
     def forward(self, latent: Tensor, labels: Tensor, draft: Tensor | None) -> Tensor:
         """Give beats: (B, Z), (B,), (B, L) or None -> (B, L)."""
-        beats: Tensor = self.network(torch.cat([latent, self.embedding(labels)], dim=1), draft)
+        if self.embedding is not None:
+            latent = torch.cat([latent, self.embedding(labels)], dim=1)
+        beats: Tensor = self.network(latent, draft)
         return beats
 
 
