@@ -3,10 +3,11 @@
 from importlib.metadata import version
 
 from ecgsynth.beats import Beats, concatenate, extract_beats
+from ecgsynth.classifier import BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.evaluation import Evaluation, evaluate
 from ecgsynth.generators import GENERATORS, class_counts, load_generator
-from ecgsynth.records import Record, read_record, read_records
+from ecgsynth.records import LEADS, Record, read_record, read_records
 from ecgsynth.report import save_report
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import Split, split_beats
@@ -15,6 +16,8 @@ __version__ = version("ecgsynth")
 
 __all__ = [
     "GENERATORS",
+    "LEADS",
+    "BeatClassifier",
     "Beats",
     "EcgsynthError",
     "Evaluation",

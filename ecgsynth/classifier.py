@@ -54,7 +54,7 @@ class BeatClassifier:
         Same beats, seed and machine: same classifier.
     """
 
-    def __init__(self, *, steps: int = 2500, batch: int = 256, rate: float = 3e-3, width: int = 32, seed: int = 0) -> None:
+    def __init__(self, *, steps: int = 2000, batch: int = 128, rate: float = 2e-3, width: int = 32, seed: int = 0) -> None:
         self.steps = steps
         self.batch = batch
         self.rate = rate
@@ -101,7 +101,7 @@ class BeatClassifier:
     def predict(self, beats: Beats) -> NDArray[np.str_]:
         """Give the class of each beat: (n_beats,)."""
         with torch.no_grad():
-            best = [self._net(part).argmax(dim=1) for part in torch.from_numpy(beats.signals).split(4096)]
+            best = [self._net(part).argmax(dim=1) for part in torch.from_numpy(beats.signals).split(512)]
         return np.array(self.classes_)[torch.cat(best).numpy()]
 
 

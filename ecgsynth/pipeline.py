@@ -50,7 +50,7 @@ class Settings:
     generator: str = "cnn-gan"
     minutes: float | None = None
     power: float = 1.0
-    classifier_steps: int = 2500
+    classifier_steps: int = 2000
     seeds: int = 1
     seed: int = 0
 

@@ -132,7 +132,10 @@ class MixturePrior:
         """Give (latent, draft): (B, Z), (B, L)."""
         component = torch.multinomial(self._weights[labels], 1, generator=generator).squeeze(1)
         noise = torch.randn(len(labels), self._means.shape[1], generator=generator)
-        codes = self._means[component] + torch.einsum("bij,bj->bi", self._factors[component], noise)
+        codes = self._means[component]
+        for number in component.unique().tolist():  # one product a component: a factor for each beat would fill the memory
+            own = component == number
+            codes[own] += noise[own] @ self._factors[number].T
         return torch.randn(len(labels), self.latent, generator=generator), codes @ self._basis
 
     def arrays(self) -> Arrays:

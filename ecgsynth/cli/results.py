@@ -15,7 +15,7 @@ from ecgsynth.errors import EcgsynthError
 @click.option("--split", "split_folder", required=True, type=click.Path(path_type=Path), help="The split the model was trained on.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder for the result.")
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Classifiers a row; more give a spread.")
-@click.option("--steps", default=2500, show_default=True, type=click.IntRange(min=1), help="Training steps of each classifier.")
+@click.option("--steps", default=2000, show_default=True, type=click.IntRange(min=1), help="Training steps of each classifier.")
 @click.option("--rows", help="Only these, by comma: real,synthetic,real+synthetic,memorizer,class-mean")
 @click.option("--classes", help="Score only these classes, by comma, as in N,S,V,F.")
 @force_option

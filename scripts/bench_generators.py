@@ -1,0 +1,62 @@
+"""Training and sampling speed of each generator, and neurokit2's simulator, in one run on one machine.
+
+    python scripts/bench_generators.py --steps 60 --beats 20000
+
+Uses simulated beats: speed does not depend on whose they are.
+"""
+
+import time
+
+import click
+import neurokit2
+
+import ecgsynth as es
+
+
+def training_speed(name: str, split: es.Split, steps: int) -> float | None:
+    """Beats a second in training, with the start left out; None where there are no steps."""
+    make = es.GENERATORS[name]
+    if not name.endswith("gan"):
+        return None
+    generator = make(steps=steps)
+    times = [time.perf_counter() for _ in generator.fit_steps(split.train)]
+    return generator.batch * (len(times) - 1) / (times[-1] - times[0])
+
+
+def sampling_speed(name: str, split: es.Split, beats: int) -> float:
+    """Beats a second, in the proportions of the training side."""
+    make = es.GENERATORS[name]
+    generator = (make(steps=1) if name.endswith("gan") else make()).fit(split.train)
+    counts = es.class_counts(split.train, total=beats)
+    generator.sample({"N": 10})
+    begun = time.perf_counter()
+    made = generator.sample(counts, seed=1)
+    return len(made) / (time.perf_counter() - begun)
+
+
+def neurokit_speed(seconds: int) -> float:
+    """Beats a second of `ecg_simulate` (ECGSYN), 70 beats a minute at 360 Hz, N alone."""
+    neurokit2.ecg_simulate(duration=10, sampling_rate=360, heart_rate=70, method="ecgsyn", random_state=0)
+    begun = time.perf_counter()
+    neurokit2.ecg_simulate(duration=seconds, sampling_rate=360, heart_rate=70, method="ecgsyn", random_state=1)
+    return seconds * 70 / 60 / (time.perf_counter() - begun)
+
+
+@click.command()
+@click.option("--steps", default=60, type=click.IntRange(min=3), help="Training steps timed.")
+@click.option("--beats", default=20_000, type=click.IntRange(min=10), help="Beats sampled.")
+@click.option("--seconds", default=120, type=click.IntRange(min=10), help="Of ECG that neurokit2 simulates.")
+def main(steps: int, beats: int, seconds: int) -> None:
+    """Print the table."""
+    split = es.split_beats(es.extract_beats(es.simulate_records(n_patients=12, minutes=10), source="simulated"))
+    base = neurokit_speed(seconds)
+    click.echo(f"{'':<16}{'training beats/s':>18}{'sampling beats/s':>18}{'of neurokit2':>14}")
+    click.echo(f"{'neurokit2':<16}{'':>18}{base:>18,.0f}{1:>13.0f}x")
+    for name in es.GENERATORS:
+        training, sampling = training_speed(name, split, steps), sampling_speed(name, split, beats)
+        shown = f"{training:,.0f}" if training else "no steps"
+        click.echo(f"{name:<16}{shown:>18}{sampling:>18,.0f}{sampling / base:>13,.0f}x")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Which class proportions of synthetic beats teach a classifier best, found on the validation side.
+
+Run: python scripts/choose_proportions.py results/work/cnn-gan-0.safetensors --powers 1,0.75,0.5,0 --seeds 3
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+import ecgsynth as es
+from ecgsynth.fetch import locate_records
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--powers", default="1,0.75,0.5,0", help="1 natural proportions, 0 the same number of each class.")
+@click.option("--seeds", default=3, type=click.IntRange(min=1))
+def main(model: Path, powers: str, seeds: int) -> None:
+    """Print the macro-F1 on validation beats of classifiers trained on synthetic ones."""
+    folder = locate_records()
+    if folder is None:
+        raise click.ClickException("needs the MIT-BIH records: `ecgsynth fetch DIR`, then set ECGSYNTH_MITDB=DIR")
+    split = es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0)
+    generator = es.load_generator(model)
+    for power in map(float, powers.split(",")):
+        counts = es.class_counts(split.train, power=power)
+        macro = []
+        for seed in range(seeds):
+            synthetic = generator.sample(counts, seed=seed)
+            # The test side is not touched: validation beats stand in its place.
+            result = es.evaluate(synthetic=synthetic, train=split.train, test=split.val, seeds=(seed,), rows=("synthetic",))
+            macro.append(result.rows["synthetic"][0].macro_f1)
+        spread = f" ± {np.std(macro, ddof=1):.3f}" if seeds > 1 else ""
+        click.echo(f"power {power:<5g} macro-F1 {np.mean(macro):.3f}{spread}   {counts}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Write the table of results of the README: every generator over several seeds, on MIT-BIH's test side.
+
+Run: ECGSYNTH_MITDB=records/mitdb python scripts/results.py -o results --seeds 5
+
+Scheme `beats`, split seed 0; the seed of a row is that of its generator, its sampling and its
+classifier. Each part, models too, is kept in OUT as it is done, so a second call goes on. Nothing is chosen here:
+settings are the defaults, which were chosen on the validation side.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+import ecgsynth as es
+from ecgsynth.fetch import locate_records
+from ecgsynth.generators import Generator
+
+# Row -> what the table calls it, the generator and its settings; None learns from real beats alone.
+ROWS = {
+    "real": ("real beats (TRTR)", None, {}),
+    "cnn-gan": ("`cnn-gan`", "cnn-gan", {}),
+    "real+synthetic": ("real beats and `cnn-gan`", "cnn-gan", {}),
+    "drafts": ("`cnn-gan` before adversarial training: its prior alone", "cnn-gan", {"steps": 1, "validations": 1, "rate": 1e-9}),
+    "noise": ("`cnn-gan` from noise alone (`prior=normal`)", "cnn-gan", {"prior": "normal"}),
+    "rnn-gan": ("`rnn-gan`", "rnn-gan", {}),
+    "smote": ("`smote` (its file holds real beats)", "smote", {}),
+    "memorizer": ("control: `memorizer`, copies of real beats", "memorizer", {}),
+    "class-mean": ("control: `class-mean`, mean and noise", "class-mean", {}),
+    "ecgsyn": ("floor: `ecgsyn`, equations without data", "ecgsyn", {}),
+}
+
+
+def model_of(row: str, seed: int, split: es.Split, out: Path) -> Generator | None:
+    """Train the row's generator, or load it if that is done."""
+    _, name, settings = ROWS[row]
+    if name is None:
+        return None
+    path = out / f"{'cnn-gan' if row == 'real+synthetic' else row}-{seed}.safetensors"
+    if not path.is_file():
+        seeded = settings | {"seed": seed} if name.endswith("gan") else settings
+        es.GENERATORS[name](**seeded).fit(split.train, split.val).save(path)
+    return es.load_generator(path)
+
+
+def measure(row: str, seed: int, split: es.Split, out: Path) -> dict:
+    """Train what the row needs, and score a classifier of it on the test side, once."""
+    begun = time.monotonic()
+    model = model_of(row, seed, split, out) or es.GENERATORS["class-mean"]().fit(split.train)  # unused by the row "real"
+    minutes = (time.monotonic() - begun) / 60
+    synthetic = model.sample(es.class_counts(split.train), seed=seed)
+    learns = row if row in ("real", "real+synthetic") else "synthetic"
+    result = es.evaluate(synthetic=synthetic, train=split.train, test=split.test, seeds=(seed,), rows=(learns,))
+    return {"training_minutes": round(minutes, 2)} | result.rows[learns][0].to_dict()
+
+
+def table(rows: dict[str, list[dict]]) -> str:
+    """Set the mean and standard deviation over seeds in a Markdown table."""
+    lines = ["| a classifier learns from | macro-F1 | accuracy | F1 N | F1 S | F1 V | F1 F | F1 Q |", "|---|---|---|---|---|---|---|---|"]
+    for row, seeds in rows.items():
+        macro, accuracy = ([seed[key] for seed in seeds] for key in ("macro_f1", "accuracy"))
+        by_class = " | ".join(f"{np.mean([seed['f1'][name] for seed in seeds]):.3f}" for name in "NSVFQ")
+        lines.append(f"| {ROWS[row][0]} | {np.mean(macro):.3f} ± {np.std(macro, ddof=1):.3f} | {np.mean(accuracy):.3f} | {by_class} |")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("-o", "--out", default=Path("results"), type=click.Path(path_type=Path))
+@click.option("--seeds", default=5, type=click.IntRange(min=2))
+@click.option("--rows", default=",".join(ROWS))
+def main(out: Path, seeds: int, rows: str) -> None:
+    """Measure, and print the table."""
+    folder = locate_records()
+    if folder is None:
+        raise click.ClickException("needs the MIT-BIH records: `ecgsynth fetch DIR`, then set ECGSYNTH_MITDB=DIR")
+    (out / "work").mkdir(parents=True, exist_ok=True)
+    split = es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0)
+    done: dict[str, list[dict]] = {}
+    for seed in range(seeds):
+        for row in rows.split(","):
+            part = out / "work" / f"{row}-{seed}.json"
+            if not part.is_file():
+                part.write_text(json.dumps(measure(row, seed, split, out / "work")))
+            done.setdefault(row, []).append(json.loads(part.read_text()))
+            click.echo(f"seed {seed}  {row:<15} macro-F1 {done[row][-1]['macro_f1']:.4f}", err=True)
+    (out / "mitdb-beats.json").write_text(json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "rows": done}, indent=1) + "\n")
+    (out / "mitdb-beats.md").write_text(table(done) + "\n")
+    click.echo(table(done))
+
+
+if __name__ == "__main__":
+    main()

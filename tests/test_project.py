@@ -1,0 +1,81 @@
+"""The project around the package: notebook, scripts, documents."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import ecgsynth
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_public_names_are_there():
+    for name in ecgsynth.__all__:
+        assert getattr(ecgsynth, name) is not None
+
+
+def test_the_version_is_one():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert ecgsynth.__version__ == version
+    assert f"version: {version}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_stages_import_only_from_stages_before_them():
+    order = ["errors", "files", "labels", "mitdb", "records", "fetch", "simulate", "beats", "splits"]
+    order += ["classifier", "metrics", "nets", "objectives", "priors", "training", "generators", "evaluation", "report", "pipeline", "cli"]
+    package = ROOT / "ecgsynth"
+    for path in package.rglob("*.py"):
+        stage = path.relative_to(package).parts[0].removesuffix(".py")
+        if stage == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ecgsynth."):
+                imported = node.module.split(".")[1]
+                assert order.index(imported) <= order.index(stage), f"{path.name} imports {node.module}"
+
+
+def test_nothing_is_unpickled():
+    for path in (ROOT / "ecgsynth").rglob("*.py"):
+        text = path.read_text()
+        assert not re.search(r"\bpickle\.|import pickle|joblib\.load|allow_pickle=True|weights_only=False|\beval\(|\bexec\(", text), path
+        assert text.count("torch.load(") == text.count("weights_only=True"), path
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.name)
+def test_scripts_start_and_say_what_they_do(script):
+    result = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "Usage" in result.stdout
+
+
+def test_the_readme_shows_the_measured_table():
+    table = (ROOT / "results" / "mitdb-beats.md").read_text().strip()
+    assert table in (ROOT / "README.md").read_text()
+
+
+def test_the_python_of_the_readme_runs(records_folder, tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    code = blocks[0].replace('"records/mitdb"', repr(str(records_folder))).replace("minutes=10", "steps=3, validations=1, width=4")
+    code = code.replace("seeds=range(5)", "classifier=es.BeatClassifier(steps=5)")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    notebook = nbformat.read(ROOT / "notebooks" / "01_real_beside_generated.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # no picture of a record is committed
+    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    pictures = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(pictures) == 2
