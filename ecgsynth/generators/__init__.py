@@ -12,7 +12,7 @@ from ecgsynth.generators.mechanistic import Ecgsyn
 
 GENERATORS: dict[str, Callable[..., Generator]] = {
     "cnn-gan": partial(Gan, name="cnn-gan", network="convolutional"),
-    "rnn-gan": partial(Gan, name="rnn-gan", network="recurrent", steps=1500),
+    "rnn-gan": partial(Gan, name="rnn-gan", network="recurrent", steps=1000),
     "smote": Smote,
     "ecgsyn": Ecgsyn,
     "memorizer": Memorizer,

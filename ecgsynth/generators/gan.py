@@ -82,7 +82,7 @@ class Gan(Generator):
         network: str = "convolutional",
         prior: str = "mixture",
         objective: str = "relativistic",
-        steps: int = 4000,
+        steps: int = 3000,
         minutes: float | None = None,
         batch: int = 128,
         rate: float = 5e-4,
@@ -93,7 +93,7 @@ class Gan(Generator):
         latent: int = 64,
         embedding: int = 32,
         width: int = 32,
-        validations: int = 8,
+        validations: int = 6,
         seed: int = 0,
     ) -> None:
         super().__init__()
