@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/ecgsynth run -o runs/demo
+	$(BIN)/ecgsynth run
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

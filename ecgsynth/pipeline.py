@@ -1,5 +1,6 @@
 """The whole job in one folder, stage by stage; what is done is kept."""
 
+import inspect
 import json
 from collections.abc import Generator as Steps
 from collections.abc import Iterator
@@ -141,8 +142,8 @@ def _train(folder: Path, settings: Settings) -> Iterator[StageProgress]:
     checkpoint = folder / "model.checkpoint"
     split = Split.load(folder / "split")
     make = GENERATORS[settings.generator]
-    budget = {"minutes": settings.minutes, "seed": settings.seed} if settings.generator.endswith("gan") else {}
-    generator = make(**budget)
+    known = inspect.signature(make).parameters  # a generator that needs no training has neither
+    generator = make(**{name: getattr(settings, name) for name in ("minutes", "seed") if name in known})
     latest = ""
     yield StageProgress("train", 0.0, settings.generator)
     for step in generator.fit_steps(split.train, split.val, checkpoint):

@@ -89,7 +89,7 @@ def test_training_writes_its_curve_and_says_its_score(work):
 
 
 def test_generators_are_listed_with_their_settings(work):
-    listed = json.loads(call("train", work, "--list", "--json").stdout)
+    listed = json.loads(call("train", "--list", "--json").stdout)
     assert {"cnn-gan", "rnn-gan", "smote", "ecgsyn", "memorizer", "class-mean"} <= set(listed)
     assert listed["smote"]["neighbors"] == 5
 
@@ -246,3 +246,13 @@ def test_ctrl_c_in_evaluation_leaves_nothing_half_written(work, tmp_path):
     assert process.returncode != 0
     assert "Traceback" not in stderr
     assert not out.exists()
+
+
+def test_ctrl_c_in_a_run_keeps_what_is_done_and_the_same_command_goes_on(work, records_folder, tmp_path):
+    out = tmp_path / "run"
+    arguments = ("run", records_folder, "-o", out, "-g", "class-mean", "--classifier-steps", 100_000)
+    _, stderr = interrupt(start(*arguments), (out / "synthetic.npz").is_file)
+    assert "the same command goes on" in stderr
+    assert "Traceback" not in stderr
+    assert not (out / "evaluation.json").exists()
+    assert Beats.load(out / "synthetic.npz").is_synthetic

@@ -96,13 +96,14 @@ def progress(label: str) -> Iterator[Callable[[float, str], None]]:
 
 def drain(steps: Generator[S, None, R], on_step: Callable[[S], None]) -> R:
     """Go through `steps`, calling `on_step` with each; gives what the generator returns."""
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            result: R = end.value
-            return result
-        on_step(step)
+    try:
+        while True:
+            on_step(next(steps))
+    except StopIteration as end:
+        result: R = end.value
+        return result
+    finally:
+        steps.close()
 
 
 @contextmanager

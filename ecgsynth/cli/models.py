@@ -13,7 +13,7 @@ from ecgsynth.errors import EcgsynthError
 
 
 @click.command()
-@click.argument("split_folder", metavar="SPLIT", type=click.Path(path_type=Path))
+@click.argument("split_folder", metavar="SPLIT", required=False, type=click.Path(path_type=Path))
 @click.option("-g", "--generator", "name", default="cnn-gan", show_default=True, help="Which; `--list` names them.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The model to write (.safetensors).")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so many minutes of training.")
@@ -21,10 +21,10 @@ from ecgsynth.errors import EcgsynthError
 @click.option("--seed", type=int, help="Same beats, seed, steps and machine: same model.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting of the generator; repeatable.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
-@click.option("--list", "list_them", is_flag=True, is_eager=True, help="Name the generators and their settings, and stop.")
+@click.option("--list", "list_them", is_flag=True, help="Name the generators and their settings, and stop.")
 @force_option
 @json_option
-def train(split_folder: Path, name: str, output: Path | None, resume: bool, list_them: bool, as_json: bool, **options: Any) -> None:
+def train(split_folder: Path | None, name: str, output: Path | None, resume: bool, list_them: bool, as_json: bool, **options: Any) -> None:
     """Train a generator on the train side of SPLIT; its val side chooses the weights kept.
 
     Ctrl-C stops, writes the best model so far, and leaves OUTPUT.checkpoint for --resume. Losses and
@@ -42,8 +42,8 @@ def train(split_folder: Path, name: str, output: Path | None, resume: bool, list
 
     if list_them:
         return _list_generators(GENERATORS, as_json)
-    if output is None:
-        raise click.UsageError("Missing option '-o' / '--output'.")
+    if split_folder is None or output is None:
+        raise click.UsageError("Missing argument 'SPLIT'." if split_folder is None else "Missing option '-o' / '--output'.")
     if name not in GENERATORS:
         raise click.BadParameter(f"{name!r} is not one of {', '.join(GENERATORS)}", param_hint="-g")
     checkpoint = output.with_name(output.name + ".checkpoint")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import drain, emit, force_option, json_option, note, progress
+from ecgsynth.cli.console import drain, emit, force_option, json_option, note, progress, soft_interrupt
 from ecgsynth.cli.data import show_fetch
 from ecgsynth.errors import EcgsynthError
 
@@ -87,7 +87,7 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
 
 @click.command()
 @click.argument("records", required=False, type=click.Path(path_type=Path))
-@click.option("-o", "--output", default=Path("runs/first"), show_default=True, type=click.Path(path_type=Path), help="The run's folder.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The run's folder; runs/ and the name of RECORDS by default.")
 @click.option("--scheme", type=click.Choice(["beats", "patients", "dechazal"]), default="beats", show_default=True)
 @click.option("-g", "--generator", default="cnn-gan", show_default=True, help="`ecgsynth train --list` names them.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True, help="Training, at most.")
@@ -98,7 +98,7 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
 @click.option("--simulated", is_flag=True, help="Use simulated records, whatever else is there.")
 @force_option
 @json_option
-def run(records: Path | None, output: Path, simulated: bool, force: bool, as_json: bool, **options: Any) -> None:
+def run(records: Path | None, output: Path | None, simulated: bool, force: bool, as_json: bool, **options: Any) -> None:
     """Do the whole job: beats, split, train, sample, evaluate, report.
 
     Without RECORDS: those that ECGSYNTH_MITDB names, else those fetched before, else MIT-BIH from
@@ -114,13 +114,20 @@ def run(records: Path | None, output: Path, simulated: bool, force: bool, as_jso
     if options["generator"] not in GENERATORS:
         raise click.BadParameter(f"{options['generator']!r} is not one of {', '.join(GENERATORS)}", param_hint="-g")
     where = None if simulated else _find_or_fetch(records)
+    output = output or Path("runs") / (where.resolve().name if where is not None else "simulated")
     settings = Settings(records=None if where is None else str(where.resolve()), **options)
-    with progress("run") as show:
+    with progress("run") as show, soft_interrupt() as asked:
 
         def on_step(step: StageProgress) -> None:
+            if asked():
+                raise KeyboardInterrupt
             show((STAGES.index(step.stage) + step.share) / len(STAGES), f"{step.stage}: {step.detail}")
 
-        result = drain(run_steps(output, settings, force=force), on_step)
+        try:
+            result = drain(run_steps(output, settings, force=force), on_step)
+        except KeyboardInterrupt:
+            note(f"stopped: what is done is kept in {output}, and the same command goes on")
+            raise click.exceptions.Exit(130) from None
     page = output / "report.html"
     source = f"Records: {where}" if where else "Records: simulated"
     emit(result.to_dict() | {"report": str(page)}, f"{source}\n\n{result}\n\nReport: {page.resolve()}", as_json=as_json)
