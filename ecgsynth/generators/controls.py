@@ -72,15 +72,14 @@ class Smote(_KeepsBeats):
         beats = self._beats[aami_class]
         if len(beats) > self.base:
             beats = beats[rng.choice(len(beats), self.base, replace=False)]
-        # SMOTE tops up the smaller class: the larger one here only sets the size.
-        fill = np.zeros((len(beats) + count, beats.shape[1]), dtype=np.float32)
+        other = np.zeros((1, beats.shape[1]), dtype=np.float32)  # SMOTE wants a second class; it is left as it is
         smote = SMOTE(
             sampling_strategy={1: len(beats) + count},
             k_neighbors=min(self.neighbors, len(beats) - 1),
             random_state=int(rng.integers(2**31)),
         )
-        labels = np.repeat([1, 0], [len(beats), len(fill)])
-        made, _ = smote.fit_resample(np.concatenate([beats, fill]), labels)
+        labels = np.repeat([1, 0], [len(beats), 1])
+        made, _ = smote.fit_resample(np.concatenate([beats, other]), labels)
         return np.asarray(made[len(labels) :], dtype=np.float32)
 
 
