@@ -1,16 +1,35 @@
-"""Labelled synthetic ECG heartbeats, with the proof of what they are worth."""
+"""Labelled synthetic ECG heartbeats, with the proof of what they are worth.
 
+Names are imported when they are first used, so that the command line answers at once.
+"""
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from ecgsynth.beats import Beats, concatenate, extract_beats
-from ecgsynth.classifier import BeatClassifier
-from ecgsynth.errors import EcgsynthError
-from ecgsynth.evaluation import Evaluation, evaluate
-from ecgsynth.generators import GENERATORS, class_counts, load_generator
-from ecgsynth.records import LEADS, Record, read_record, read_records
-from ecgsynth.report import save_report
-from ecgsynth.simulate import simulate_records
-from ecgsynth.splits import Split, split_beats
+if TYPE_CHECKING:
+    from ecgsynth.beats import Beats, concatenate, extract_beats
+    from ecgsynth.classifier import BeatClassifier
+    from ecgsynth.errors import EcgsynthError
+    from ecgsynth.evaluation import Evaluation, evaluate
+    from ecgsynth.generators import GENERATORS, class_counts, load_generator
+    from ecgsynth.records import LEADS, Record, read_record, read_records
+    from ecgsynth.report import save_report
+    from ecgsynth.simulate import simulate_records
+    from ecgsynth.splits import Split, split_beats
+
+_HOMES = {
+    "beats": ("Beats", "concatenate", "extract_beats"),
+    "classifier": ("BeatClassifier",),
+    "errors": ("EcgsynthError",),
+    "evaluation": ("Evaluation", "evaluate"),
+    "generators": ("GENERATORS", "class_counts", "load_generator"),
+    "records": ("LEADS", "Record", "read_record", "read_records"),
+    "report": ("save_report",),
+    "simulate": ("simulate_records",),
+    "splits": ("Split", "split_beats"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = version("ecgsynth")
 
@@ -34,3 +53,13 @@ __all__ = [
     "simulate_records",
     "split_beats",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'ecgsynth' has no attribute {name!r}")
+    return getattr(import_module(f"ecgsynth.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

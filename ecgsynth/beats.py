@@ -1,5 +1,6 @@
 """Beats: one heartbeat a row, cut from records or made by a generator, with what is known of each."""
 
+import hashlib
 import json
 import threading
 import zipfile
@@ -117,6 +118,10 @@ class Beats:
         """Give the beats at `index`: integers or a mask."""
         columns: dict[str, Any] = {name: getattr(self, name)[index] for name in _COLUMNS}
         return replace(self, signals=self.signals[index], **columns)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the signals and their classes, by which the same beats are known again."""
+        return hashlib.sha256(self.signals.tobytes() + "".join(self.classes.tolist()).encode()).hexdigest()
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write one ``.npz`` that loads without pickle.
@@ -328,9 +333,10 @@ def _resample(
     ratio = Fraction(fs_to / fs_from).limit_denominator(1000)
     filled, missing = _fill_gaps(signal)
     resampled = resample_poly(filled, ratio.numerator, ratio.denominator, padtype="line").astype(np.float32)
-    centers = np.rint(samples * (fs_to / fs_from)).astype(np.int64)
+    exact = float(ratio)  # the clock of the resampled signal, which differs a little from that asked for at odd rates
+    centers = np.rint(samples * exact).astype(np.int64)
     if missing.any():
-        origin = np.rint(np.arange(len(resampled)) * (fs_from / fs_to)).astype(np.int64)
+        origin = np.rint(np.arange(len(resampled)) / exact).astype(np.int64)
         resampled[missing[np.minimum(origin, len(missing) - 1)]] = np.nan
     return resampled, centers
 

@@ -82,14 +82,14 @@ class BeatClassifier:
         labels = torch.tensor([self.classes_.index(name) for name in beats.classes.tolist()])
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
             self._net = BeatNet(beats.n_samples, len(self.classes_), self.width)
         optimizer = torch.optim.AdamW(self._net.parameters(), self.rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=max(self.steps, 4))
         self._net.train()
         for step, index in zip(range(self.steps), _batches(len(beats), self.batch, generator), strict=False):
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.seed * 1_000_003 + step)  # dropout alone reads the global state
+                torch.default_generator.manual_seed(self.seed * 1_000_003 + step)  # dropout reads no other
                 loss = nn.functional.cross_entropy(self._net(signals[index]), labels[index])
             optimizer.zero_grad()
             loss.backward()

@@ -12,7 +12,7 @@ import numpy as np
 from ecgsynth.beats import Beats, concatenate
 from ecgsynth.classifier import BeatClassifier
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path
+from ecgsynth.files import atomic_path, refuse_existing
 from ecgsynth.generators.base import Generator
 from ecgsynth.generators.controls import ClassMean, Memorizer
 from ecgsynth.labels import AAMI_CLASSES
@@ -26,6 +26,8 @@ ROWS = {
     "class-mean": "control: trained on class means plus noise",
 }
 """What each classifier of an evaluation is trained on; all are tested on the same real beats."""
+
+_FILES = ("evaluation.json", "examples-real.npz", "examples-synthetic.npz")
 
 
 class Progress(NamedTuple):
@@ -91,10 +93,20 @@ class Evaluation:
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write ``evaluation.json`` and the example beats into `folder`, which may hold other files."""
         folder = Path(folder)
+        self.refuse_existing(folder, force=force)
+        (folder / "evaluation.json").unlink(missing_ok=True)  # written last: it stands for the whole
         self.real.save(folder / "examples-real.npz", force=force)
         self.synthetic.save(folder / "examples-synthetic.npz", force=force)
         with atomic_path(folder / "evaluation.json", force=force) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+
+    @staticmethod
+    def refuse_existing(folder: str | Path, *, force: bool) -> None:
+        """Raise if `save` would: called before the work of an evaluation."""
+        if Path(folder).is_file():
+            raise EcgsynthError(f"{folder} is a file, not a folder: give another name")
+        for name in _FILES:
+            refuse_existing(Path(folder) / name, force=force)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Evaluation":
@@ -193,8 +205,13 @@ def evaluate_steps(
 ) -> Steps[Progress, None, Evaluation]:
     """Do the work of `evaluate`, yielding how far it is; the result is the generator's return value."""
     classifier = classifier or BeatClassifier()
+    rows = tuple(dict.fromkeys(rows))
+    unknown = [name for name in classes or () if name not in AAMI_CLASSES]
+    if unknown:
+        raise EcgsynthError(f"unknown class {', '.join(unknown)}; known: {', '.join(AAMI_CLASSES)}")
     scored = [name for name in AAMI_CLASSES if name in (classes or (set(train.counts()) & set(test.counts())))]
     _check(synthetic, train, test, rows, scored)
+    learnt_here = synthetic.info.get("data_sha256") == train.digest()
     synthetic, train, test = (beats.take(np.isin(beats.classes, scored)) for beats in (synthetic, train, test))
     scores: dict[str, list[Scores]] = {row: [] for row in rows}
     total = len(rows) * len(seeds)
@@ -208,6 +225,7 @@ def evaluate_steps(
         "seeds": list(seeds),
         "generator": synthetic.source,
         "synthetic": dict(synthetic.info),
+        "learnt_from_this_train_side": learnt_here,
         "classifier": {"steps": classifier.steps, "batch": classifier.batch, "rate": classifier.rate, "width": classifier.width},
     }
     counts = {"train": train.counts(), "synthetic": synthetic.counts(), "test": test.counts()}

@@ -15,7 +15,7 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ER
 
 
 @contextmanager
-def atomic_path(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well.
 
     The block may make a file or a folder there. If it fails, nothing is left and `path` is as it was.
@@ -25,24 +25,24 @@ def atomic_path(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     path : path
         The final name.
     force : bool
-        Replace what stands at `path`.
+        Replace what stands at `path`; see `refuse_existing` for what is never replaced.
+    marker : str, optional
+        When the block makes a folder: the file by which a folder made here before is known.
 
     Raises
     ------
     EcgsynthError
-        If `path` exists and `force` is not set, or it cannot be written (full disk, no permission).
+        If `path` may not be replaced, or cannot be written (full disk, no permission).
     """
     path = Path(path)
-    refuse_existing(path, force=force)
+    refuse_existing(path, force=force, marker=marker)
     scratch = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         temporary = scratch / path.name
         yield temporary
-        if path.is_dir() and not path.is_symlink():
-            path.rename(scratch / "replaced")  # a folder cannot be renamed over a full one
-        os.replace(temporary, path)
+        _put(temporary, path, aside=scratch / "replaced")
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
@@ -52,9 +52,33 @@ def atomic_path(path: str | Path, *, force: bool = False) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def refuse_existing(path: str | Path, *, force: bool) -> None:
-    """Raise if `path` exists, unless `force`: called before long work, so that it is not done in vain."""
-    if Path(path).exists() and not force:
+def _put(temporary: Path, path: Path, aside: Path) -> None:
+    if not path.is_dir():
+        os.replace(temporary, path)
+        return
+    path.rename(aside)  # a folder cannot be renamed over a full one
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        aside.rename(path)
+        raise
+
+
+def refuse_existing(path: str | Path, *, force: bool, marker: str | None = None) -> None:
+    """Raise if `path` may not be written: called before long work, so that it is not done in vain.
+
+    With `force` a file may be replaced, and so may an empty folder or one that holds `marker`; a
+    folder of other things never is.
+
+    Raises
+    ------
+    EcgsynthError
+        If it may not.
+    """
+    path = Path(path)
+    if path.is_dir() and not (marker is not None and (not any(path.iterdir()) or (path / marker).is_file())):
+        raise EcgsynthError(f"{path} is a folder of other things, which is not replaced: give another name")
+    if path.exists() and not force:
         raise EcgsynthError(f"{path} exists: give another name, or --force to replace it")
 
 

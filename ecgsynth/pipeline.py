@@ -109,7 +109,7 @@ def _claim(folder: Path, settings: Settings, *, force: bool) -> None:
     if folder.exists() and any(folder.iterdir()) and not force:
         what = "a run with other settings" if path.is_file() else "other files"
         raise EcgsynthError(f"{folder} holds {what}: give another name, or --force to replace it")
-    with atomic_path(folder, force=True) as temporary:
+    with atomic_path(folder, force=True, marker="settings.json") as temporary:
         temporary.mkdir()
         (temporary / "settings.json").write_text(text)
 

@@ -1,6 +1,7 @@
 """WFDB records: find them, read them, one at a time."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,13 +79,13 @@ def find_records(where: str | Path | Sequence[str | Path]) -> list[Path]:
     Raises
     ------
     EcgsynthError
-        If there is no record.
+        If there is no record, or two of the same name.
     """
     places = [Path(where)] if isinstance(where, str | Path) else [Path(place) for place in where]
     found: list[Path] = []
     for place in places:
         if place.is_dir():
-            headers = sorted(place.glob("*.hea"))
+            headers = [header for header in place.glob("*.hea") if not header.name.startswith(".")]
             if not headers:
                 raise EcgsynthError(f"no WFDB record in {place}: a record is a .hea file with its signal and annotations")
             found += [header.with_suffix("") for header in headers]
@@ -94,7 +95,12 @@ def find_records(where: str | Path | Sequence[str | Path]) -> list[Path]:
             found.append(place.with_suffix(""))
         else:
             raise EcgsynthError(f"no folder and no WFDB record at {place}")
-    return found
+    unique = sorted({path.resolve(): path for path in found}.values(), key=lambda path: path.name)
+    names = Counter(path.name for path in unique)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise EcgsynthError(f"several records are called {', '.join(twice)}: records are told apart by name")
+    return unique
 
 
 def read_records(
@@ -171,7 +177,7 @@ def read_record(
         raise EcgsynthError(f"record {path}: {error}") from error
     except Exception as error:  # wfdb raises whatever the damage leads to
         raise EcgsynthError(f"record {path}: cannot be read ({_first_line(error)})") from error
-    symbols, samples = _read_annotations(path, annotator)
+    symbols, samples = _read_annotations(path, annotator, float(record.fs))
     inside = samples < record.sig_len
     if not inside.all():
         raise EcgsynthError(f"record {path}: {int((~inside).sum())} annotations lie behind its end; is it the right .{annotator}?")
@@ -230,7 +236,7 @@ def _check_signal_files(path: Path, header: object) -> None:
             raise EcgsynthError(f"its header names the signal file {name}, which is not there")
 
 
-def _read_annotations(path: Path, annotator: str) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+def _read_annotations(path: Path, annotator: str, fs: float) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
     import wfdb
 
     file = path.with_name(f"{path.name}.{annotator}")
@@ -244,6 +250,8 @@ def _read_annotations(path: Path, annotator: str) -> tuple[NDArray[np.str_], NDA
         raise EcgsynthError(f"record {path}: {file.name} cannot be read ({_first_line(error)})") from error
     symbols = np.array(annotation.symbol, dtype="U1")
     samples = np.asarray(annotation.sample, dtype=np.int64)
+    if annotation.fs and annotation.fs != fs:  # annotations may have a clock of their own
+        samples = np.rint(samples * (fs / annotation.fs)).astype(np.int64)
     beats = np.isin(symbols, list(SYMBOL_TO_CLASS))
     return symbols[beats], samples[beats]
 

@@ -61,7 +61,7 @@ class Split:
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write ``train.npz``, ``val.npz``, ``test.npz`` and ``split.json`` into a new folder."""
-        with atomic_path(folder, force=force) as temporary:
+        with atomic_path(folder, force=force, marker="split.json") as temporary:
             temporary.mkdir()
             for side in SIDES:
                 getattr(self, side).save(temporary / f"{side}.npz")
@@ -161,12 +161,12 @@ def _sides_by_symbol(beats: Beats, rng: np.random.Generator) -> NDArray[np.int8]
     groups = np.char.add(beats.classes, beats.symbols)
     for group in np.unique(groups):
         members = rng.permutation(np.flatnonzero(groups == group))
-        sides[members] = np.repeat(np.arange(3), _apportion(len(members), SHARES))
+        sides[members] = np.repeat(np.arange(3), apportion(len(members), SHARES))
     return sides
 
 
-def _apportion(total: int, shares: Sequence[float]) -> NDArray[np.int64]:
-    """Divide `total` by largest remainders: whole numbers that add up to it."""
+def apportion(total: int, shares: Sequence[float]) -> NDArray[np.int64]:
+    """Divide `total` by `shares`, which add up to 1, into whole numbers that add up to it: largest remainders."""
     exact = total * np.asarray(shares)
     parts = np.floor(exact + 1e-9).astype(np.int64)
     behind = np.argsort(-(exact - parts), kind="stable")[: total - parts.sum()]
@@ -190,7 +190,7 @@ def _sides_by_patient(
     class_of_patients = (counts > 0).sum(axis=1)  # no more sides than patients can hold a class
 
     draws = np.stack([rng.permutation(len(patients)) for _ in range(_DRAWS)])
-    ranks = np.repeat(np.arange(len(shares)), np.maximum(1, _apportion(len(patients), shares)))[: len(patients)]
+    ranks = np.repeat(np.arange(len(shares)), 1 + apportion(len(patients) - len(shares), shares))  # no side without a patient
     assigned = ranks[draws]  # (draws, patients)
     held = np.stack([(assigned == side) @ counts.T for side in range(len(shares))], axis=1)  # (draws, sides, classes)
     absent = np.maximum(0, np.minimum(len(shares), class_of_patients) - (held > 0).sum(axis=1)).sum(axis=1)
@@ -212,7 +212,8 @@ def _sides_dechazal(beats: Beats, rng: np.random.Generator) -> tuple[NDArray[np.
     ds1, ds2 = np.isin(beats.records, mitdb.DS1), np.isin(beats.records, mitdb.DS2)
     if not ds1.any() or not ds2.any():
         raise EcgsynthError("the dechazal scheme is MIT-BIH's own: these beats are not of its records; use `--scheme patients`")
-    overlap = ds1 & np.isin(beats.patients, np.unique(beats.patients[ds2]))
+    known = np.isin(beats.records, list(mitdb.SAME_PATIENT.values())) & np.isin(list(mitdb.SAME_PATIENT), beats.records[ds2]).any()
+    overlap = ds1 & (np.isin(beats.patients, np.unique(beats.patients[ds2])) | known)
     train_and_val = np.flatnonzero(ds1 & ~overlap)
     parts = [share / sum(SHARES[:2]) for share in SHARES[:2]]
     halves, notes = _sides_by_patient(beats, train_and_val, parts, rng)

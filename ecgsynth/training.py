@@ -1,6 +1,7 @@
 """Adversarial training, one step at a time: networks, objective, prior and data come from outside."""
 
 import copy
+import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,22 +119,28 @@ class AdversarialTrainer:
         by_time = self.seconds / (60 * self.recipe.minutes) if self.recipe.minutes else 0.0
         return min(1.0, max(self.step / self.recipe.steps, by_time))
 
-    def save(self, path: Path, extra: dict[str, Any]) -> None:
-        """Write everything needed to go on as if never stopped."""
+    def save(self, path: Path, identity: str, extra: dict[str, Any]) -> None:
+        """Write everything needed to go on as if never stopped, and of which training it is."""
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        state |= {"step": self.step, "seconds": self.seconds, "random": self._random.get_state(), "extra": extra}
+        state |= {"step": self.step, "seconds": self.seconds, "random": self._random.get_state(), "identity": identity, "extra": extra}
+        buffer = io.BytesIO()  # on a full disk torch would raise an error that does not say so
+        torch.save(state, buffer)
         with atomic_path(path, force=True) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(buffer.getbuffer())
 
-    def restore(self, path: Path) -> dict[str, Any]:
+    def restore(self, path: Path, identity: str) -> dict[str, Any]:
         """Go on from what `save` wrote; gives back its `extra`. Nothing in the file is executed."""
         try:
             state = torch.load(path, weights_only=True)
+            if state["identity"] != identity:
+                raise EcgsynthError(f"{path} is of a training with other beats or settings; use those, or delete it to begin anew")
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
             self.step, self.seconds = state["step"], state["seconds"]
             self._random.set_state(state["random"])
             extra: dict[str, Any] = state["extra"]
+        except EcgsynthError:
+            raise
         except Exception as error:  # torch raises whatever the damage leads to
             raise EcgsynthError(f"{path} does not fit this training, or is damaged; delete it to begin anew") from error
         return extra

@@ -80,7 +80,7 @@ def test_split_json_is_the_summary(work):
 
 
 def test_training_writes_its_curve_and_says_its_score(work):
-    lines = (work / "model.csv").read_text().splitlines()
+    lines = (work / "model.safetensors.csv").read_text().splitlines()
     assert lines[0] == "step,critic_loss,generator_loss,score_gap,validation_score,best"
     assert len(lines) == 4
     data = json.loads(call("train", work / "split", "-g", "class-mean", "-o", work / "mean.safetensors", "--json").stdout)
@@ -173,6 +173,9 @@ def bad_inputs(work, records_folder):
         "output exists": (("beats", records_folder, "-o", work / "beats.npz"), "exists: give another name, or --force"),
         "unknown class": (("sample", model, "--count", "X=3"), "unknown class X; this model has learnt"),
         "count is no number": (("sample", model, "--count", "V=many"), "write CLASS=N"),
+        "total without proportions": (("sample", model, "--count", "V=3", "--total", "5"), "--total goes with"),
+        "folder of other things": (("split", work / "beats.npz", "-o", work, "--force"), "is a folder of other things"),
+        "unknown class scored": (("evaluate", work / "syn.npz", "--split", work / "split", "--classes", "N,X"), "unknown class X"),
         "nothing asked for": (("sample", model), "one of --count, --like and --balance"),
         "no model": (("sample", train, "--count", "V=3"), "is no model of ecgsynth"),
         "no beats file": (("split", model), "is no beats file"),
@@ -196,6 +199,33 @@ def test_bad_input_gives_one_line_and_no_file(case, work, records_folder, tmp_pa
     result = call(*arguments, ok=False)
     assert message in " ".join(result.stderr.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_in_training_gives_one_line(work, tmp_path, monkeypatch):
+    from pathlib import Path
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    result = call("train", work / "split", "-o", tmp_path / "m", "--steps", 2, *FAST, ok=False)
+    assert "No space left on device" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_was_stopped_is_not_begun_anew_by_mistake(work, tmp_path):
+    (tmp_path / "m.checkpoint").write_bytes(b"hours of work")
+    result = call("train", work / "split", "-o", tmp_path / "m", "--steps", 2, *FAST, ok=False)
+    assert "--resume goes on with it" in result.stderr
+    assert (tmp_path / "m.checkpoint").read_bytes() == b"hours of work"
+
+
+def test_beats_of_another_split_are_evaluated_with_a_warning(work, tmp_path):
+    call("split", work / "beats.npz", "-o", tmp_path / "other", "--seed", 5)
+    out = call("evaluate", work / "syn.npz", "--split", tmp_path / "other", "-o", tmp_path / "run", "--steps", 5, "--rows", "synthetic")
+    assert "may have seen the test side" in out.stderr
+    same = call("evaluate", work / "syn.npz", "--split", work / "split", "-o", tmp_path / "same", "--steps", 5, "--rows", "synthetic")
+    assert same.stderr == ""
 
 
 def test_a_full_disk_gives_one_line_and_no_file(work, tmp_path, monkeypatch):
@@ -228,24 +258,27 @@ def test_ctrl_c_in_training_keeps_the_best_and_resume_goes_on(work, tmp_path):
     arguments = ("train", work / "split", "-o", model, "--steps", 20_000, *FAST[:-2], "--set", "validations=10000")
     process = start(*arguments)
     _, stderr = interrupt(process, (tmp_path / "m.safetensors.checkpoint").is_file)
-    assert process.returncode == 0
+    assert process.returncode == 130
     assert "stopped early" in stderr
     assert "Traceback" not in stderr
     assert model.is_file()
-    done = len((tmp_path / "m.csv").read_text().splitlines()) - 1
+    done = len((tmp_path / "m.safetensors.csv").read_text().splitlines()) - 1
     call("train", work / "split", "-o", model, "--steps", done + 3, *FAST[:-2], "--set", "validations=1", "--resume")
-    assert len((tmp_path / "m.csv").read_text().splitlines()) - 1 == done + 3
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.csv", "m.safetensors"]
+    assert len((tmp_path / "m.safetensors.csv").read_text().splitlines()) - 1 == done + 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.safetensors", "m.safetensors.csv"]
 
 
-def test_ctrl_c_in_evaluation_leaves_nothing_half_written(work, tmp_path):
-    out = tmp_path / "run"
-    begun = time.monotonic()
-    process = start("evaluate", work / "syn.npz", "--split", work / "split", "-o", out, "--steps", 100_000)
-    _, stderr = interrupt(process, lambda: time.monotonic() - begun > 8)
-    assert process.returncode != 0
-    assert "Traceback" not in stderr
-    assert not out.exists()
+def test_ctrl_c_in_evaluation_leaves_nothing_half_written(work, tmp_path, monkeypatch):
+    from ecgsynth.classifier import BeatClassifier
+
+    def interrupted(self, beats):
+        yield 0.5
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BeatClassifier, "fit_steps", interrupted)
+    result = call("evaluate", work / "syn.npz", "--split", work / "split", "-o", tmp_path / "run", ok=False)
+    assert result.exit_code != 0
+    assert not (tmp_path / "run").exists()
 
 
 def test_ctrl_c_in_a_run_keeps_what_is_done_and_the_same_command_goes_on(work, records_folder, tmp_path):

@@ -34,7 +34,7 @@ def test_a_failure_leaves_nothing_and_keeps_what_was_there(tmp_path, failure):
 def test_a_folder_is_replaced_whole(tmp_path):
     target = tmp_path / "folder"
     for content in ("one", "two"):
-        with atomic_path(target, force=True) as temporary:
+        with atomic_path(target, force=True, marker="one") as temporary:
             temporary.mkdir()
             (temporary / content).write_text(content)
     assert [p.name for p in target.iterdir()] == ["two"]
@@ -45,6 +45,23 @@ def test_what_exists_is_refused_unless_forced(tmp_path):
     (tmp_path / "x").write_text("old")
     with pytest.raises(EcgsynthError, match="exists: give another name, or --force"), atomic_path(tmp_path / "x"):
         raise AssertionError("the block must not run")
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "100.dat").write_text("precious")
+    for marker in (None, "split.json"):
+        with pytest.raises(EcgsynthError, match="folder of other things"), atomic_path(tmp_path / "records", force=True, marker=marker):
+            raise AssertionError("the block must not run")
+    assert (tmp_path / "records" / "100.dat").read_text() == "precious"
+
+
+def test_a_folder_survives_a_failed_replacement(tmp_path):
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "split.json").write_text("old")
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "split", force=True, marker="split.json"):
+        pass  # nothing is made, so there is nothing to put there
+    assert (tmp_path / "split" / "split.json").read_text() == "old"
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path):

@@ -119,6 +119,13 @@ def test_a_checkpoint_of_something_else_is_refused(split, tmp_path):
     (tmp_path / "c").write_bytes(b"nonsense")
     with pytest.raises(EcgsynthError, match="delete it to begin anew"):
         list(Gan(**QUICK).fit_steps(split.train, checkpoint=tmp_path / "c"))
+    stopped = Gan(**QUICK).fit_steps(split.train, checkpoint=tmp_path / "d")
+    next(stopped)
+    stopped.close()
+    with pytest.raises(EcgsynthError, match="other beats or settings"):
+        list(Gan(**QUICK).fit_steps(split.val, checkpoint=tmp_path / "d"))
+    with pytest.raises(EcgsynthError, match="other beats or settings"):
+        list(Gan(**QUICK, seed=1).fit_steps(split.train, checkpoint=tmp_path / "d"))
 
 
 def test_validation_chooses_the_weights_kept(split, monkeypatch):

@@ -131,7 +131,13 @@ def test_smote_beats_lie_between_two_real_ones(split):
 def test_class_counts_by_power_and_total(split):
     natural = split.train.counts()
     assert class_counts(split.train) == natural
-    assert len(set(class_counts(split.train, power=0).values())) == 1
+    equal = class_counts(split.train, power=0)
+    assert max(equal.values()) - min(equal.values()) <= 1
+    assert sum(equal.values()) == len(split.train)
     between = class_counts(split.train, power=0.5, total=1000)
-    assert sum(between.values()) == pytest.approx(1000, abs=5)
+    assert sum(between.values()) == 1000
+    assert class_counts(split.train, power=0, total=7) == {"N": 2, "S": 2, "V": 1, "F": 1, "Q": 1}
+    assert min(class_counts(split.train, total=6).values()) == 1
+    with pytest.raises(EcgsynthError, match="too few for 5 classes"):
+        class_counts(split.train, total=4)
     assert natural["F"] / natural["N"] < between["F"] / between["N"] < 1

@@ -15,8 +15,16 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_public_names_are_there():
+    assert sorted(ecgsynth._HOME_OF) == sorted(ecgsynth.__all__)
     for name in ecgsynth.__all__:
         assert getattr(ecgsynth, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ecgsynth.nothing
+
+
+def test_the_command_line_answers_before_anything_heavy_is_imported():
+    code = "import sys, ecgsynth.cli; sys.exit(any(name in sys.modules for name in ('torch', 'wfdb', 'matplotlib', 'sklearn')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_version_is_one():

@@ -46,6 +46,25 @@ def test_a_record_can_be_named_by_path_or_header(records_folder):
     assert (by_name.samples == by_header.samples).all()
 
 
+def test_a_record_named_twice_is_read_once_and_hidden_files_are_passed_over(records_folder, tmp_path):
+    found = find_records([records_folder, records_folder / "sim01"])
+    assert [path.name for path in found] == [f"sim{n:02}" for n in range(1, 13)]
+    shutil.copy(records_folder / "sim01.hea", tmp_path / "._sim01.hea")
+    shutil.copy(records_folder / "sim01.hea", tmp_path / "sim01.hea")
+    assert [path.name for path in find_records(tmp_path)] == ["sim01"]
+    with pytest.raises(EcgsynthError, match="several records are called sim01"):
+        find_records([records_folder, tmp_path])
+
+
+def test_annotations_with_a_clock_of_their_own_are_brought_to_the_record(records, tmp_path):
+    import wfdb
+
+    record = records[0]
+    write_record(record, tmp_path)
+    wfdb.wrann(record.name, "fast", record.samples * 2, record.symbols.tolist(), fs=720, write_dir=str(tmp_path))
+    assert np.array_equal(read_record(tmp_path / record.name, annotator="fast").samples, record.samples)
+
+
 def test_lead_preference():
     assert choose_lead(["V5", "MLII"], "MLII") == 1
     assert choose_lead(["V5", "V2"], ["MLII", "V2"]) == 1

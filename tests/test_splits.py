@@ -7,7 +7,7 @@ import pytest
 from ecgsynth import mitdb as facts
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.splits import SHARES, SIDES, Split, _apportion, shared_patients, split_beats
+from ecgsynth.splits import SHARES, SIDES, Split, apportion, shared_patients, split_beats
 
 DS1 = {"N": 45_866, "S": 944, "V": 3_788, "F": 415, "Q": 8}
 DS2 = {"N": 44_259, "S": 1_837, "V": 3_221, "F": 388, "Q": 7}
@@ -19,7 +19,7 @@ def toy(patients, classes):
 
 def test_parts_add_up_and_are_nearest_to_the_shares():
     for total in range(200):
-        parts = _apportion(total, SHARES)
+        parts = apportion(total, SHARES)
         assert parts.sum() == total
         assert (np.abs(parts - total * np.array(SHARES)) < 1).all()
 
@@ -39,7 +39,7 @@ def test_beats_are_split_within_each_symbol(beats):
     split = split_beats(beats)
     for symbol in np.unique(beats.symbols):
         found = [int((getattr(split, side).symbols == symbol).sum()) for side in SIDES]
-        assert found == _apportion(int((beats.symbols == symbol).sum()), SHARES).tolist()
+        assert found == apportion(int((beats.symbols == symbol).sum()), SHARES).tolist()
 
 
 def test_by_patient_no_one_is_on_two_sides_and_each_class_is_on_all(beats):
@@ -48,6 +48,22 @@ def test_by_patient_no_one_is_on_two_sides_and_each_class_is_on_all(beats):
     for side in SIDES:
         assert set(getattr(split, side).counts()) == set("NSVFQ")
     assert len(split.train) / len(beats) == pytest.approx(0.65, abs=0.1)
+
+
+@pytest.mark.parametrize("n_patients", [3, 4, 5, 6, 47])
+def test_few_patients_fill_all_sides(n_patients):
+    patients = np.repeat([f"p{number}" for number in range(n_patients)], 10)
+    split = split_beats(toy(patients, np.tile(list("NNNNNNNVVV"), n_patients)), scheme="patients")
+    sizes = [len(set(getattr(split, side).patients)) for side in SIDES]
+    assert sum(sizes) == n_patients
+    assert min(sizes) >= 1
+
+
+def test_201_is_left_out_even_if_nobody_said_whose_it_is():
+    records = np.repeat(["101", "106", "201", "100", "202"], 10)
+    split = split_beats(toy(records, np.tile(["N", "V"], 25)), scheme="dechazal")
+    assert set(split.train.records) | set(split.val.records) == {"101", "106"}
+    assert set(split.test.records) == {"100", "202"}
 
 
 def test_a_class_that_cannot_be_on_all_sides_is_said():

@@ -163,7 +163,7 @@ def split(beats_file: Path, output: Path, scheme: str, seed: int, force: bool, a
     from ecgsynth.files import refuse_existing
     from ecgsynth.splits import split_beats
 
-    refuse_existing(output, force=force)
+    refuse_existing(output, force=force, marker="split.json")
     parts = split_beats(Beats.load(beats_file), scheme=scheme, seed=seed)
     parts.save(output, force=force)
     summary = parts.summary()

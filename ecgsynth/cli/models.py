@@ -27,8 +27,8 @@ from ecgsynth.errors import EcgsynthError
 def train(split_folder: Path | None, name: str, output: Path | None, resume: bool, list_them: bool, as_json: bool, **options: Any) -> None:
     """Train a generator on the train side of SPLIT; its val side chooses the weights kept.
 
-    Ctrl-C stops, writes the best model so far, and leaves OUTPUT.checkpoint for --resume. Losses and
-    scores go to OUTPUT with the ending .csv.
+    Ctrl-C stops, writes the best model so far, leaves OUTPUT.checkpoint for --resume, and ends with exit
+    code 130. Losses and scores go to OUTPUT.csv.
 
     \b
     Examples:
@@ -49,11 +49,14 @@ def train(split_folder: Path | None, name: str, output: Path | None, resume: boo
     checkpoint = output.with_name(output.name + ".checkpoint")
     if resume and not checkpoint.is_file():
         raise EcgsynthError(f"nothing to resume: {checkpoint} is not there")
-    if not resume:
-        refuse_existing(output, force=options["force"])
-        checkpoint.unlink(missing_ok=True)
+    for path in (output, _curve_of(output)):
+        refuse_existing(path, force=options["force"] or resume)
+    if checkpoint.is_file() and not (resume or options["force"]):
+        raise EcgsynthError(f"{checkpoint} is of a training that was stopped: --resume goes on with it, --force begins anew")
     generator = GENERATORS[name](**_settings(GENERATORS[name], options))
     sides = Split.load(split_folder)
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
     finished = show_training(generator, sides.train, sides.val, output, checkpoint=checkpoint, force=options["force"] or resume)
     best = max((step.validation_score for step in generator.history_ if step.validation_score is not None), default=None)
     data = {"output": str(output), "generator": name, "params": generator.params, "finished": finished, "validation_score": best}
@@ -64,6 +67,8 @@ def train(split_folder: Path | None, name: str, output: Path | None, resume: boo
         note("note: this model holds the real training beats; guard it as you guard them")
     score = f", validation macro-F1 {best:.3f}" if best is not None else ""
     emit(data, f"Wrote {output}: {name}, classes {' '.join(generator.classes)}{score}", as_json=as_json)
+    if not finished:
+        raise click.exceptions.Exit(130)
 
 
 def show_training(generator: Any, train_beats: Any, validation: Any, output: Path, *, checkpoint: Path, force: bool) -> bool:
@@ -84,12 +89,18 @@ def show_training(generator: Any, train_beats: Any, validation: Any, output: Pat
                 interrupted = True
                 break
         steps.close()
+        if asked() and not rows:  # a generator without steps has nothing to keep half-way
+            raise KeyboardInterrupt
         generator.save(output, force=force)
     if rows:
-        _write_curve(output.with_suffix(".csv"), rows, append=bool(rows[0][0] != 1))
+        _write_curve(_curve_of(output), rows, append=bool(rows[0][0] != 1))
     if not interrupted:
         checkpoint.unlink(missing_ok=True)
     return not interrupted
+
+
+def _curve_of(output: Path) -> Path:
+    return output.with_name(output.name + ".csv")
 
 
 def _write_curve(path: Path, rows: Iterable[list[object]], *, append: bool) -> None:
@@ -179,6 +190,8 @@ def _request(*, counts: tuple[str, ...], like: Path | None, balance: Path | None
 
     if sum(map(bool, (counts, like, balance))) != 1:
         raise click.UsageError("say what to make by one of --count, --like and --balance")
+    if (total is not None and counts) or (power != 1.0 and not like):
+        raise click.UsageError("--total goes with --like or --balance, --power with --like")
     if like is not None:
         return class_counts(Beats.load(like), power=power, total=total)
     if balance is not None:

@@ -29,11 +29,10 @@ def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, step
     """
     from ecgsynth.beats import Beats
     from ecgsynth.classifier import BeatClassifier
-    from ecgsynth.evaluation import ROWS, evaluate_steps
-    from ecgsynth.files import refuse_existing
+    from ecgsynth.evaluation import ROWS, Evaluation, evaluate_steps
     from ecgsynth.splits import Split
 
-    refuse_existing(output / "evaluation.json", force=force)
+    Evaluation.refuse_existing(output, force=force)
     made, sides = Beats.load(synthetic), Split.load(split_folder)
     if not made.is_synthetic:
         raise EcgsynthError(f"{synthetic} holds real beats; what is evaluated must be synthetic")
@@ -42,14 +41,20 @@ def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, step
         train=sides.train,
         test=sides.test,
         seeds=range(seeds),
-        rows=which["rows"].split(",") if which["rows"] else tuple(ROWS),
-        classes=which["classes"].split(",") if which["classes"] else None,
+        rows=_names(which["rows"]) if which["rows"] else tuple(ROWS),
+        classes=_names(which["classes"]) if which["classes"] else None,
         classifier=BeatClassifier(steps=steps),
     )
     with progress("evaluate") as show:
         result = drain(steps_, lambda step: show(step.share, step.label))
     result.save(output, force=force)
+    if not result.settings["learnt_from_this_train_side"]:
+        note("note: these beats are not of a model that learnt from this split's train side; it may have seen the test side")
     emit(result.to_dict() | {"output": str(output)}, f"{result}\nWrote {output / 'evaluation.json'}", as_json=as_json)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @click.command()

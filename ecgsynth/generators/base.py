@@ -4,7 +4,9 @@ import hashlib
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator as Steps
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,6 +18,7 @@ from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES
+from ecgsynth.splits import apportion
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -111,7 +114,9 @@ class Generator(ABC):
             pass
         return self
 
-    def fit_steps(self, train: Beats, validation: Beats | None = None, checkpoint: str | Path | None = None) -> Iterator[TrainingStep]:
+    def fit_steps(
+        self, train: Beats, validation: Beats | None = None, checkpoint: str | Path | None = None
+    ) -> Steps[TrainingStep, None, None]:
         """Learn step by step, as `fit`; whoever iterates may show progress, or stop and keep the best so far.
 
         Parameters
@@ -136,13 +141,14 @@ class Generator(ABC):
             "fs": train.fs,
             "r_sample": train.r_sample,
             "class_counts": counts,
-            "data_sha256": hashlib.sha256(train.signals.tobytes() + "".join(train.classes.tolist()).encode()).hexdigest(),
+            "data_sha256": train.digest(),
         }
         self.history_ = []
-        for step in self._fit_steps(train, validation, Path(checkpoint) if checkpoint else None):
-            if step.validation_score is not None:
-                self.history_.append(step)
-            yield step
+        with closing(self._fit_steps(train, validation, Path(checkpoint) if checkpoint else None)) as steps:
+            for step in steps:
+                if step.validation_score is not None:
+                    self.history_.append(step)
+                yield step
 
     def sample(self, counts: Mapping[str, int], *, seed: int = 0) -> Beats:
         """Make new beats.
@@ -158,7 +164,7 @@ class Generator(ABC):
         -------
         Beats
             Class by class in the order N S V F Q, with ``source`` set to the generator's name and
-            ``info`` naming the seed and the model's SHA-256.
+            ``info`` naming the seed, and the SHA-256 of the model and of the beats it learnt from.
 
         Raises
         ------
@@ -181,7 +187,12 @@ class Generator(ABC):
             fs=self.shape_["fs"],
             r_sample=self.shape_["r_sample"],
             source=self.name,
-            info={"seed": seed, "model_sha256": self.fingerprint(), "holds_real_beats": self.holds_real_beats},
+            info={
+                "seed": seed,
+                "model_sha256": self.fingerprint(),
+                "data_sha256": self.shape_["data_sha256"],
+                "holds_real_beats": self.holds_real_beats,
+            },
         )
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
@@ -225,7 +236,7 @@ class Generator(ABC):
         return self.shape_
 
     @abstractmethod
-    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Iterator[TrainingStep]:
+    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
         """Learn; yield after each step, if there are steps."""
 
     @abstractmethod
@@ -257,7 +268,12 @@ def class_counts(beats: Beats, *, power: float = 1.0, total: int | None = None) 
     Returns
     -------
     dict of str to int
-        At least one of each class.
+        `total` in all, and at least one of each class.
+
+    Raises
+    ------
+    EcgsynthError
+        If `total` is less than the number of classes.
 
     Examples
     --------
@@ -266,6 +282,12 @@ def class_counts(beats: Beats, *, power: float = 1.0, total: int | None = None) 
     {'N': 5, 'V': 5}
     """
     counts = beats.counts()
-    weights = {name: count**power for name, count in counts.items()}
-    scale = (total or len(beats)) / sum(weights.values())
-    return {name: max(1, round(weight * scale)) for name, weight in weights.items()}
+    total = len(beats) if total is None else total
+    if total < len(counts):
+        raise EcgsynthError(f"{total} beats are too few for {len(counts)} classes")
+    weights = np.array([count**power for count in counts.values()])
+    parts = apportion(total, (weights / weights.sum()).tolist())
+    while (parts < 1).any():
+        parts[parts.argmin()] += 1
+        parts[parts.argmax()] -= 1
+    return dict(zip(counts, parts.tolist(), strict=True))

@@ -1,6 +1,6 @@
 """Controls: what any learnt generator is measured against."""
 
-from collections.abc import Iterator
+from collections.abc import Generator as Steps
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ class _KeepsBeats(Generator):
 
     holds_real_beats: ClassVar[bool] = True
 
-    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Iterator[TrainingStep]:
+    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
         self._beats = {name: train.signals[train.classes == name] for name in train.counts()}
         yield from ()
 
@@ -91,7 +91,7 @@ class ClassMean(Generator):
 
     name = "class-mean"
 
-    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Iterator[TrainingStep]:
+    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
         self._moments = {}
         for name in train.counts():
             signals = train.signals[train.classes == name]

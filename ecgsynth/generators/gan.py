@@ -3,7 +3,8 @@
 A published method is a preset of `Gan`: a name and the values it stands for.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Generator as Steps
 from dataclasses import asdict
 from pathlib import Path
 
@@ -120,7 +121,7 @@ class Gan(Generator):
         if steps < 1 or batch < 2 or penalty_every < 1 or validations < 1 or (minutes is not None and minutes <= 0):
             raise EcgsynthError("steps, minutes, batch, penalty_every and validations must be positive (batch at least 2)")
 
-    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Iterator[TrainingStep]:
+    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
         self._scale = np.stack([train.signals.mean(axis=0), train.signals.std(axis=0) + 1e-3])
         signals = (train.signals - self._scale[0]) / self._scale[1]
         labels = np.array([self.classes.index(name) for name in train.classes.tolist()])
@@ -131,7 +132,7 @@ class Gan(Generator):
         self._generator = trainer.average
         best, kept = -1.0, None
         if checkpoint is not None and checkpoint.is_file():
-            extra = trainer.restore(checkpoint)
+            extra = trainer.restore(checkpoint, self._identity())
             best, kept = extra["best"], extra["kept"]
             self.history_ = [TrainingStep(**step) for step in extra["history"]]
         due = self._next_due(trainer.share)
@@ -147,16 +148,18 @@ class Gan(Generator):
                 yield TrainingStep(**asdict(losses), validation_score=score, best=is_best)
                 if checkpoint is not None and score is not None:
                     self._save_checkpoint(trainer, checkpoint, best, kept)
-        finally:  # also when whoever iterates has stopped
+        except GeneratorExit:  # whoever iterates has stopped: the step before is whole, as it is not after any other error
             if checkpoint is not None:
                 self._save_checkpoint(trainer, checkpoint, best, kept)
+            raise
+        finally:
             if kept is not None:
                 trainer.average.load_state_dict(kept)
 
     def _trainer(self, signals: Tensor, labels: Tensor) -> AdversarialTrainer:
         recipe = Recipe(**{name: getattr(self, name) for name in Recipe.__dataclass_fields__})
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
             critic_network = NETWORKS[self.network][1](signals.shape[1], width=self.width)
             generator = self._new_generator()
             critic = ProjectionCritic(critic_network, len(self.classes))
@@ -190,7 +193,14 @@ class Gan(Generator):
         return score_classes(annotated=real.classes, predicted=classifier.predict(real), classes=self.classes).macro_f1
 
     def _save_checkpoint(self, trainer: AdversarialTrainer, path: Path, best: float, kept: dict[str, Tensor] | None) -> None:
-        trainer.save(path, {"best": best, "kept": kept, "history": [asdict(step) for step in self.history_]})
+        extra = {"best": best, "kept": kept, "history": [asdict(step) for step in self.history_]}
+        trainer.save(path, self._identity(), extra)
+
+    def _identity(self) -> str:
+        """Say what this training is, apart from its budget: a checkpoint of another one does not fit."""
+        budget = ("steps", "minutes", "validations")
+        settings = {name: value for name, value in self.params.items() if name not in budget}
+        return json.dumps([self.name, settings, self.shape_["data_sha256"]], sort_keys=True)
 
     def _sample(self, aami_class: str, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
         random = torch.Generator().manual_seed(int(rng.integers(2**63)))

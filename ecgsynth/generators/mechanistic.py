@@ -1,6 +1,6 @@
 """The mechanistic floor: beats from equations instead of from data."""
 
-from collections.abc import Iterator
+from collections.abc import Generator as Steps
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ class Ecgsyn(Generator):
 
     name = "ecgsyn"
 
-    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Iterator[TrainingStep]:
+    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
         yield from ()
 
     def _sample(self, aami_class: str, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
