@@ -36,12 +36,18 @@ def call(*arguments, ok=True):
 def work(records_folder, tmp_path_factory):
     """Everything the commands make, made once by the commands."""
     folder = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ecgsynth.generators.gan._SCORE_STEPS", 5)
+        make_all(folder, records_folder)
+    return folder
+
+
+def make_all(folder, records_folder):
     call("beats", records_folder, "-o", folder / "beats.npz")
     call("split", folder / "beats.npz", "-o", folder / "split")
     call("train", folder / "split", "-g", "cnn-gan", "-o", folder / "model.safetensors", "--steps", 3, *FAST)
     call("sample", folder / "model.safetensors", "-o", folder / "syn.npz", "--like", folder / "split" / "train.npz")
     call("evaluate", folder / "syn.npz", "--split", folder / "split", "-o", folder / "run", "--steps", 20)
-    return folder
 
 
 @pytest.mark.parametrize("name", sorted(main.commands))
@@ -255,7 +261,7 @@ def interrupt(process, after):
 
 def test_ctrl_c_in_training_keeps_the_best_and_resume_goes_on(work, tmp_path):
     model = tmp_path / "m.safetensors"
-    arguments = ("train", work / "split", "-o", model, "--steps", 20_000, *FAST[:-2], "--set", "validations=10000")
+    arguments = ("train", work / "split", "-o", model, "--steps", 20_000, *FAST[:-2], "--set", "validations=200")
     process = start(*arguments)
     _, stderr = interrupt(process, (tmp_path / "m.safetensors.checkpoint").is_file)
     assert process.returncode == 130
