@@ -22,6 +22,8 @@ from ecgsynth.splits import apportion
 
 Arrays = dict[str, NDArray[Any]]
 
+_HISTORY = 200  # steps of a training that are kept for its curves
+
 
 @dataclass(frozen=True)
 class TrainingStep:
@@ -70,7 +72,7 @@ class Generator(ABC):
         After fitting: ``n_samples``, ``fs``, ``r_sample``, ``class_counts`` and ``data_sha256`` of the
         training beats.
     history_ : list of TrainingStep
-        After fitting: the steps at which the validation score was taken.
+        After fitting: the steps at which the validation score was taken, and some two hundred between.
     """
 
     holds_real_beats: ClassVar[bool] = False
@@ -146,7 +148,8 @@ class Generator(ABC):
         self.history_ = []
         with closing(self._fit_steps(train, validation, Path(checkpoint) if checkpoint else None)) as steps:
             for step in steps:
-                if step.validation_score is not None:
+                due = not self.history_ or step.share >= self.history_[-1].share + 1 / _HISTORY
+                if due or step.validation_score is not None or step.share >= 1:
                     self.history_.append(step)
                 yield step
 
