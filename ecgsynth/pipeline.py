@@ -19,7 +19,8 @@ from ecgsynth.report import save_report
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import Split, split_beats
 
-STAGES = ("beats", "split", "train", "sample", "evaluate", "report")
+STAGES = {"beats": 0.02, "split": 0.01, "train": 0.6, "sample": 0.02, "evaluate": 0.34, "report": 0.01}
+"""The stages in their order, and about what share of the time each takes."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ class StageProgress(NamedTuple):
     stage: str
     share: float
     detail: str = ""
+
+    @property
+    def of_all(self) -> float:
+        """The share of the whole job that is done."""
+        before = list(STAGES)[: list(STAGES).index(self.stage)]
+        return sum(STAGES[stage] for stage in before) + STAGES[self.stage] * self.share
 
 
 def run_steps(folder: str | Path, settings: Settings, *, force: bool = False) -> Steps[StageProgress, None, Evaluation]:

@@ -85,7 +85,8 @@ def progress(label: str) -> Iterator[Callable[[float, str], None]]:
         TextColumn("{task.description}"),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    # A long memory: a validation score makes training pause for seconds.
+    with Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=120) as bar:
         task = bar.add_task("", total=1.0, name=label)
 
         def show(share: float, what: str = "") -> None:

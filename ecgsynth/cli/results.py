@@ -114,7 +114,7 @@ def run(records: Path | None, output: Path | None, simulated: bool, force: bool,
       ecgsynth run records/mitdb -o runs/first --minutes 10 --seeds 3
     """
     from ecgsynth.generators import GENERATORS
-    from ecgsynth.pipeline import STAGES, Settings, StageProgress, run_steps
+    from ecgsynth.pipeline import Settings, StageProgress, run_steps
 
     if options["generator"] not in GENERATORS:
         raise click.BadParameter(f"{options['generator']!r} is not one of {', '.join(GENERATORS)}", param_hint="-g")
@@ -126,7 +126,7 @@ def run(records: Path | None, output: Path | None, simulated: bool, force: bool,
         def on_step(step: StageProgress) -> None:
             if asked():
                 raise KeyboardInterrupt
-            show((STAGES.index(step.stage) + step.share) / len(STAGES), f"{step.stage}: {step.detail}")
+            show(step.of_all, f"{step.stage}: {step.detail}")
 
         try:
             result = drain(run_steps(output, settings, force=force), on_step)
