@@ -51,7 +51,9 @@ def test_stages_import_only_from_stages_before_them():
 def test_nothing_is_unpickled():
     for path in (ROOT / "ecgsynth").rglob("*.py"):
         text = path.read_text()
-        assert not re.search(r"\bpickle\.|import pickle|joblib\.load|allow_pickle=True|weights_only=False|\beval\(|\bexec\(", text), path
+        assert not re.search(
+            r"\bpickle\.\w|import pickle|joblib\.load|allow_pickle=True|weights_only=False|(?<![.\w])(eval|exec)\(", text
+        ), path
         assert text.count("torch.load(") == text.count("weights_only=True"), path
 
 
