@@ -68,6 +68,17 @@ def table(rows: dict[str, list[dict]]) -> str:
     return "\n".join(lines)
 
 
+def differences(rows: dict[str, list[dict]]) -> str:
+    """Set out what one row gains on another, seed by seed, and how long training took."""
+    lines = []
+    for better, base in (("cnn-gan", "drafts"), ("rnn-gan", "drafts"), ("real+synthetic", "real")):
+        gain = [one["macro_f1"] - other["macro_f1"] for one, other in zip(rows[better], rows[base], strict=True)]
+        lines.append(f"{better} over {base}: {np.mean(gain):+.3f} ± {np.std(gain, ddof=1):.3f}")
+    for row in ("cnn-gan", "rnn-gan"):
+        lines.append(f"{row}: {np.median([seed['training_minutes'] for seed in rows[row]]):.1f} minutes of training (median)")
+    return "\n".join(lines)
+
+
 @click.command()
 @click.option("-o", "--out", default=Path("results"), type=click.Path(path_type=Path))
 @click.option("--seeds", default=5, type=click.IntRange(min=2))
@@ -92,7 +103,7 @@ def main(out: Path, seeds: int, rows: str) -> None:
         return  # other rows may be measured by another process
     (out / "mitdb-beats.json").write_text(json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "rows": done}, indent=1) + "\n")
     (out / "mitdb-beats.md").write_text(table(done) + "\n")
-    click.echo(table(done))
+    click.echo(f"{table(done)}\n\n{differences(done)}")
 
 
 if __name__ == "__main__":
