@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -326,8 +327,6 @@ def _resample(
     """Bring a signal and the sample numbers in it to another rate; missing stretches stay missing."""
     if fs_from == fs_to:
         return signal, samples
-    from fractions import Fraction
-
     from scipy.signal import resample_poly
 
     ratio = Fraction(fs_to / fs_from).limit_denominator(1000)

@@ -17,6 +17,7 @@ from ecgsynth.generators.base import Generator
 from ecgsynth.generators.controls import ClassMean, Memorizer
 from ecgsynth.labels import AAMI_CLASSES
 from ecgsynth.metrics.utility import Scores, score_classes
+from ecgsynth.steps import drain
 
 ROWS = {
     "real": "trained on real beats (TRTR)",
@@ -184,12 +185,7 @@ def evaluate(
     steps = evaluate_steps(
         synthetic=synthetic, train=train, test=test, seeds=seeds, rows=rows, classes=classes, classifier=classifier, examples=examples
     )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Evaluation = end.value
-            return result
+    return drain(steps)
 
 
 def evaluate_steps(

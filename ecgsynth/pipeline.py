@@ -1,6 +1,5 @@
 """The whole job in one folder, stage by stage; what is done is kept."""
 
-import inspect
 import json
 from collections.abc import Generator as Steps
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from ecgsynth.classifier import BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.evaluation import ROWS, Evaluation, evaluate_steps
 from ecgsynth.files import atomic_path
-from ecgsynth.generators import GENERATORS, class_counts, load_generator
+from ecgsynth.generators import GENERATORS, class_counts, load_generator, settings_of
 from ecgsynth.records import LEADS, Record, find_records, read_record
 from ecgsynth.report import save_report
 from ecgsynth.simulate import simulate_records
@@ -148,9 +147,8 @@ def _train(folder: Path, settings: Settings) -> Iterator[StageProgress]:
         return
     checkpoint = folder / "model.checkpoint"
     split = Split.load(folder / "split")
-    make = GENERATORS[settings.generator]
-    known = inspect.signature(make).parameters  # a generator that needs no training has neither
-    generator = make(**{name: getattr(settings, name) for name in ("minutes", "seed") if name in known})
+    taken = settings_of(settings.generator)  # a generator that needs no training has neither
+    generator = GENERATORS[settings.generator](**{name: getattr(settings, name) for name in ("minutes", "seed") if name in taken})
     latest = ""
     yield StageProgress("train", 0.0, settings.generator)
     for step in generator.fit_steps(split.train, split.val, checkpoint):

@@ -31,7 +31,6 @@ class Recipe:
     penalty_every: int
     ema: float
     class_power: float
-    validations: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class AdversarialTrainer:
         self.recipe = recipe
         self.step = 0
         self.seconds = 0.0
-        self._signals, self._labels = signals, labels
+        self._signals = signals
         self._members = [torch.nonzero(labels == label).squeeze(1) for label in range(int(labels.max()) + 1)]
         self._class_weights = torch.tensor([float(len(members)) for members in self._members]) ** recipe.class_power
         self._random = torch.Generator().manual_seed(seed)

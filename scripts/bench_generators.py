@@ -11,12 +11,13 @@ import click
 import neurokit2
 
 import ecgsynth as es
+from ecgsynth.generators import settings_of
 
 
 def training_speed(name: str, split: es.Split, steps: int) -> float | None:
     """Beats a second in training, with the start left out; None where there are no steps."""
     make = es.GENERATORS[name]
-    if not name.endswith("gan"):
+    if "steps" not in settings_of(name):
         return None
     generator = make(steps=steps)
     times = [time.perf_counter() for _ in generator.fit_steps(split.train)]
@@ -26,7 +27,7 @@ def training_speed(name: str, split: es.Split, steps: int) -> float | None:
 def sampling_speed(name: str, split: es.Split, beats: int) -> float:
     """Beats a second, in the proportions of the training side."""
     make = es.GENERATORS[name]
-    generator = (make(steps=1) if name.endswith("gan") else make()).fit(split.train)
+    generator = (make(steps=1) if "steps" in settings_of(name) else make()).fit(split.train)
     counts = es.class_counts(split.train, total=beats)
     generator.sample({"N": 10})
     begun = time.perf_counter()

@@ -16,7 +16,7 @@ import numpy as np
 
 import ecgsynth as es
 from ecgsynth.fetch import locate_records
-from ecgsynth.generators import Generator
+from ecgsynth.generators import Generator, settings_of
 
 # Row -> what the table calls it, the generator and its settings; None learns from real beats alone.
 ROWS = {
@@ -38,7 +38,7 @@ def model_of(row: str, seed: int, split: es.Split, out: Path) -> Generator | Non
     if name is None:
         return None
     path = out / f"{'cnn-gan' if row == 'real+synthetic' else row}-{seed}.safetensors"
-    model = es.GENERATORS[name](**settings, **({"seed": seed} if name.endswith("gan") else {}))
+    model = es.GENERATORS[name](**settings, **({"seed": seed} if "seed" in settings_of(name) else {}))
     if not path.is_file():
         model.fit(split.train, split.val).save(path)
     done = es.load_generator(path)

@@ -35,7 +35,7 @@ def test_the_version_is_one():
 
 
 def test_stages_import_only_from_stages_before_them():
-    order = ["errors", "files", "labels", "mitdb", "records", "fetch", "simulate", "beats", "splits"]
+    order = ["errors", "steps", "files", "labels", "mitdb", "records", "fetch", "simulate", "beats", "splits"]
     order += ["classifier", "metrics", "nets", "objectives", "priors", "training", "generators", "evaluation", "report", "pipeline", "cli"]
     package = ROOT / "ecgsynth"
     for path in package.rglob("*.py"):

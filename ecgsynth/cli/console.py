@@ -4,17 +4,14 @@ import errno
 import json
 import os
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from ecgsynth.errors import EcgsynthError
-
-S = TypeVar("S")
-R = TypeVar("R")
 
 
 class Commands(click.Group):
@@ -93,18 +90,6 @@ def progress(label: str) -> Iterator[Callable[[float, str], None]]:
             bar.update(task, completed=share, description=what)
 
         yield show
-
-
-def drain(steps: Generator[S, None, R], on_step: Callable[[S], None]) -> R:
-    """Go through `steps`, calling `on_step` with each; gives what the generator returns."""
-    try:
-        while True:
-            on_step(next(steps))
-    except StopIteration as end:
-        result: R = end.value
-        return result
-    finally:
-        steps.close()
 
 
 @contextmanager

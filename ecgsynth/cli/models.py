@@ -139,10 +139,9 @@ def _settings(make: Any, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _list_generators(generators: dict[str, Any], as_json: bool) -> None:
-    listed = {}
-    for name, make in generators.items():
-        kept = {key: p.default for key, p in inspect.signature(make).parameters.items() if key != "name"}
-        listed[name] = kept
+    from ecgsynth.generators import settings_of
+
+    listed = {name: settings_of(name) for name in generators}
     text = "\n".join(f"{name:<11} {', '.join(f'{key}={value}' for key, value in kept.items())}" for name, kept in listed.items())
     emit(listed, text, as_json=as_json)
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import drain, emit, force_option, json_option, note, progress, soft_interrupt
+from ecgsynth.cli.console import emit, force_option, json_option, note, progress, soft_interrupt
 from ecgsynth.cli.data import show_fetch
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.steps import drain
 
 
 @click.command()

@@ -1,8 +1,10 @@
 """Generators by name; the command line, the docs and the common tests read this one list."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Generator, TrainingStep, class_counts
@@ -20,7 +22,13 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
 }
 """Name -> what makes an untrained generator of keyword arguments."""
 
-__all__ = ["GENERATORS", "Generator", "TrainingStep", "class_counts", "load_generator"]
+__all__ = ["GENERATORS", "Generator", "TrainingStep", "class_counts", "load_generator", "settings_of"]
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Give the settings that the generator of this name takes, each with its default."""
+    taken = inspect.signature(GENERATORS[name]).parameters
+    return {key: parameter.default for key, parameter in taken.items() if key != "name"}
 
 
 def load_generator(path: str | Path) -> Generator:
