@@ -2,23 +2,22 @@
 
 import hashlib
 import json
-import threading
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
-from ecgsynth.labels import AAMI_CLASSES, aami_classes
-from ecgsynth.records import LEADS, Record, choose_lead
+from ecgsynth.labels import AAMI_CLASSES, LABELS, aami_classes
+from ecgsynth.records import LEADS, Record, choose_leads
+from ecgsynth.steps import map_lazily
 
 FS = 360.0
 BEFORE = 0.3
@@ -31,9 +30,6 @@ FORMAT = 1
 
 _UNKNOWN: Any = None  # a column that was not given: filled in on creation
 
-T = TypeVar("T")
-R = TypeVar("R")
-
 
 @dataclass(frozen=True)
 class Beats:
@@ -41,8 +37,8 @@ class Beats:
 
     Parameters
     ----------
-    signals : array of float32, shape (n_beats, n_samples)
-        mV; the R peak is at sample `r_sample` of each.
+    signals : array of float32, shape (n_beats, n_samples) or (n_beats, n_leads, n_samples)
+        mV; the R peak is at sample `r_sample` of each. Beats of one lead have two dimensions.
     classes : array of str, shape (n_beats,)
         AAMI class.
     fs : float
@@ -52,9 +48,11 @@ class Beats:
     symbols : array of str, shape (n_beats,)
         Annotation symbol; ``""`` where only the class is known, as in most synthetic beats.
     records, patients, leads, sexes : array of str, shape (n_beats,)
-        Where each beat is from; ``""`` where unknown. Synthetic beats have no patient.
+        Where each beat is from; ``""`` where unknown. Synthetic beats have no patient. The names of
+        several leads are joined by ``+``.
     samples : array of int64, shape (n_beats,)
-        The R peak's sample number in its record, at the record's own rate; -1 in synthetic beats.
+        The R peak's sample number in its record, at the record's own rate. In synthetic beats the number
+        by which the generator's `sample` makes the same beat again.
     rr_before, rr_after : array of float32, shape (n_beats,)
         Time from the beat before and to the beat after, s; NaN where there is none.
     ages : array of float32, shape (n_beats,)
@@ -84,8 +82,8 @@ class Beats:
 
     def __post_init__(self) -> None:
         signals = np.ascontiguousarray(self.signals, dtype=np.float32)
-        if signals.ndim != 2:
-            raise ValueError(f"signals must be (n_beats, n_samples), not {signals.shape}")
+        if signals.ndim not in (2, 3):
+            raise ValueError(f"signals must be (n_beats, n_samples) or (n_beats, n_leads, n_samples), not {signals.shape}")
         object.__setattr__(self, "signals", signals)
         for name, (dtype, unknown) in _COLUMNS.items():
             column = getattr(self, name)
@@ -102,18 +100,38 @@ class Beats:
 
     @property
     def n_samples(self) -> int:
-        """Samples a beat."""
-        return int(self.signals.shape[1])
+        """Samples a beat and lead."""
+        return int(self.signals.shape[-1])
+
+    @property
+    def n_leads(self) -> int:
+        """Leads a beat."""
+        return int(self.signals.shape[1]) if self.signals.ndim == 3 else 1
 
     @property
     def is_synthetic(self) -> bool:
         """Whether a generator made these beats."""
         return self.source not in ("real", "simulated")
 
-    def counts(self) -> dict[str, int]:
-        """Count the beats of each AAMI class that is there, in the order N S V F Q."""
-        found = Counter(self.classes.tolist())
-        return {name: found[name] for name in AAMI_CLASSES if found[name]}
+    def labels(self, by: str = "class") -> NDArray[np.str_]:
+        """Give the AAMI class or the annotation symbol of each beat.
+
+        Raises
+        ------
+        EcgsynthError
+            If `by` is neither ``"class"`` nor ``"symbol"``, or a symbol is unknown.
+        """
+        if by not in LABELS:
+            raise EcgsynthError(f"beats are told apart by {' or '.join(LABELS)}, not by {by!r}")
+        labels = self.classes if by == "class" else self.symbols
+        if not labels.all():
+            raise EcgsynthError("these beats have no annotation symbols: only their classes are known")
+        return labels
+
+    def counts(self, by: str = "class") -> dict[str, int]:
+        """Count the beats of each label that is there, in the order of `ecgsynth.labels.LABELS`."""
+        found = Counter(self.labels(by).tolist())
+        return {name: found[name] for name in LABELS[by] if found[name]}
 
     def take(self, index: NDArray[Any]) -> "Beats":
         """Give the beats at `index`: integers or a mask."""
@@ -188,9 +206,9 @@ def concatenate(parts: Sequence[Beats]) -> Beats:
     """
     if not parts:
         raise ValueError("nothing to join")
-    shapes = {(part.n_samples, part.fs, part.r_sample) for part in parts}
+    shapes = {(part.n_leads, part.n_samples, part.fs, part.r_sample) for part in parts}
     if len(shapes) > 1:
-        raise ValueError(f"beats of different (n_samples, fs, r_sample) cannot be joined: {sorted(shapes)}")
+        raise ValueError(f"beats of different (n_leads, n_samples, fs, r_sample) cannot be joined: {sorted(shapes)}")
     columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
     return replace(parts[0], signals=np.concatenate([part.signals for part in parts]), **columns)
 
@@ -213,7 +231,8 @@ def extract_beats(
     records : iterable of Record
         Taken one at a time, so a lazy reader stays lazy.
     lead : str or sequence of str
-        Leads by preference; ``"first"`` stands for a record's first.
+        Leads by preference; ``"first"`` stands for a record's first, ``"all"`` for all leads of a
+        record together.
     before, after : float
         The window around the annotated R peak, s. The defaults give 108 + 148 = 256 samples at 360 Hz.
     fs : float
@@ -231,7 +250,7 @@ def extract_beats(
     Beats
         ``info["left_out"]`` lists ``[record, symbol, reason, count]`` for every annotated beat that
         could not be cut: at an ``"edge"`` of the record, over ``"non-finite"`` samples, or where the
-        signal is ``"flat"``.
+        signal of a lead is ``"flat"``.
 
     Raises
     ------
@@ -244,10 +263,12 @@ def extract_beats(
         raise EcgsynthError(f"the band {band[0]} to {band[1]} Hz must lie between 0 and half of {fs:g} Hz, low before high")
 
     def cut(record: Record) -> tuple[Beats, list[tuple[str, str, str, int]]]:
-        return _cut_record(record, choose_lead(record.leads, lead), round(before * fs), round(after * fs), fs, band)
+        return _cut_record(record, choose_leads(record.leads, lead), round(before * fs), round(after * fs), fs, band)
 
-    parts = _map_lazily(cut, records, workers)
+    parts = map_lazily(cut, records, workers)
     kept = [beats for beats, _ in parts if len(beats)]
+    if len({beats.n_leads for beats in kept}) > 1:
+        raise EcgsynthError("the records differ in their number of leads: choose one lead instead of all")
     left_out = [row for _, rows in parts for row in rows]
     if not kept:
         raise EcgsynthError("no beat could be cut: the records hold no beat annotation, or none fits its window")
@@ -255,41 +276,43 @@ def extract_beats(
     return replace(concatenate(kept), source=source, info=info)
 
 
-def _map_lazily(function: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
-    """Apply `function` in threads that each pull their next item, so no more than `workers` are held."""
-    results: dict[int, R] = {}
-    numbered = enumerate(items)
-    lock = threading.Lock()
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            while not stop.is_set():
-                with lock:
-                    number, item = next(numbered)
-                results[number] = function(item)
-        except StopIteration:
-            pass
-        except BaseException:
-            stop.set()
-            raise
-
-    with ThreadPoolExecutor(workers) as pool:
-        tasks = [pool.submit(work) for _ in range(workers)]
-        try:
-            for task in tasks:
-                task.result()
-        finally:
-            stop.set()
-    return [results[number] for number in range(len(results))]
-
-
 def _cut_record(
-    record: Record, channel: int, n_before: int, n_after: int, fs: float, band: tuple[float, float] | None
+    record: Record, channels: Sequence[int], n_before: int, n_after: int, fs: float, band: tuple[float, float] | None
 ) -> tuple[Beats, list[tuple[str, str, str, int]]]:
-    raw, centers = _resample(record.signals[:, channel], record.samples, record.fs, fs)
-    clean = _band_pass(raw, fs, band)
     n_samples = n_before + n_after
+    leads = [_windows(record.signals[:, channel], record, n_before, n_samples, fs, band) for channel in channels]
+    reasons = leads[0][2]
+    for _, _, others in leads[1:]:  # a beat is kept if it is whole in every lead
+        reasons = np.where(reasons == "", others, reasons)
+    keep = reasons == ""
+    windows = [windows[starts[keep]] for windows, starts, _ in leads]
+    seconds = np.diff(record.samples) / record.fs
+    n_kept = int(keep.sum())
+    beats = Beats(
+        signals=np.stack(windows, axis=1) if len(windows) > 1 else windows[0],
+        classes=aami_classes(record.symbols)[keep],
+        fs=fs,
+        r_sample=n_before,
+        symbols=record.symbols[keep],
+        records=np.full(n_kept, record.name),
+        patients=np.full(n_kept, record.patient),
+        leads=np.full(n_kept, "+".join(record.leads[channel] for channel in channels)),
+        sexes=np.full(n_kept, record.sex),
+        samples=record.samples[keep],
+        rr_before=np.concatenate([[np.nan], seconds])[: len(keep)][keep],
+        rr_after=np.concatenate([seconds, [np.nan]])[: len(keep)][keep],
+        ages=np.full(n_kept, record.age),
+    )
+    lost = Counter(zip(record.symbols[~keep].tolist(), reasons[~keep].tolist(), strict=True))
+    return beats, [(record.name, symbol, reason, count) for (symbol, reason), count in sorted(lost.items())]
+
+
+def _windows(
+    signal: NDArray[np.float32], record: Record, n_before: int, n_samples: int, fs: float, band: tuple[float, float] | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.str_]]:
+    """Give all windows of one lead, each beat's among them, and why that cannot be used, or ``""``."""
+    raw, centers = _resample(signal, record.samples, record.fs, fs)
+    clean = _band_pass(raw, fs, band)
     starts = centers - n_before
     inside = (starts >= 0) & (starts + n_samples <= len(raw))
     safe = np.where(inside, starts, 0)
@@ -299,26 +322,7 @@ def _cut_record(
     finite = np.asarray(np.isfinite(raw_windows).all(axis=1))
     moving = np.ptp(np.where(finite[:, None], raw_windows, 0), axis=1) >= FLAT_MV
     reasons = np.select([~inside, ~finite, ~moving], ["edge", "non-finite", "flat"], default="")
-    keep = reasons == ""
-    seconds = np.diff(record.samples) / record.fs
-    n_kept = int(keep.sum())
-    beats = Beats(
-        signals=np.lib.stride_tricks.sliding_window_view(clean, n_samples)[safe[keep]],
-        classes=aami_classes(record.symbols)[keep],
-        fs=fs,
-        r_sample=n_before,
-        symbols=record.symbols[keep],
-        records=np.full(n_kept, record.name),
-        patients=np.full(n_kept, record.patient),
-        leads=np.full(n_kept, record.leads[channel]),
-        sexes=np.full(n_kept, record.sex),
-        samples=record.samples[keep],
-        rr_before=np.concatenate([[np.nan], seconds])[: len(keep)][keep],
-        rr_after=np.concatenate([seconds, [np.nan]])[: len(keep)][keep],
-        ages=np.full(n_kept, record.age),
-    )
-    lost = Counter(zip(record.symbols[~keep].tolist(), reasons[~keep].tolist(), strict=True))
-    return beats, [(record.name, symbol, reason, count) for (symbol, reason), count in sorted(lost.items())]
+    return np.lib.stride_tricks.sliding_window_view(clean, n_samples), safe, reasons
 
 
 def _resample(

@@ -10,38 +10,45 @@ from torch import Tensor, nn
 
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.vectors import log_rhythm
 
-# Shapes: B batch, C channels, L samples, K classes.
+FEATURES = ("shape", "shape+rr")
+"""What a classifier may see of a beat: its waveform, or that and both RR intervals."""
+
+# Shapes: B batch, C channels, L samples, R rhythm columns, K labels.
 
 
 class BeatNet(nn.Module):
-    """Four strided convolutions and two linear layers."""
+    """Four strided convolutions, whose output is joined by the rhythm where it is given, and two linear layers."""
 
-    def __init__(self, n_samples: int, n_classes: int, width: int = 32) -> None:
+    def __init__(self, n_leads: int, n_samples: int, n_labels: int, *, n_rhythm: int = 0, width: int = 32) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        channels = 1
+        channels = n_leads
         for out, kernel in ((width, 7), (2 * width, 5), (4 * width, 5), (4 * width, 3)):
             layers += [nn.Conv1d(channels, out, kernel, stride=2, padding=kernel // 2, bias=False), nn.BatchNorm1d(out), nn.ReLU()]
             channels = out
-        self.features = nn.Sequential(*layers)  # (B, 1, L) -> (B, C, L / 16)
+        self.features = nn.Sequential(*layers)  # (B, leads, L) -> (B, C, L / 16)
         flat = channels * -(-n_samples // 16)
-        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(flat, 128), nn.ReLU(), nn.Linear(128, n_classes))
+        self.thin = nn.Sequential(nn.Flatten(), nn.Dropout(0.3))
+        self.head = nn.Sequential(nn.Linear(flat + n_rhythm, 128), nn.ReLU(), nn.Linear(128, n_labels))
 
-    def forward(self, signals: Tensor) -> Tensor:
-        """Give the class scores: (B, L) -> (B, K)."""
-        scores: Tensor = self.head(self.features(signals[:, None]))
+    def forward(self, signals: Tensor, rhythm: Tensor) -> Tensor:
+        """Give the score of each label: (B, leads, L), (B, R) -> (B, K)."""
+        scores: Tensor = self.head(torch.cat([self.thin(self.features(signals)), rhythm], dim=1))
         return scores
 
 
 class BeatClassifier:
-    """Learns the AAMI class of a beat from its waveform in mV.
+    """Learns the label of a beat from its waveform in mV, and from its rhythm if it may.
 
     Every classifier of an evaluation takes the same number of steps, whatever the number of beats it
     learns from, so that no training set gains by its size alone.
 
     Parameters
     ----------
+    features : str
+        ``"shape"`` or ``"shape+rr"``, of `FEATURES`.
     steps : int
         Training steps.
     batch : int
@@ -54,43 +61,53 @@ class BeatClassifier:
         Same beats, seed and machine: same classifier.
     """
 
-    def __init__(self, *, steps: int = 2000, batch: int = 128, rate: float = 2e-3, width: int = 32, seed: int = 0) -> None:
+    def __init__(
+        self, *, features: str = "shape", steps: int = 2000, batch: int = 128, rate: float = 2e-3, width: int = 32, seed: int = 0
+    ) -> None:
+        self.features = features
         self.steps = steps
         self.batch = batch
         self.rate = rate
         self.width = width
         self.seed = seed
+        if features not in FEATURES:
+            raise EcgsynthError(f"unknown features {features!r}; known: {', '.join(FEATURES)}")
 
-    def fit(self, beats: Beats) -> Self:
+    def fit(self, beats: Beats, *, by: str = "class") -> Self:
         """Learn from labelled beats; see `fit_steps`."""
-        for _ in self.fit_steps(beats):
+        for _ in self.fit_steps(beats, by=by):
             pass
         return self
 
-    def fit_steps(self, beats: Beats) -> Iterator[float]:
-        """Learn step by step; yields the share done.
+    def fit_steps(self, beats: Beats, *, by: str = "class") -> Iterator[float]:
+        """Learn step by step to tell AAMI classes apart, or symbols; yields the share done.
 
         Raises
         ------
         EcgsynthError
-            If there are fewer than two classes.
+            If there are fewer than two labels, or no RR intervals for a classifier that may see them.
         """
-        self.classes_ = tuple(beats.counts())
+        self.classes_ = tuple(beats.counts(by))
         if len(self.classes_) < 2:
             raise EcgsynthError(f"a classifier needs two classes or more; these beats are all {', '.join(self.classes_)}")
-        signals = torch.from_numpy(beats.signals)
-        labels = torch.tensor([self.classes_.index(name) for name in beats.classes.tolist()])
+        if self.features != "shape":
+            rhythm = _known_rhythm(beats)
+            self._usual = rhythm.mean(axis=0), rhythm.std(axis=0) + np.float32(1e-3)
+        inputs = self._inputs(beats)
+        numbers = {name: number for number, name in enumerate(self.classes_)}
+        labels = torch.tensor([numbers[name] for name in beats.labels(by).tolist()])
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
-            self._net = BeatNet(beats.n_samples, len(self.classes_), self.width)
+            n_rhythm = inputs[1].shape[1]
+            self._net = BeatNet(beats.n_leads, beats.n_samples, len(self.classes_), n_rhythm=n_rhythm, width=self.width)
         optimizer = torch.optim.AdamW(self._net.parameters(), self.rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=max(self.steps, 4))
         self._net.train()
         for step, index in zip(range(self.steps), _batches(len(beats), self.batch, generator), strict=False):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(self.seed * 1_000_003 + step)  # dropout reads no other
-                loss = nn.functional.cross_entropy(self._net(signals[index]), labels[index])
+                loss = nn.functional.cross_entropy(self._net(*(part[index] for part in inputs)), labels[index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -99,10 +116,24 @@ class BeatClassifier:
         self._net.eval()
 
     def predict(self, beats: Beats) -> NDArray[np.str_]:
-        """Give the class of each beat: (n_beats,)."""
+        """Give the label of each beat: (n_beats,)."""
         with torch.no_grad():
-            best = [self._net(part).argmax(dim=1) for part in torch.from_numpy(beats.signals).split(512)]
+            best = [self._net(*parts).argmax(dim=1) for parts in zip(*(part.split(512) for part in self._inputs(beats)), strict=True)]
         return np.array(self.classes_)[torch.cat(best).numpy()]
+
+    def _inputs(self, beats: Beats) -> tuple[Tensor, Tensor]:
+        """Give waveform and rhythm: (n, leads, L), (n, R)."""
+        signals = torch.from_numpy(beats.signals.reshape(len(beats), beats.n_leads, beats.n_samples))
+        if self.features == "shape":
+            return signals, torch.zeros(len(beats), 0)
+        mean, spread = self._usual
+        return signals, torch.from_numpy((_known_rhythm(beats) - mean) / spread)
+
+
+def _known_rhythm(beats: Beats) -> NDArray[np.float32]:
+    if not np.isfinite(beats.rr_before).any():
+        raise EcgsynthError("these beats have no RR intervals, so a classifier that is to use them cannot: use features='shape'")
+    return log_rhythm(beats)
 
 
 def _batches(total: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -14,8 +14,9 @@ from ecgsynth.classifier import BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, refuse_existing
 from ecgsynth.generators.base import Generator
-from ecgsynth.generators.controls import ClassMean, Memorizer
-from ecgsynth.labels import AAMI_CLASSES
+from ecgsynth.generators.resampling import Memorizer
+from ecgsynth.generators.statistics import ClassMean
+from ecgsynth.labels import LABELS
 from ecgsynth.metrics.utility import Scores, score_classes
 from ecgsynth.steps import drain
 
@@ -45,7 +46,7 @@ class Evaluation:
     Parameters
     ----------
     classes : tuple of str
-        The AAMI classes scored.
+        The labels scored: AAMI classes, or symbols.
     rows : dict of str to list of Scores
         Row name of `ROWS` -> one entry a seed.
     counts : dict of str to dict of str to int
@@ -144,6 +145,7 @@ def evaluate(
     seeds: Sequence[int] = (0,),
     rows: Sequence[str] = tuple(ROWS),
     classes: Sequence[str] | None = None,
+    by: str = "class",
     classifier: BeatClassifier | None = None,
     examples: int = 200,
 ) -> Evaluation:
@@ -161,10 +163,12 @@ def evaluate(
     rows : sequence of str
         Which rows of `ROWS`.
     classes : sequence of str, optional
-        The AAMI classes to learn and score; beats of others are left out everywhere. Those that are
-        both in `train` and in `test` if not given.
+        The labels to learn and score; beats of others are left out everywhere. Those that are both in
+        `train` and in `test` if not given.
+    by : str
+        ``"class"`` to score AAMI classes, ``"symbol"`` to score annotation symbols.
     classifier : BeatClassifier, optional
-        Its settings but for the seed; the same for all rows.
+        Its settings but for the seed, such as the features it may see; the same for all rows.
     examples : int
         Beats of each class kept for figures.
 
@@ -183,7 +187,15 @@ def evaluate(
     conditional GANs (2017), doi:10.48550/arXiv.1706.02633: TSTR and TRTR.
     """
     steps = evaluate_steps(
-        synthetic=synthetic, train=train, test=test, seeds=seeds, rows=rows, classes=classes, classifier=classifier, examples=examples
+        synthetic=synthetic,
+        train=train,
+        test=test,
+        seeds=seeds,
+        rows=rows,
+        classes=classes,
+        by=by,
+        classifier=classifier,
+        examples=examples,
     )
     return drain(steps)
 
@@ -196,53 +208,58 @@ def evaluate_steps(
     seeds: Sequence[int] = (0,),
     rows: Sequence[str] = tuple(ROWS),
     classes: Sequence[str] | None = None,
+    by: str = "class",
     classifier: BeatClassifier | None = None,
     examples: int = 200,
 ) -> Steps[Progress, None, Evaluation]:
     """Do the work of `evaluate`, yielding how far it is; the result is the generator's return value."""
     classifier = classifier or BeatClassifier()
     rows = tuple(dict.fromkeys(rows))
-    unknown = [name for name in classes or () if name not in AAMI_CLASSES]
+    known = LABELS.get(by, ())
+    unknown = [name for name in classes or () if name not in known]
     if unknown:
-        raise EcgsynthError(f"unknown class {', '.join(unknown)}; known: {', '.join(AAMI_CLASSES)}")
-    scored = [name for name in AAMI_CLASSES if name in (classes or (set(train.counts()) & set(test.counts())))]
-    _check(synthetic, train, test, rows, scored)
+        raise EcgsynthError(f"unknown {by} {', '.join(unknown)}; known: {', '.join(known)}")
+    shared = set(train.counts(by)) & set(test.counts(by))
+    scored = [name for name in known if name in (classes or shared)]
+    _check(synthetic, train, test, rows, scored, by)
     learnt_here = synthetic.info.get("data_sha256") == train.digest()
-    synthetic, train, test = (beats.take(np.isin(beats.classes, scored)) for beats in (synthetic, train, test))
+    synthetic, train, test = (beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test))
     scores: dict[str, list[Scores]] = {row: [] for row in rows}
+    given = {name: getattr(classifier, name) for name in ("features", "steps", "batch", "rate", "width")}
     total = len(rows) * len(seeds)
     for done, (row, seed) in enumerate((row, seed) for row in rows for seed in seeds):
-        beats = _training_beats(row, synthetic, train, seed)
-        model = BeatClassifier(steps=classifier.steps, batch=classifier.batch, rate=classifier.rate, width=classifier.width, seed=seed)
-        for share in model.fit_steps(beats):
+        beats = _training_beats(row, synthetic, train, seed, by)
+        model = BeatClassifier(**given, seed=seed)
+        for share in model.fit_steps(beats, by=by):
             yield Progress((done + share) / total, ROWS[row])
-        scores[row].append(score_classes(annotated=test.classes, predicted=model.predict(test), classes=scored))
+        scores[row].append(score_classes(annotated=test.labels(by), predicted=model.predict(test), classes=scored))
     settings = {
+        "by": by,
         "seeds": list(seeds),
         "generator": synthetic.source,
         "synthetic": dict(synthetic.info),
         "learnt_from_this_train_side": learnt_here,
-        "classifier": {"steps": classifier.steps, "batch": classifier.batch, "rate": classifier.rate, "width": classifier.width},
+        "classifier": given,
     }
-    counts = {"train": train.counts(), "synthetic": synthetic.counts(), "test": test.counts()}
+    counts = {"train": train.counts(by), "synthetic": synthetic.counts(by), "test": test.counts(by)}
     return Evaluation(tuple(scored), scores, counts, settings, real=_examples(test, examples), synthetic=_examples(synthetic, examples))
 
 
-def _check(synthetic: Beats, train: Beats, test: Beats, rows: Sequence[str], classes: Sequence[str]) -> None:
+def _check(synthetic: Beats, train: Beats, test: Beats, rows: Sequence[str], classes: Sequence[str], by: str) -> None:
     unknown = sorted(set(rows) - set(ROWS))
     if unknown:
         raise EcgsynthError(f"unknown row {', '.join(unknown)}; known: {', '.join(ROWS)}")
     if train.is_synthetic or test.is_synthetic:
         raise EcgsynthError("the train and test sides must be real beats")
     for side, beats in (("synthetic", synthetic), ("train", train), ("test", test)):
-        missing = [name for name in classes if name not in beats.counts()]
+        missing = [name for name in classes if name not in beats.counts(by)]
         if missing or not classes:
-            raise EcgsynthError(f"no {side} beat of class {', '.join(missing) or 'any'}: `--classes` chooses those to score")
-    if len({(beats.n_samples, beats.fs, beats.r_sample) for beats in (synthetic, train, test)}) > 1:
-        raise EcgsynthError("synthetic and real beats differ in length, sampling rate or place of the R peak")
+            raise EcgsynthError(f"no {side} beat of {by} {', '.join(missing) or 'any'}: `--classes` chooses those to score")
+    if len({(beats.n_leads, beats.n_samples, beats.fs, beats.r_sample) for beats in (synthetic, train, test)}) > 1:
+        raise EcgsynthError("synthetic and real beats differ in leads, length, sampling rate or place of the R peak")
 
 
-def _training_beats(row: str, synthetic: Beats, train: Beats, seed: int) -> Beats:
+def _training_beats(row: str, synthetic: Beats, train: Beats, seed: int, by: str) -> Beats:
     """Give the beats a row's classifier learns from; controls are made in the synthetic beats' own counts."""
     if row == "real":
         return train
@@ -251,7 +268,7 @@ def _training_beats(row: str, synthetic: Beats, train: Beats, seed: int) -> Beat
     if row == "real+synthetic":
         return concatenate([train, synthetic])
     control: Generator = Memorizer() if row == "memorizer" else ClassMean()
-    return control.fit(train).sample(synthetic.counts(), seed=seed)
+    return control.fit(train, by=by).sample(synthetic.counts(by), seed=seed)
 
 
 def _examples(beats: Beats, per_class: int) -> Beats:

@@ -34,6 +34,12 @@ SYMBOL_TO_CLASS = {
     "?": "Q",
 }
 
+LABELS = {
+    "class": AAMI_CLASSES,
+    "symbol": (*MITDB_SYMBOLS, *(symbol for symbol in SYMBOL_TO_CLASS if symbol not in MITDB_SYMBOLS)),
+}
+"""What beats can be told apart by, and all labels of each kind in their order."""
+
 
 def aami_classes(symbols: NDArray[np.str_]) -> NDArray[np.str_]:
     """Map beat annotation symbols to AAMI classes.

@@ -152,10 +152,8 @@ def _train(folder: Path, settings: Settings) -> Iterator[StageProgress]:
     latest = ""
     yield StageProgress("train", 0.0, settings.generator)
     for step in generator.fit_steps(split.train, split.val, checkpoint):
-        if step.validation_score is not None:
-            latest = f"  validation {step.validation_score:.3f}"
-        detail = f"critic {step.critic_loss:.3f}  generator {step.generator_loss:.3f}  real-generated {step.score_gap:+.2f}{latest}"
-        yield StageProgress("train", step.share, detail)
+        latest = step.scores_text() or latest
+        yield StageProgress("train", step.share, step.losses_text() + latest)
     generator.save(path)
     checkpoint.unlink(missing_ok=True)
     yield StageProgress("train", 1.0, latest)

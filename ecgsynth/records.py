@@ -14,6 +14,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.labels import SYMBOL_TO_CLASS
 
 FIRST_LEAD = "first"
+ALL_LEADS = "all"
 LEADS = ("MLII", FIRST_LEAD)
 """The leads taken by default: MLII, and the first of a record without it."""
 
@@ -120,7 +121,7 @@ def read_records(
         Suffix of the annotation file.
     lead : str or sequence of str, optional
         Read only this lead: the first of these names that a record has, where ``"first"`` stands for
-        its first. All leads if not given.
+        its first, ``"all"`` for all. All leads if not given.
     patients : mapping of str to str, optional
         Record name -> patient, where several records are one person. MIT-BIH's own pair, 201 and 202,
         is known.
@@ -170,7 +171,7 @@ def read_record(
     path = Path(path)
     try:
         header = wfdb.rdheader(str(path))
-        channel = None if lead is None else [choose_lead(header.sig_name, lead)]
+        channel = None if lead is None else choose_leads(header.sig_name, lead)
         _check_signal_files(path, header)
         record = wfdb.rdrecord(str(path), channels=channel, return_res=32)
     except EcgsynthError as error:
@@ -199,8 +200,20 @@ def read_record(
     )
 
 
-def choose_lead(leads: Sequence[str], preferred: str | Sequence[str]) -> int:
-    """Give the index of the first preferred lead that is there; ``"first"`` stands for the record's first.
+def choose_leads(leads: Sequence[str], preferred: str | Sequence[str]) -> list[int]:
+    """Give the index of the first preferred lead that is there, or of every lead for ``"all"``.
+
+    Parameters
+    ----------
+    leads : sequence of str
+        The leads of a record.
+    preferred : str or sequence of str
+        Lead names; ``"first"`` stands for the record's first, ``"all"`` for all of them.
+
+    Returns
+    -------
+    list of int
+        One index, or those of all leads.
 
     Raises
     ------
@@ -210,9 +223,11 @@ def choose_lead(leads: Sequence[str], preferred: str | Sequence[str]) -> int:
     names = [preferred] if isinstance(preferred, str) else list(preferred)
     for name in names:
         if name in leads:
-            return list(leads).index(name)
+            return [list(leads).index(name)]
         if name == FIRST_LEAD:
-            return 0
+            return [0]
+        if name == ALL_LEADS:
+            return list(range(len(leads)))
     there = ", ".join(leads)
     raise EcgsynthError(f"no lead {' or '.join(names)}; there are {there} (add {FIRST_LEAD!r} to take the first where none fits)")
 

@@ -1,9 +1,12 @@
-"""Long work is written as generators that yield how far they are and return their result."""
+"""Long work: written as generators that yield how far they are and return their result, or done item by item in threads."""
 
-from collections.abc import Callable, Generator
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 S = TypeVar("S")
+T = TypeVar("T")
 R = TypeVar("R")
 
 
@@ -17,3 +20,32 @@ def drain(steps: Generator[S, None, R], on_step: Callable[[S], object] = lambda 
         return result
     finally:
         steps.close()
+
+
+def map_lazily(function: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
+    """Apply `function` in threads that each pull their next item, so no more than `workers` are held."""
+    results: dict[int, R] = {}
+    numbered = enumerate(items)
+    lock = threading.Lock()
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                with lock:
+                    number, item = next(numbered)
+                results[number] = function(item)
+        except StopIteration:
+            pass
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(workers) as pool:
+        tasks = [pool.submit(work) for _ in range(workers)]
+        try:
+            for task in tasks:
+                task.result()
+        finally:
+            stop.set()
+    return [results[number] for number in range(len(results))]

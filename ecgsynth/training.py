@@ -1,9 +1,11 @@
-"""Adversarial training, one step at a time: networks, objective, prior and data come from outside."""
+"""Training of networks, one step at a time: budget, batches, averaged weights and checkpoints, whatever the loss."""
 
 import copy
 import io
+import math
 import time
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,104 +15,99 @@ from torch import Tensor, nn
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
-from ecgsynth.objectives import Objective, zero_centred_penalty
-from ecgsynth.priors import Prior
 
-# Shapes: B batch, L samples, K classes.
+# Shapes: B batch, P coordinates of a beat, K cells.
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a training; see `ecgsynth.generators.gan.Gan` for what each does."""
+    """The numbers of every training.
+
+    Parameters
+    ----------
+    steps : int
+        Training steps: the budget that gives the same model again.
+    minutes : float or None
+        Stop after so many minutes of training if `steps` are not done by then.
+    batch : int
+        Beats a step.
+    rate : float
+        Highest learning rate.
+    ema : float
+        How much of the averaged weights stays each step.
+    class_power : float
+        Labels are drawn in proportion to their count to this power: 1 natural, 0 equal.
+    group : int
+        Beats of a batch that come in a row from one cell.
+    """
 
     steps: int
     minutes: float | None
     batch: int
     rate: float
-    penalty: float
-    penalty_every: int
     ema: float
     class_power: float
+    group: int = 1
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What one step gave."""
+    """What one step gave; a training without a critic has no loss of it."""
 
-    step: int
-    share: float
-    critic_loss: float
     generator_loss: float
-    score_gap: float
+    critic_loss: float | None = None
+    score_gap: float | None = None
 
 
-class AdversarialTrainer:
-    """A generator and a critic learning against each other.
+class Trainer(ABC):
+    """A network that learns to make beats; what is learnt in a step is left to subclasses.
 
     Parameters
     ----------
     generator : nn.Module
-        (latent, labels, draft) -> beats.
-    critic : nn.Module
-        (beats, labels) -> scores.
-    prior : Prior
-        Draws latents and drafts.
-    objective : Objective
-        Both losses.
-    signals : Tensor, shape (n, L)
-        Training beats, scaled.
-    labels : Tensor, shape (n,)
-        Their classes.
+        What is trained, and averaged over recent steps.
+    codes : Tensor, shape (n, P)
+        Training beats.
+    cells : Tensor, shape (n,)
+        What the generator is told of each.
     recipe : Recipe
         The numbers.
     seed : int
-        Of batches and latents; the global random state is not touched.
+        Of batches and noise; the global random state is not touched.
 
     Attributes
     ----------
     average : nn.Module
         The generator with its weights averaged over recent steps: the one to sample from.
+    step, seconds : int, float
+        Done so far.
     """
 
-    def __init__(
-        self,
-        *,
-        generator: nn.Module,
-        critic: nn.Module,
-        prior: Prior,
-        objective: Objective,
-        signals: Tensor,
-        labels: Tensor,
-        recipe: Recipe,
-        seed: int,
-    ) -> None:
-        self.generator, self.critic, self.prior, self.objective = generator, critic, prior, objective
+    def __init__(self, *, generator: nn.Module, codes: Tensor, cells: Tensor, recipe: Recipe, seed: int) -> None:
+        self.generator = generator
         self.average = copy.deepcopy(generator).eval().requires_grad_(False)
         self.recipe = recipe
         self.step = 0
         self.seconds = 0.0
-        self._signals = signals
-        self._members = [torch.nonzero(labels == label).squeeze(1) for label in range(int(labels.max()) + 1)]
-        self._class_weights = torch.tensor([float(len(members)) for members in self._members]) ** recipe.class_power
+        self._codes = codes
+        self._members = [torch.nonzero(cells == cell).squeeze(1) for cell in range(int(cells.max()) + 1)]
+        self._cell_weights = torch.tensor([float(len(members)) for members in self._members]) ** recipe.class_power
         self._random = torch.Generator().manual_seed(seed)
-        # No momentum: the other player has moved by the next step. Betas of R3GAN and StyleGAN2.
-        self._critic_optimizer = torch.optim.Adam(critic.parameters(), recipe.rate, betas=(0.0, 0.99))
-        self._generator_optimizer = torch.optim.Adam(generator.parameters(), recipe.rate, betas=(0.0, 0.99))
 
     def train_steps(self) -> Iterator[Losses]:
         """Train until the budget is used; yields after each step."""
         while self.share < 1:
             begun = time.monotonic()
-            self._set_rate()
-            real, labels = self._draw_batch()
-            critic_loss, gap = self._critic_step(real, labels)
-            generator_loss = self._generator_step(real, labels)
+            for optimizer in self._optimizers().values():
+                for group in optimizer.param_groups:
+                    group["lr"] = self._rate()
+            losses = self._update(*self._draw_batch())
             self._update_average()
             self.step += 1
             self.seconds += time.monotonic() - begun
-            if not (critic_loss == critic_loss and generator_loss == generator_loss):
+            if any(loss is not None and math.isnan(loss) for loss in (losses.generator_loss, losses.critic_loss)):
                 raise EcgsynthError(f"training diverged: a loss is not a number after {self.step} steps; try a lower rate")
-            yield Losses(self.step, self.share, critic_loss, generator_loss, gap)
+            yield losses
 
     @property
     def share(self) -> float:
@@ -144,68 +141,79 @@ class AdversarialTrainer:
             raise EcgsynthError(f"{path} does not fit this training, or is damaged; delete it to begin anew") from error
         return extra
 
-    def _parts(self) -> dict[str, Any]:
-        return {
-            "generator": self.generator,
-            "critic": self.critic,
-            "average": self.average,
-            "generator_optimizer": self._generator_optimizer,
-            "critic_optimizer": self._critic_optimizer,
-        }
+    @abstractmethod
+    def _update(self, real: Tensor, cells: Tensor) -> Losses:
+        """Learn from one batch: (B, P), (B,)."""
 
-    def _set_rate(self) -> None:
-        """Hold the learning rate for half of the budget, then bring it down to a hundredth."""
-        rate = self.recipe.rate * max(0.01, min(1.0, 2 * (1 - self.share)))
-        for optimizer in (self._critic_optimizer, self._generator_optimizer):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+    @abstractmethod
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Give every optimizer by a name."""
+
+    @abstractmethod
+    def _rate(self) -> float:
+        """Give the learning rate of this step."""
+
+    def _parts(self) -> dict[str, Any]:
+        return {"generator": self.generator, "average": self.average, **self._optimizers()}
 
     def _draw_batch(self) -> tuple[Tensor, Tensor]:
-        labels = torch.multinomial(self._class_weights, self.recipe.batch, replacement=True, generator=self._random)
-        chance = torch.rand(self.recipe.batch, generator=self._random)
-        index = torch.empty(self.recipe.batch, dtype=torch.long)
-        for label, members in enumerate(self._members):
-            own = labels == label
+        group = min(self.recipe.group, self.recipe.batch)
+        drawn = torch.multinomial(self._cell_weights, self.recipe.batch // group, replacement=True, generator=self._random)
+        cells = drawn.repeat_interleave(group)
+        chance = torch.rand(len(cells), generator=self._random)
+        index = torch.empty(len(cells), dtype=torch.long)
+        for cell in drawn.unique().tolist():
+            own = cells == cell
+            members = self._members[cell]
             index[own] = members[(chance[own] * len(members)).long().clamp_(max=len(members) - 1)]
-        return self._signals[index], labels
-
-    def _generate(self, labels: Tensor) -> Tensor:
-        latent, draft = self.prior.draw(labels, self._random)
-        beats: Tensor = self.generator(latent, labels, draft)
-        return beats
-
-    def _critic_step(self, real: Tensor, labels: Tensor) -> tuple[float, float]:
-        penalised = self.recipe.penalty > 0 and self.step % self.recipe.penalty_every == 0
-        with torch.no_grad():
-            generated = self._generate(labels)
-        beats = torch.cat([real, generated]).requires_grad_(penalised)
-        scores = self.critic(beats, labels.repeat(2))
-        real_scores, generated_scores = scores.chunk(2)
-        loss: Tensor = self.objective.critic(real_scores, generated_scores)
-        total = loss
-        if penalised:
-            # Half the sum of R1 and R2, that is their mean; scaled up as it comes only now and then.
-            total = loss + self.recipe.penalty_every * self.recipe.penalty * zero_centred_penalty(scores, beats)
-        _descend(self._critic_optimizer, total)
-        return loss.item(), (real_scores - generated_scores).mean().item()
-
-    def _generator_step(self, real: Tensor, labels: Tensor) -> float:
-        with torch.no_grad():
-            real_scores = self.critic(real, labels)
-        self.critic.requires_grad_(False)
-        loss = self.objective.generator(real_scores, self.critic(self._generate(labels), labels))
-        _descend(self._generator_optimizer, loss)
-        self.critic.requires_grad_(True)
-        return loss.item()
+        return self._codes[index], cells
 
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.recipe.ema, 1 - 1 / (1 + self.step / 10))  # a short memory while all is new
         for mean, parameter in zip(self.average.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(parameter, 1 - decay)
+        for kept, buffer in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+            kept.copy_(buffer)
 
 
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+class LossTrainer(Trainer):
+    """Training that brings one loss down.
+
+    Parameters
+    ----------
+    loss : callable
+        (generator, real, cells, random) -> scalar Tensor; all its randomness is drawn from `random`.
+    model : nn.Module, optional
+        What has the weights of the loss, where that is more than the generator.
+    """
+
+    def __init__(
+        self, *, loss: Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor], model: nn.Module | None = None, **rest: Any
+    ) -> None:
+        super().__init__(**rest)
+        self._loss = loss
+        self._model = model if model is not None else self.generator
+        self._optimizer = torch.optim.Adam(self._model.parameters(), self.recipe.rate, betas=(0.9, 0.99))
+
+    def _update(self, real: Tensor, cells: Tensor) -> Losses:
+        loss = self._loss(self._model, real, cells, self._random)
+        descend(self._optimizer, loss)
+        return Losses(loss.item())
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"optimizer": self._optimizer}
+
+    def _parts(self) -> dict[str, Any]:
+        return super()._parts() | {"model": self._model}
+
+    def _rate(self) -> float:
+        """Rise over the first 200 steps, then fall along a half cosine."""
+        return self.recipe.rate * min(1.0, (self.step + 1) / 200) * max(1e-3, 0.5 * (1 + math.cos(math.pi * self.share)))
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take one step down the gradient of `loss`."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -37,7 +37,7 @@ def work(records_folder, tmp_path_factory):
     """Everything the commands make, made once by the commands."""
     folder = tmp_path_factory.mktemp("work")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ecgsynth.generators.gan._SCORE_STEPS", 5)
+        patch.setattr("ecgsynth.generators.trained._SCORE_STEPS", 5)
         make_all(folder, records_folder)
     return folder
 
@@ -87,7 +87,7 @@ def test_split_json_is_the_summary(work):
 
 def test_training_writes_its_curve_and_says_its_score(work):
     lines = (work / "model.safetensors.csv").read_text().splitlines()
-    assert lines[0] == "step,critic_loss,generator_loss,score_gap,validation_score,best"
+    assert lines[0] == "step,generator_loss,critic_loss,score_gap,validation_score,detection,best"
     assert len(lines) == 4
     data = json.loads(call("train", work / "split", "-g", "class-mean", "-o", work / "mean.safetensors", "--json").stdout)
     assert data["finished"]
@@ -96,7 +96,7 @@ def test_training_writes_its_curve_and_says_its_score(work):
 
 def test_generators_are_listed_with_their_settings(work):
     listed = json.loads(call("train", "--list", "--json").stdout)
-    assert {"cnn-gan", "rnn-gan", "smote", "ecgsyn", "memorizer", "class-mean"} <= set(listed)
+    assert {"cnn-gan", "rcgan", "flow", "smote", "ecgsyn", "memorizer", "class-mean"} <= set(listed)
     assert listed["smote"]["neighbors"] == 5
 
 
@@ -186,7 +186,7 @@ def bad_inputs(work, records_folder):
         "no model": (("sample", train, "--count", "V=3"), "is no model of ecgsynth"),
         "no beats file": (("split", model), "is no beats file"),
         "no split": (("train", work), "no split in"),
-        "unknown generator": (("train", work / "split", "-g", "x"), "is not one of cnn-gan"),
+        "unknown generator": (("train", work / "split", "-g", "x"), "is not one of gan, cgan"),
         "unknown setting": (("train", work / "split", "--set", "speed=3"), "no 'speed'; its settings are"),
         "setting of another kind": (("train", work / "split", "--set", "batch=big"), "batch takes int"),
         "nothing to resume": (("train", work / "split", "--resume"), "nothing to resume"),

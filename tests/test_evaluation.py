@@ -127,7 +127,7 @@ def test_saved_evaluation_loads_equal(result, tmp_path):
 def test_beats_that_do_not_fit_are_refused(split, synthetic):
     sides = {"train": split.train, "test": split.test}
     short = Beats(signals=synthetic.signals[:, :100], classes=synthetic.classes, source="x")
-    with pytest.raises(EcgsynthError, match="differ in length"):
+    with pytest.raises(EcgsynthError, match="differ in leads, length"):
         evaluate(synthetic=short, **sides)
     with pytest.raises(EcgsynthError, match="unknown row"):
         evaluate(synthetic=synthetic, rows=["x"], **sides)

@@ -1,30 +1,54 @@
-"""The parts of the GAN family, each against what is known of it."""
+"""The signature of each adversarial method: what makes it that method, against what is known of it."""
+
+import copy
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from ecgsynth.adversarial import AdversarialTrainer, Rules
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
 from ecgsynth.generators.gan import Gan
-from ecgsynth.nets import NETWORKS
-from ecgsynth.nets.conditioning import ProjectionCritic
-from ecgsynth.objectives import OBJECTIVES, zero_centred_penalty
-from ecgsynth.priors import MixturePrior, NormalPrior
+from ecgsynth.nets.conditioning import CONDITIONINGS, AuxiliaryCritic, ProjectionCritic, SeparateGenerators, ToldCritic, Verdict
+from ecgsynth.nets.mlp import MlpCritic, MlpGenerator
+from ecgsynth.objectives import OBJECTIVES, clip_weights, gradient_penalty, zero_centred_penalty
+from ecgsynth.priors import NormalPrior
+from ecgsynth.training import Recipe
+from ecgsynth.vectors import Shape
 
-QUICK = {"steps": 6, "width": 4, "latent": 4, "batch": 16, "validations": 2}
-
-
-@pytest.fixture(autouse=True)
-def brief_validation(monkeypatch):
-    monkeypatch.setattr("ecgsynth.generators.gan._SCORE_STEPS", 3)
+QUICK = {"steps": 4, "width": 4, "latent": 4, "batch": 16}
+SHAPE = Shape(1, 10)  # 12 columns
 
 
-def test_the_penalty_of_a_linear_critic_is_the_square_of_its_weights():
-    weights = torch.tensor([1.0, -2.0, 3.0])
-    beats = torch.randn(5, 3, requires_grad=True)
-    assert zero_centred_penalty(beats @ weights, beats).item() == pytest.approx(14.0)
+def trainer(conditioning="concat", n_cells=2, pack=1, group=1, **rules):
+    given = {"objective": OBJECTIVES["log"], "regulariser": "none", "penalty": 0.0, "penalty_every": 1}
+    given |= {"critic_steps": 1, "unrolled": 0, "optimizer": "adam", "beta": 0.5}
+    torch.manual_seed(0)
+    make_generator, make_critic = CONDITIONINGS[conditioning]
+    return AdversarialTrainer(
+        generator=make_generator(partial(MlpGenerator, SHAPE, width=4), 3, n_cells),
+        critic=make_critic(lambda n_side: MlpCritic(SHAPE, n_side=n_side, pack=pack, width=4), n_cells, pack),
+        prior=NormalPrior(3),
+        rules=Rules(**given | rules),
+        codes=torch.randn(40, SHAPE.size),
+        cells=torch.arange(40) % n_cells,
+        recipe=Recipe(steps=10, minutes=None, batch=8, rate=1e-2, ema=0.9, class_power=1.0, group=group),
+        seed=0,
+    )
+
+
+def weights_of(network):
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def changed(before, network):
+    return [not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True)]
+
+
+# objectives and regularisers
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
@@ -34,135 +58,259 @@ def test_each_player_gains_by_what_it_should(objective):
     assert objective.generator(low, high) < objective.generator(high, low)
 
 
-def test_the_relativistic_losses_at_equal_scores_are_log_2():
-    scores = torch.randn(7)
-    loss = OBJECTIVES["relativistic"]
-    assert loss.critic(scores, scores).item() == pytest.approx(np.log(2), abs=1e-6)
-    assert loss.generator(scores, scores + 100).item() == pytest.approx(0, abs=1e-6)
-
-
-def test_the_hinge_critic_loses_nothing_beyond_its_margin():
+def test_losses_at_known_scores():
+    equal = torch.zeros(7)
+    assert OBJECTIVES["log"].critic(equal, equal).item() == pytest.approx(2 * np.log(2))
+    assert OBJECTIVES["relativistic"].critic(equal, equal).item() == pytest.approx(np.log(2))
+    assert OBJECTIVES["relativistic"].generator(equal, equal + 100).item() == pytest.approx(0, abs=1e-6)
+    assert OBJECTIVES["wasserstein"].critic(equal + 3, equal + 1).item() == -2
     assert OBJECTIVES["hinge"].critic(torch.full((3,), 1.5), torch.full((3,), -1.5)).item() == 0
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("n_samples", [256, 252, 100])
-@pytest.mark.parametrize("drafts", [True, False])
-def test_networks_keep_the_length_of_the_beat(network, n_samples, drafts):
-    make_generator, make_critic = NETWORKS[network]
-    draft = torch.randn(3, n_samples) if drafts else None
-    beats = make_generator(n_samples, 5, drafts=drafts, width=4)(torch.randn(3, 5), draft)
-    assert beats.shape == (3, n_samples)
-    critic = make_critic(n_samples, width=4)
-    assert critic(beats).shape == (3, critic.n_features)
-    if drafts:
-        assert torch.equal(beats, draft)  # before training nothing is added
+def test_the_log_loss_is_binary_cross_entropy():
+    real, generated = torch.randn(50), torch.randn(50)
+    oracle = nn.BCEWithLogitsLoss()
+    expected = oracle(real, torch.ones(50)) + oracle(generated, torch.zeros(50))
+    torch.testing.assert_close(OBJECTIVES["log"].critic(real, generated), expected)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_the_critic_hears_of_the_class_by_projection(network):
-    critic = ProjectionCritic(NETWORKS[network][1](64, width=4), 3)
-    beats = torch.randn(2, 64)
+def test_both_penalties_of_a_linear_critic_have_a_closed_form():
+    weights = torch.tensor([1.0, -2.0, 3.0])
+    beats = torch.randn(5, 3, requires_grad=True)
+    assert zero_centred_penalty(beats @ weights, beats).item() == pytest.approx(14.0)
+    random = torch.Generator().manual_seed(0)
+    bent = gradient_penalty(lambda beats: beats @ weights, torch.randn(5, 3), torch.randn(5, 3), random)
+    assert bent.item() == pytest.approx((14**0.5 - 1) ** 2, rel=1e-5)
+
+
+def test_the_gradient_penalty_looks_between_real_and_generated():
+    seen = []
+
+    def score(beats):
+        seen.append(beats.detach())
+        return beats.sum(dim=1)
+
+    gradient_penalty(score, torch.zeros(1000, 2), torch.ones(1000, 2), torch.Generator().manual_seed(0))
+    assert torch.equal(seen[0][:, 0], seen[0][:, 1])  # on the line
+    assert 0 <= seen[0].min() < 0.05 < 0.95 < seen[0].max() <= 1
+
+
+def test_clipping_bounds_every_weight_and_leaves_small_ones():
+    critic = nn.Linear(2, 1)
+    with torch.no_grad():
+        critic.weight.copy_(torch.tensor([[5.0, 0.001]]))
+    clip_weights(critic, 0.01)
+    torch.testing.assert_close(critic.weight, torch.tensor([[0.01, 0.001]]))
+
+
+# gan and cgan
+
+
+def test_parameter_counts_of_the_plain_gans():
+    def counts(network):
+        return [sum(p.numel() for p in layer.parameters()) for layer in network.modules() if isinstance(layer, nn.Linear)]
+
+    shape = Shape(1, 28)  # D = 30
+    critic = ToldCritic(lambda n_side: MlpCritic(shape, n_side=n_side), 1)
+    plain = CONDITIONINGS["separate"][1](lambda n_side: MlpCritic(shape, n_side=n_side), 1)
+    assert counts(MlpGenerator(shape, 32)) == [4_224, 33_024, 131_584, 15_390]
+    assert counts(plain) == [15_872, 131_328, 32_896, 129]
+    assert counts(MlpGenerator(shape, 32 + 1)) == [4_352, 33_024, 131_584, 15_390]
+    assert counts(critic) == [16_384, 131_328, 32_896, 129]
+
+
+def test_gan_has_a_network_a_class_and_a_batch_trains_one_of_them():
+    game = trainer("separate", group=8)
+    before = [weights_of(network) for network in game.generator.networks]
+    critics = [weights_of(network) for network in game.critic.networks]
+    _, cells = game._draw_batch()
+    assert len(set(cells.tolist())) == 1
+    real = torch.randn(8, SHAPE.size)
+    game._update(real, torch.zeros(8, dtype=torch.long))
+    for networks, old in ((game.generator.networks, before), (game.critic.networks, critics)):
+        assert all(changed(old[0], networks[0]))
+        assert not any(changed(old[1], networks[1]))
+
+
+def test_separate_generators_answer_in_the_order_asked():
+    both = SeparateGenerators(partial(MlpGenerator, SHAPE, width=4), 3, 2)
+    latent, cells = torch.randn(5, 3), torch.tensor([1, 0, 1, 1, 0])
+    together = both(latent, cells, None)
+    for row, cell in enumerate(cells.tolist()):
+        torch.testing.assert_close(together[row], both.networks[cell](latent[row : row + 1], None)[0])
+
+
+def test_cgan_tells_both_players_the_label():
+    game = trainer("concat")
+    latent, beats = torch.randn(4, 3), torch.randn(4, SHAPE.size)
+    one, two = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
+    assert not torch.equal(game.generator(latent, one, None), game.generator(latent, two, None))
+    assert not torch.equal(game.critic(beats, one).scores, game.critic(beats, two).scores)
+
+
+# dcgan
+
+
+def test_dcgan_is_strided_batch_normalised_and_free_of_pooling():
+    network = GENERATORS["dcgan"]().network
+    from ecgsynth.nets import NETWORKS
+
+    for part in (NETWORKS[network][0](Shape(1, 256), 8), NETWORKS[network][1](Shape(1, 256))):
+        kinds = [type(layer).__name__ for layer in part.modules()]
+        assert not [kind for kind in kinds if "Pool" in kind or "Upsample" in kind]
+        assert kinds.count("BatchNorm1d") >= 4
+        assert sum(getattr(layer, "stride", (1,)) == (2,) for layer in part.modules()) == 5
+
+
+# acgan
+
+
+def test_the_auxiliary_head_learns_from_real_and_from_generated_beats():
+    game = trainer("auxiliary")
+    seen = []
+    judge = game.critic.judge
+
+    def spy(packed, cells):
+        verdict = judge(packed, cells)
+        seen.append((packed.detach().clone(), verdict.label_loss))
+        return verdict
+
+    game.critic.judge = spy
+    real, cells = game._draw_batch()
+    with torch.no_grad():
+        expected = game.critic(real, cells)
+    seen.clear()
+    game._critic_step(real, cells)
+    assert torch.equal(seen[0][0][:, 0], real)
+    assert not torch.equal(seen[1][0][:, 0], real)
+    assert seen[0][1].item() == pytest.approx(expected.label_loss.item())
+    plain = OBJECTIVES["log"].critic(torch.zeros(1), torch.zeros(1))
+    total = game._critic_loss(Verdict(torch.zeros(1), torch.tensor(2.0)), Verdict(torch.zeros(1), torch.tensor(3.0)))
+    assert total.item() == pytest.approx(plain.item() + 5)
+
+
+def test_the_auxiliary_critic_is_not_told_the_label():
+    critic = AuxiliaryCritic(lambda n_side: MlpCritic(SHAPE, n_side=n_side, width=4), 2)
+    beats = torch.randn(4, SHAPE.size)
+    one, two = (critic(beats, torch.full((4,), label)) for label in (0, 1))
+    assert torch.equal(one.scores, two.scores)
+    assert not torch.equal(one.label_loss, two.label_loss)
+
+
+# wgan, wgan-gp
+
+
+def test_weights_stay_clipped_after_every_wgan_step():
+    game = trainer(objective=OBJECTIVES["wasserstein"], regulariser="clip", penalty=0.01, critic_steps=3, optimizer="rmsprop")
+    assert type(game._critic_optimizer).__name__ == "RMSprop"
+    for _ in range(3):
+        game._update(*game._draw_batch())
+        assert max(parameter.abs().max().item() for parameter in game.critic.parameters()) <= 0.01
+
+
+@pytest.mark.parametrize("critic_steps", [1, 5])
+def test_the_critic_takes_its_steps_before_the_generator_takes_one(critic_steps, monkeypatch):
+    game = trainer(critic_steps=critic_steps)
+    steps = []
+    for name in ("_critic_step", "_generator_step"):
+        whole = getattr(game, name)
+        monkeypatch.setattr(game, name, lambda *batch, name=name, whole=whole: steps.append(name) or whole(*batch))
+    game._update(*game._draw_batch())
+    assert steps == ["_critic_step"] * critic_steps + ["_generator_step"]
+
+
+def test_wgan_presets_say_what_the_papers_say():
+    assert GENERATORS["wgan"]().params | {"objective": "wasserstein", "regulariser": "clip", "optimizer": "rmsprop", "critic_steps": 5} == (
+        GENERATORS["wgan"]().params
+    )
+    penalised = GENERATORS["wgan-gp"]()
+    assert (penalised.regulariser, penalised.penalty, penalised.critic_steps) == ("gradient", 10.0, 5)
+
+
+# pacgan
+
+
+def test_packing_feeds_beats_of_one_class_at_a_time():
+    game = trainer(pack=4, group=4, n_cells=2)
+    seen = []
+    judge = game.critic.judge
+    game.critic.judge = lambda packed, cells: seen.append((packed, cells)) or judge(packed, cells)
+    real, cells = game._draw_batch()
+    assert cells.unflatten(0, (-1, 4)).eq(cells[::4, None]).all()
+    assert len(game.critic(real, cells).scores) == 2
+    packed, labels = seen[0]
+    assert packed.shape == (2, 4, SHAPE.size)
+    assert torch.equal(packed[0], real[:4])
+    assert torch.equal(labels, cells[::4])
+
+
+# unrolled-gan
+
+
+def test_looking_ahead_leaves_the_critic_as_it_was():
+    game = trainer(unrolled=3)
+    before = weights_of(game.critic)
+    players = weights_of(game.generator)
+    game._generator_step(*game._draw_batch())
+    assert not any(changed(before, game.critic))
+    assert all(changed(players, game.generator))
+    assert all(parameter.requires_grad for parameter in game.critic.parameters())
+
+
+def test_looking_one_step_ahead_is_one_step_of_gradient_descent():
+    game = trainer(unrolled=1)
+    real, cells = game._draw_batch()
+    generated = game._generate(cells)
+    ahead = game._look_ahead(real, generated, cells)
+    critic = copy.deepcopy(game.critic)
+    optimizer = torch.optim.SGD(critic.parameters(), game._rate())
+    game_loss = OBJECTIVES["log"].critic(critic(real, cells).scores, critic(generated.detach(), cells).scores)
+    game_loss.backward()
+    optimizer.step()
+    for name, parameter in critic.named_parameters():
+        torch.testing.assert_close(ahead[name], parameter)
+    assert all(weight.requires_grad for weight in ahead.values())  # and the generator's gradient goes through it
+
+
+# cnn-gan
+
+
+def test_the_critic_hears_of_the_label_by_projection():
+    critic = ProjectionCritic(lambda n_side: MlpCritic(SHAPE, n_side=n_side, width=4), 3)
+    beats = torch.randn(2, SHAPE.size)
     one, two = torch.tensor([0, 0]), torch.tensor([1, 1])
-    assert torch.equal(critic(beats, one), critic(beats, two))  # before training classes are alike
+    assert torch.equal(critic(beats, one).scores, critic(beats, two).scores)  # before training labels are alike
     nn.init.normal_(critic.embedding.weight)
-    assert not torch.equal(critic(beats, one), critic(beats, two))
+    assert not torch.equal(critic(beats, one).scores, critic(beats, two).scores)
 
 
-def test_the_mixture_prior_has_the_moments_of_each_class():
-    rng = np.random.default_rng(0)
-    mixing = rng.normal(size=(6, 6))
-    labels = np.repeat([0, 1], 3000)
-    signals = (rng.normal(size=(6000, 6)) @ mixing + np.where(labels[:, None] == 0, -2, 2)).astype(np.float32)
-    signals -= signals.mean(axis=0)
-    prior = MixturePrior.fit(signals, labels, latent=2, clusters=4)
-    for label in (0, 1):
-        _, drafts = prior.draw(torch.full((20_000,), label), torch.Generator().manual_seed(0))
-        own = signals[labels == label]
-        np.testing.assert_allclose(drafts.numpy().mean(axis=0), own.mean(axis=0), atol=0.15)
-        np.testing.assert_allclose(np.cov(drafts.numpy().T), np.cov(own.T), atol=0.08 * np.trace(np.cov(own.T)) / 6 + 0.1)
+def test_the_penalty_holds_the_critic_back():
+    def slope(**rules):
+        game = trainer(objective=OBJECTIVES["relativistic"], **rules)
+        for _ in game.train_steps():
+            pass
+        beats = torch.randn(20, SHAPE.size, requires_grad=True)
+        return zero_centred_penalty(game.critic(beats, torch.zeros(20, dtype=torch.long)).scores, beats).item()
+
+    assert slope(regulariser="zero-centred", penalty=10.0) < 0.5 * slope()
 
 
-def test_no_mixture_component_stands_for_a_few_beats():
-    signals = np.random.default_rng(0).normal(size=(130, 8)).astype(np.float32)
-    labels = np.repeat([0, 1], [100, 30])
-    prior = MixturePrior.fit(signals, labels, latent=2, beats_per_cluster=40)
-    assert (prior.arrays()["weights"] > 0).sum(axis=1).tolist() == [2, 1]
-
-
-def test_the_normal_prior_gives_no_draft():
-    latent, draft = NormalPrior(3).draw(torch.zeros(1000, dtype=torch.long), torch.Generator().manual_seed(0))
-    assert draft is None
-    assert latent.shape == (1000, 3)
-    assert latent.std().item() == pytest.approx(1, abs=0.05)
-
-
-def test_same_seed_same_model_and_another_seed_another(split):
-    prints = [Gan(**QUICK, seed=seed).fit(split.train).fingerprint() for seed in (0, 0, 1)]
-    assert prints[0] == prints[1] != prints[2]
-
-
-def test_a_resumed_training_equals_one_that_was_not_stopped(split, tmp_path):
-    whole = Gan(**QUICK).fit(split.train, split.val)
-    stopped = Gan(**QUICK).fit_steps(split.train, split.val, tmp_path / "checkpoint")
-    for _ in range(4):
-        next(stopped)
-    stopped.close()
-    resumed = Gan(**QUICK)
-    steps = [step.step for step in resumed.fit_steps(split.train, split.val, tmp_path / "checkpoint")]
-    assert steps == [5, 6]
-    assert resumed.fingerprint() == whole.fingerprint()
-    assert [step.step for step in resumed.history_] == [1, 2, 3, 4, 5, 6]
-    assert [step.step for step in resumed.history_ if step.validation_score is not None] == [3, 6]
-
-
-def test_a_checkpoint_of_something_else_is_refused(split, tmp_path):
-    (tmp_path / "c").write_bytes(b"nonsense")
-    with pytest.raises(EcgsynthError, match="delete it to begin anew"):
-        list(Gan(**QUICK).fit_steps(split.train, checkpoint=tmp_path / "c"))
-    stopped = Gan(**QUICK).fit_steps(split.train, checkpoint=tmp_path / "d")
-    next(stopped)
-    stopped.close()
-    with pytest.raises(EcgsynthError, match="other beats or settings"):
-        list(Gan(**QUICK).fit_steps(split.val, checkpoint=tmp_path / "d"))
-    with pytest.raises(EcgsynthError, match="other beats or settings"):
-        list(Gan(**QUICK, seed=1).fit_steps(split.train, checkpoint=tmp_path / "d"))
-
-
-def test_validation_chooses_the_weights_kept(split, monkeypatch):
-    scores = iter([0.2, 0.9, 0.5])
-    monkeypatch.setattr(Gan, "_validation_score", lambda *_: next(scores))
-    generator = Gan(**(QUICK | {"validations": 3}))
-    weights = {}
-    for step in generator.fit_steps(split.train, split.val):
-        weights[step.step] = generator._arrays()["generator.network.out.weight"].copy()
-    assert [step.best for step in generator.history_ if step.validation_score is not None] == [True, True, False]
-    assert np.array_equal(generator._arrays()["generator.network.out.weight"], weights[4])
-    assert not np.array_equal(weights[4], weights[6])
-
-
-def test_every_step_says_how_it_goes(split):
-    steps = list(Gan(**QUICK).fit_steps(split.train))
-    assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
-    assert steps[-1].share == 1
-    assert all(np.isfinite([s.critic_loss, s.generator_loss, s.score_gap]).all() for s in steps)
-
-
-def test_minutes_end_a_training(split):
-    generator = Gan(**(QUICK | {"steps": 10**9, "minutes": 0.02}))
-    last = list(generator.fit_steps(split.train))[-1]
-    assert last.share == 1
-    assert last.step < 10**9
-
-
-def test_a_loss_that_is_not_a_number_is_one_clear_error(split, monkeypatch):
-    broken = OBJECTIVES["hinge"]._replace(critic=lambda real, generated: (real - generated).mean() * np.nan)
-    monkeypatch.setitem(OBJECTIVES, "hinge", broken)
-    with pytest.raises(EcgsynthError, match="training diverged"):
-        Gan(**QUICK, objective="hinge").fit(split.train)
-
-
-@pytest.mark.parametrize("bad", [{"network": "x"}, {"objective": "x"}, {"prior": "x"}, {"steps": 0}, {"batch": 1}, {"minutes": -1}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"network": "x"},
+        {"objective": "x"},
+        {"prior": "x"},
+        {"space": "x"},
+        {"steps": 0},
+        {"batch": 1},
+        {"minutes": -1},
+        {"pack": 3},
+        {"prior": "mixture", "network": "lstm"},
+        {"space": "components", "network": "dcgan"},
+    ],
+    ids=str,
+)
 def test_settings_that_make_no_sense_are_refused(bad):
     with pytest.raises(EcgsynthError):
         Gan(**bad)
@@ -178,7 +326,18 @@ def test_a_short_training_learns_the_classes(split):
         assert min(means, key=lambda other: np.linalg.norm(mean - means[other])) == name
 
 
-@pytest.mark.parametrize("settings", [{"prior": "normal"}, {"objective": "hinge"}, {"penalty": 0.0}], ids=str)
-def test_other_presets_train_too(split, settings):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prior": "mixture", "conditioning": "blind"},
+        {"prior": "mixture", "network": "mlp-convolutional", "conditioning": "blind"},
+        {"space": "components"},
+        {"objective": "hinge"},
+        {"conditioning": "separate", "pack": 2},
+        {"unrolled": 2, "conditioning": "auxiliary"},
+    ],
+    ids=str,
+)
+def test_parts_join_in_other_ways_too(split, settings):
     made = Gan(**QUICK, **settings).fit(split.train).sample({"N": 3, "F": 2})
     assert np.isfinite(made.signals).all()

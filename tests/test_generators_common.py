@@ -7,11 +7,13 @@ import pytest
 
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.generators import GENERATORS, Generator, class_counts, load_generator
+from ecgsynth.generators import GENERATORS, Generator, class_counts, load_generator, settings_of
 
-QUICK = {
-    "cnn-gan": {"steps": 4, "width": 4, "latent": 4, "batch": 16, "validations": 2},
-    "rnn-gan": {"steps": 4, "width": 4, "latent": 4, "batch": 16, "validations": 2},
+_GAN = {"steps": 2, "width": 4, "latent": 4, "batch": 16, "validations": 2}
+QUICK = {name: _GAN for name in GENERATORS if settings_of(name).get("latent")} | {
+    "vae": {"steps": 2, "width": 4, "latent": 4, "batch": 16},
+    "flow": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2},
+    "ddpm": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 3},
 }
 WANTED = {"N": 30, "V": 7, "Q": 3}
 
@@ -103,7 +105,7 @@ def test_files_that_are_no_model_are_refused(tmp_path):
 
 def test_only_generators_that_keep_real_beats_say_so(split):
     holding = {name for name in GENERATORS if make(name).holds_real_beats}
-    assert holding == {"memorizer", "smote"}
+    assert holding == {"memorizer", "smote", "adasyn"}
 
 
 def test_memorizer_gives_training_beats_and_class_mean_does_not(split):

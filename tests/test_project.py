@@ -35,8 +35,21 @@ def test_the_version_is_one():
 
 
 def test_stages_import_only_from_stages_before_them():
-    order = ["errors", "steps", "files", "labels", "mitdb", "records", "fetch", "simulate", "beats", "splits"]
-    order += ["classifier", "metrics", "nets", "objectives", "priors", "training", "generators", "evaluation", "report", "pipeline", "cli"]
+    order = ["errors", "steps", "files", "labels", "mitdb", "records", "fetch", "simulate", "beats", "splits", "vectors", "spaces"]
+    order += [
+        "classifier",
+        "metrics",
+        "nets",
+        "objectives",
+        "priors",
+        "training",
+        "adversarial",
+        "generators",
+        "evaluation",
+        "report",
+        "pipeline",
+        "cli",
+    ]
     package = ROOT / "ecgsynth"
     for path in package.rglob("*.py"):
         stage = path.relative_to(package).parts[0].removesuffix(".py")

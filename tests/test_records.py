@@ -7,7 +7,7 @@ import pytest
 from ecgsynth import mitdb as facts
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.labels import AAMI_CLASSES, MITDB_SYMBOLS, SYMBOL_TO_CLASS, aami_classes
-from ecgsynth.records import Record, choose_lead, find_records, read_record, read_records
+from ecgsynth.records import Record, choose_leads, find_records, read_record, read_records
 from ecgsynth.simulate import write_record
 
 
@@ -66,11 +66,11 @@ def test_annotations_with_a_clock_of_their_own_are_brought_to_the_record(records
 
 
 def test_lead_preference():
-    assert choose_lead(["V5", "MLII"], "MLII") == 1
-    assert choose_lead(["V5", "V2"], ["MLII", "V2"]) == 1
-    assert choose_lead(["V5", "V2"], ["MLII", "first"]) == 0
+    assert choose_leads(["V5", "MLII"], "MLII") == [1]
+    assert choose_leads(["V5", "V2"], ["MLII", "V2"]) == [1]
+    assert choose_leads(["V5", "V2"], ["MLII", "first"]) == [0]
     with pytest.raises(EcgsynthError, match=r"no lead II; there are V5, V2"):
-        choose_lead(["V5", "V2"], "II")
+        choose_leads(["V5", "V2"], "II")
 
 
 def test_patients_can_be_given(records_folder):

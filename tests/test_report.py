@@ -28,7 +28,10 @@ SPLIT = {
     "patients": {"train": ["a"], "val": ["b"], "test": ["c"]},
 }
 HISTORY = [
-    TrainingStep(step, step / 50, 1 / step, -1.0, 0.5, step / 100 if step % 10 == 0 else None, step in (20, 40)) for step in range(1, 51)
+    TrainingStep(
+        step, step / 50, 1 / step, -1.0, 0.5, step / 100 if step % 10 == 0 else None, 0.9 if step % 10 == 0 else None, step in (20, 40)
+    )
+    for step in range(1, 51)
 ]
 
 
@@ -325,7 +328,7 @@ def test_confusion_shows_percentages_and_counts():
 def test_training_curves_mark_the_kept_weights():
     assert figures.kept_step(HISTORY).step == 40
     figure = figures.training_curves(HISTORY)
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == 5
     assert figure.axes[3].lines[-1].get_xydata().tolist() == [[40, 0.4]]
     bare = [dataclasses.replace(step, validation_score=None, best=False) for step in HISTORY]
     assert figures.kept_step(bare) is None

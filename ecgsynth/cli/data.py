@@ -39,7 +39,7 @@ def show_fetch(folder: Path) -> None:
 @click.command()
 @click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The beats file to write (.npz).")
-@click.option("--lead", default="MLII,first", show_default=True, help="Leads by preference; 'first' is a record's first.")
+@click.option("--lead", default="MLII,first", show_default=True, help="Leads by preference; 'first' is a record's first, 'all' takes all.")
 @click.option("--before", default=0.3, show_default=True, help="Window before the annotated R peak, s.")
 @click.option("--after", default=148 / 360, show_default="0.4111", help="Window after it, s.")
 @click.option("--fs", default=360.0, show_default=True, help="Sampling rate of the beats, Hz; other records are resampled.")

@@ -11,6 +11,8 @@ import click
 from ecgsynth.cli.console import counts_table, emit, force_option, json_option, note, progress, soft_interrupt
 from ecgsynth.errors import EcgsynthError
 
+_COLUMNS = ("step", "generator_loss", "critic_loss", "score_gap", "validation_score", "detection", "best")
+
 
 @click.command()
 @click.argument("split_folder", metavar="SPLIT", required=False, type=click.Path(path_type=Path))
@@ -79,12 +81,10 @@ def show_training(generator: Any, train_beats: Any, validation: Any, output: Pat
         steps = generator.fit_steps(train_beats, validation, checkpoint)
         latest = ""
         for step in steps:
-            rows.append([step.step, step.critic_loss, step.generator_loss, step.score_gap, step.validation_score, step.best])
-            if step.validation_score is not None:
-                latest = f"  validation {step.validation_score:.3f}{' (kept)' if step.best else ''}"
+            rows.append([getattr(step, column) for column in _COLUMNS])
+            latest = step.scores_text() or latest
             if step.step % 10 == 1 or step.share >= 1:
-                losses = f"critic {step.critic_loss:.3f}  generator {step.generator_loss:.3f}  real-generated {step.score_gap:+.2f}"
-                show(step.share, losses + latest)
+                show(step.share, step.losses_text() + latest)
             if asked() and step.share < 1:
                 interrupted = True
                 break
@@ -112,7 +112,7 @@ def _write_curve(path: Path, rows: Iterable[list[object]], *, append: bool) -> N
         file.write(before)
         writer = csv.writer(file)
         if not before:
-            writer.writerow(["step", "critic_loss", "generator_loss", "score_gap", "validation_score", "best"])
+            writer.writerow(_COLUMNS)
         writer.writerows(rows)
 
 

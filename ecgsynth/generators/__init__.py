@@ -7,15 +7,64 @@ from pathlib import Path
 from typing import Any
 
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.generators.base import Generator, TrainingStep, class_counts
-from ecgsynth.generators.controls import ClassMean, Memorizer, Smote
+from ecgsynth.generators.base import Generator
+from ecgsynth.generators.flow import Flow
 from ecgsynth.generators.gan import Gan
+from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.mechanistic import Ecgsyn
+from ecgsynth.generators.requests import class_counts
+from ecgsynth.generators.resampling import Adasyn, Memorizer, Smote
+from ecgsynth.generators.statistics import ClassMean, Gaussian
+from ecgsynth.generators.vae import Vae
+
+_WGAN_GP: dict[str, Any] = {"objective": "wasserstein", "regulariser": "gradient", "penalty": 10.0, "critic_steps": 5, "beta": 0.0}
 
 GENERATORS: dict[str, Callable[..., Generator]] = {
-    "cnn-gan": partial(Gan, name="cnn-gan", network="convolutional"),
-    "rnn-gan": partial(Gan, name="rnn-gan", network="recurrent", steps=1000),
+    # Goodfellow et al. 2014, doi:10.48550/arXiv.1406.2661: unconditional, so one for each label.
+    "gan": partial(Gan, name="gan", conditioning="separate"),
+    # Mirza and Osindero 2014, doi:10.48550/arXiv.1411.1784.
+    "cgan": partial(Gan, name="cgan"),
+    # Radford et al. 2016, doi:10.48550/arXiv.1511.06434, told the label as above.
+    "dcgan": partial(Gan, name="dcgan", network="dcgan", rate=2e-4, latent=100),
+    # Odena et al. 2017, doi:10.48550/arXiv.1610.09585.
+    "acgan": partial(Gan, name="acgan", network="dcgan", conditioning="auxiliary", rate=2e-4, latent=100),
+    # Arjovsky et al. 2017, doi:10.48550/arXiv.1701.07875.
+    "wgan": partial(
+        Gan, name="wgan", objective="wasserstein", regulariser="clip", penalty=0.01, critic_steps=5, optimizer="rmsprop", rate=5e-5
+    ),
+    # Gulrajani et al. 2017, doi:10.48550/arXiv.1704.00028.
+    "wgan-gp": partial(Gan, name="wgan-gp", **_WGAN_GP, rate=1e-4),
+    # Lin et al. 2018, doi:10.1109/JSAIT.2020.2983071.
+    "pacgan": partial(Gan, name="pacgan", pack=2),
+    # Metz et al. 2017, doi:10.48550/arXiv.1611.02163.
+    "unrolled-gan": partial(Gan, name="unrolled-gan", unrolled=5),
+    # Esteban et al. 2017, doi:10.48550/arXiv.1706.02633.
+    "rcgan": partial(Gan, name="rcgan", network="lstm", rate=1e-3),
+    # Zhu et al. 2019, doi:10.1038/s41598-019-42516-z, told the label as cgan is.
+    "bilstm-cnn-gan": partial(Gan, name="bilstm-cnn-gan", network="bilstm-convolutional", rate=2e-4),
+    # Li et al. 2022, doi:10.48550/arXiv.2206.13676.
+    "tts-cgan": partial(Gan, name="tts-cgan", network="transformer", conditioning="auxiliary", **_WGAN_GP, rate=3e-4),
+    # Our own: DeLiGAN's mixture prior, R3GAN's objective and penalties, a projection critic, averaged weights.
+    "cnn-gan": partial(
+        Gan,
+        name="cnn-gan",
+        network="convolutional",
+        prior="mixture",
+        conditioning="blind",
+        objective="relativistic",
+        regulariser="zero-centred",
+        penalty=0.01,
+        penalty_every=4,
+        beta=0.0,
+        latent=64,
+        steps=3000,
+    ),
+    "ddpm": partial(Flow, name="ddpm", path="diffusion", sampling_steps=50, rate=5e-4),
+    "flow": Flow,
+    "vae": Vae,
+    "gaussian": Gaussian,
     "smote": Smote,
+    "adasyn": Adasyn,
     "ecgsyn": Ecgsyn,
     "memorizer": Memorizer,
     "class-mean": ClassMean,

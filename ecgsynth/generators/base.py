@@ -5,11 +5,11 @@ import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Generator as Steps
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,64 +17,59 @@ from numpy.typing import NDArray
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
-from ecgsynth.labels import AAMI_CLASSES
-from ecgsynth.splits import apportion
+from ecgsynth.generators.history import TrainingStep
+from ecgsynth.labels import LABELS, aami_classes
+from ecgsynth.vectors import Shape, Vectors, from_vectors, shape_of
 
 Arrays = dict[str, NDArray[Any]]
+Cells = NDArray[np.int64]
+
+FORMAT = 2
 
 _HISTORY = 200  # steps of a training that are kept for its curves
+_FEW = 40  # beats of a label below which a lead is not told apart
 
 
-@dataclass(frozen=True)
-class TrainingStep:
-    """What is known after one step of training.
+class Cell(NamedTuple):
+    """What a generator is told of a beat: its label and lead, and how many training beats share both."""
 
-    Parameters
-    ----------
-    step : int
-        Steps done.
-    share : float
-        How much of the budget is used, 0 to 1.
-    critic_loss, generator_loss : float
-        Of this step.
-    score_gap : float
-        Mean critic score of real minus generated beats: near 0 the critic sees no difference, steady
-        growth means that it runs away.
-    validation_score : float or None
-        Macro-F1 on validation beats of a small classifier trained on generated beats, where it was
-        measured after this step.
-    best : bool
-        Whether these weights are the ones kept.
-    """
+    label: str
+    lead: str
+    n_beats: int
 
-    step: int
-    share: float
-    critic_loss: float
-    generator_loss: float
-    score_gap: float
-    validation_score: float | None = None
-    best: bool = False
+
+class Block(NamedTuple):
+    """Beats `number` * size and on, of one label and seed."""
+
+    label: str
+    number: int
+    seed: int
+    lead: str | None
 
 
 class Generator(ABC):
     """Learns labelled beats and makes new ones.
 
     A subclass takes keyword-only plain values, stores them unchanged under their names, and writes
-    `_fit_steps`, `_sample`, `_arrays` and `_restore`.
+    `_fit_steps`, `_sample`, `_arrays` and `_restore`. It sees beats as vectors (`ecgsynth.vectors`) and
+    what it is told of each as the number of a cell of `cells`.
 
     Attributes
     ----------
     name : str
         The name under which it stands in `GENERATORS`.
+    block : int
+        Beats made at a time; always so many, so that a beat does not depend on how many are asked for.
     holds_real_beats : bool
         Whether the model file contains real beats, so that it must be guarded as they are.
     shape_ : dict
-        After fitting: ``n_samples``, ``fs``, ``r_sample``, ``class_counts`` and ``data_sha256`` of the
-        training beats.
+        After fitting: the layout of beats, ``by`` which label they are told apart, ``cells`` and
+        ``data_sha256`` of the training beats.
     history_ : list of TrainingStep
         After fitting: the steps at which the validation score was taken, and some two hundred between.
     """
 
+    block: ClassVar[int] = 512
     holds_real_beats: ClassVar[bool] = False
     name: str
 
@@ -88,11 +83,31 @@ class Generator(ABC):
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "name"}
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The AAMI classes it has learnt."""
-        return tuple(self._fitted()["class_counts"])
+    def by(self) -> str:
+        """What its beats are told apart by: ``"class"`` or ``"symbol"``."""
+        return str(self._fitted()["by"])
 
-    def fit(self, train: Beats, validation: Beats | None = None) -> Self:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels it has learnt: AAMI classes or symbols."""
+        return tuple(dict.fromkeys(cell.label for cell in self.cells))
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """The leads it has learnt."""
+        return tuple(dict.fromkeys(cell.lead for cell in self.cells))
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every combination of label and lead that it has learnt."""
+        return tuple(Cell(*cell) for cell in self._fitted()["cells"])
+
+    @property
+    def layout(self) -> Shape:
+        """How the columns of its vectors are laid out."""
+        return Shape(self._fitted()["n_leads"], self._fitted()["n_samples"])
+
+    def fit(self, train: Beats, validation: Beats | None = None, *, by: str = "class") -> Self:
         """Learn from real beats.
 
         Parameters
@@ -101,6 +116,8 @@ class Generator(ABC):
             What is learnt.
         validation : Beats, optional
             What the weights to keep are chosen by; without it the last are kept.
+        by : str
+            ``"class"`` to learn AAMI classes, ``"symbol"`` to learn annotation symbols.
 
         Returns
         -------
@@ -110,39 +127,33 @@ class Generator(ABC):
         Raises
         ------
         EcgsynthError
-            If the beats are synthetic, or a class has fewer than two.
+            If the beats are synthetic, or a label has fewer than two.
         """
-        for _ in self.fit_steps(train, validation):
+        for _ in self.fit_steps(train, validation, by=by):
             pass
         return self
 
     def fit_steps(
-        self, train: Beats, validation: Beats | None = None, checkpoint: str | Path | None = None
+        self, train: Beats, validation: Beats | None = None, checkpoint: str | Path | None = None, *, by: str = "class"
     ) -> Steps[TrainingStep, None, None]:
         """Learn step by step, as `fit`; whoever iterates may show progress, or stop and keep the best so far.
 
         Parameters
         ----------
-        train, validation
+        train, validation, by
             As for `fit`.
         checkpoint : path, optional
             Training goes on from this file if it is there, and is saved to it now and then.
         """
-        if train.is_synthetic:
-            raise EcgsynthError("a generator learns from real beats; these are synthetic")
-        counts = train.counts()
-        lonely = [name for name, count in counts.items() if count < 2]
-        if lonely:
-            raise EcgsynthError(f"class {', '.join(lonely)} has one training beat; at least two are needed to learn it (or leave it out)")
-        if validation is not None and (validation.n_samples, validation.fs) != (train.n_samples, train.fs):
-            raise EcgsynthError("training and validation beats differ in length or sampling rate")
-        if not np.isfinite(train.signals).all():
-            raise EcgsynthError("the training beats hold values that are not finite")
+        _check_training(train, validation, by)
         self.shape_ = {
+            "n_leads": train.n_leads,
             "n_samples": train.n_samples,
             "fs": train.fs,
             "r_sample": train.r_sample,
-            "class_counts": counts,
+            "rhythm": bool(np.isfinite(train.rr_before).any()),
+            "by": by,
+            "cells": _cells(train, by),
             "data_sha256": train.digest(),
         }
         self.history_ = []
@@ -153,42 +164,94 @@ class Generator(ABC):
                     self.history_.append(step)
                 yield step
 
-    def sample(self, counts: Mapping[str, int], *, seed: int = 0) -> Beats:
+    def sample(
+        self, counts: Mapping[str, int], *, seed: int = 0, first: int = 0, lead: str | None = None, workers: int | None = None
+    ) -> Beats:
         """Make new beats.
+
+        Beat i of a label depends on the model, the seed and `lead` alone: not on how many are asked for,
+        in what order, or on how many threads.
 
         Parameters
         ----------
         counts : mapping of str to int
-            AAMI class -> how many; `class_counts` computes such a request from real beats.
+            Label -> how many; `class_counts` computes such a request from real beats.
         seed : int
-            Same model, counts and seed on one machine: same beats.
+            Same model, request and seed on one machine: same beats.
+        first : int
+            The number of the first beat of each label: ``first=1000`` goes on where a request for 1000
+            beats ended.
+        lead : str, optional
+            Make beats of this lead only; otherwise leads are drawn as often as each label has them.
+        workers : int, optional
+            Threads; one a core if not given.
 
         Returns
         -------
         Beats
-            Class by class in the order N S V F Q, with ``source`` set to the generator's name and
-            ``info`` naming the seed, and the SHA-256 of the model and of the beats it learnt from.
+            Label by label in the order of `ecgsynth.labels.LABELS`, with ``source`` set to the
+            generator's name, ``samples`` to the number of each beat, and ``info`` naming the seed, and
+            the SHA-256 of the model and of the beats it learnt from.
 
         Raises
         ------
         EcgsynthError
-            If a class was never seen, a count is negative, or nothing is asked for.
+            If a label or lead was never seen, a count is negative, or nothing is asked for.
         """
-        known = self.classes
-        unknown = sorted(set(counts) - set(known))
+        wanted = self._wanted(counts, lead)
+        if first < 0:
+            raise EcgsynthError("beats are numbered from 0")
+        spans = {name: range(first // self.block, -(-(first + count) // self.block)) for name, count in wanted.items()}
+        jobs = [Block(name, number, seed, lead) for name, span in spans.items() for number in span]
+        made = dict(zip(jobs, self._make_blocks(jobs, workers), strict=True))
+        parts, cells = [], []
+        for name, span in spans.items():
+            blocks = [made[Block(name, number, seed, lead)] for number in span]
+            keep = slice(first - span.start * self.block, first - span.start * self.block + wanted[name])
+            parts.append(np.concatenate([vectors for vectors, _ in blocks])[keep])
+            cells.append(np.concatenate([own for _, own in blocks])[keep])
+        numbers = np.concatenate([np.arange(first, first + count) for count in wanted.values()])
+        return self._to_beats(np.concatenate(parts), np.concatenate(cells), numbers, seed)
+
+    def _wanted(self, counts: Mapping[str, int], lead: str | None) -> dict[str, int]:
+        known = self.classes if lead is None else tuple(cell.label for cell in self.cells if cell.lead == lead)
+        if lead is not None and lead not in self.leads:
+            raise EcgsynthError(f"unknown lead {lead}; this model has learnt {', '.join(self.leads)}")
+        unknown = [name for name in counts if name not in known]
         if unknown:
-            raise EcgsynthError(f"unknown class {', '.join(unknown)}; this model has learnt {', '.join(known)}")
+            of_lead = f" of lead {lead}" if lead else ""
+            raise EcgsynthError(f"unknown {self.by} {', '.join(unknown)}; this model has learnt {', '.join(known)}{of_lead}")
         if any(count < 0 for count in counts.values()) or not sum(counts.values()):
             raise EcgsynthError("ask for at least one beat, and no negative number")
-        wanted = [(name, int(counts[name])) for name in AAMI_CLASSES if counts.get(name)]
-        # Each class has its own stream, so its beats do not depend on the other classes asked for.
-        streams = {name: np.random.default_rng([seed, AAMI_CLASSES.index(name)]) for name, _ in wanted}
-        parts = [np.asarray(self._sample(name, count, streams[name]), dtype=np.float32) for name, count in wanted]
+        return {name: int(counts[name]) for name in LABELS[self.by] if counts.get(name)}
+
+    def _make_blocks(self, jobs: Sequence[Block], workers: int | None) -> list[tuple[Vectors, Cells]]:
+        return [self._make_block(job) for job in jobs]
+
+    def _make_block(self, job: Block) -> tuple[Vectors, Cells]:
+        # Each block has its own stream, so its beats depend on nothing else that is asked for.
+        rng = np.random.default_rng([job.seed, LABELS[self.by].index(job.label), job.number])
+        own = [
+            (number, cell.n_beats) for number, cell in enumerate(self.cells) if cell.label == job.label and job.lead in (None, cell.lead)
+        ]
+        numbers, counts = np.array(own).T
+        cells = rng.choice(numbers, self.block, p=counts / counts.sum())
+        return np.asarray(self._sample(cells, rng), dtype=np.float32), cells
+
+    def _to_beats(self, vectors: Vectors, cells: Cells, numbers: Cells, seed: int) -> Beats:
+        signals, rr_before, rr_after = from_vectors(vectors, self.layout)
+        labels = np.array([cell.label for cell in self.cells])[cells]
+        known: dict[str, Any] = {"rr_before": rr_before, "rr_after": rr_after} if self.shape_["rhythm"] else {}
+        if self.by == "symbol":
+            known["symbols"] = labels
         return Beats(
-            signals=np.concatenate(parts),
-            classes=np.repeat([name for name, _ in wanted], [count for _, count in wanted]),
+            signals=signals,
+            classes=aami_classes(labels) if self.by == "symbol" else labels,
             fs=self.shape_["fs"],
             r_sample=self.shape_["r_sample"],
+            leads=np.array([cell.lead for cell in self.cells])[cells],
+            samples=numbers,
+            **known,
             source=self.name,
             info={
                 "seed": seed,
@@ -217,7 +280,7 @@ class Generator(ABC):
         from safetensors.numpy import save
 
         head = {
-            "format": 1,
+            "format": FORMAT,
             "generator": self.name,
             "params": self.params,
             "shape": self._fitted(),
@@ -229,6 +292,8 @@ class Generator(ABC):
         return bytes(save(arrays, metadata={"ecgsynth": json.dumps(head)}))
 
     def _load(self, head: Mapping[str, Any], arrays: Arrays) -> None:
+        if head["format"] != FORMAT:
+            raise ValueError(f"format {head['format']}, not {FORMAT}: train it again with this version")
         self.shape_ = dict(head["shape"])
         self.history_ = [TrainingStep(**step) for step in head["history"]]
         self._restore(arrays)
@@ -238,13 +303,20 @@ class Generator(ABC):
             raise EcgsynthError(f"{self.name} has not learnt anything yet: call fit first")
         return self.shape_
 
+    def _cells_of(self, beats: Beats) -> Cells:
+        """Give the cell of each beat; a lead that is not told apart counts as its label's most frequent."""
+        numbers = {(cell.label, cell.lead): number for number, cell in reversed(list(enumerate(self.cells)))}
+        usual = {cell.label: number for number, cell in reversed(list(enumerate(self.cells)))}
+        pairs = zip(beats.labels(self.by).tolist(), beats.leads.tolist(), strict=True)
+        return np.array([numbers.get((label, lead), usual[label]) for label, lead in pairs], dtype=np.int64)
+
     @abstractmethod
     def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
         """Learn; yield after each step, if there are steps."""
 
     @abstractmethod
-    def _sample(self, aami_class: str, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Make `count` beats of one known class: (count, n_samples), mV."""
+    def _sample(self, cells: Cells, rng: np.random.Generator) -> Vectors:
+        """Make one beat of each of these cells: (len(cells), layout.size)."""
 
     @abstractmethod
     def _arrays(self) -> Arrays:
@@ -255,42 +327,26 @@ class Generator(ABC):
         """Take back what `_arrays` gave; `shape_` is set."""
 
 
-def class_counts(beats: Beats, *, power: float = 1.0, total: int | None = None) -> dict[str, int]:
-    """Compute a request for `Generator.sample` from real beats.
+def _check_training(train: Beats, validation: Beats | None, by: str) -> None:
+    if train.is_synthetic:
+        raise EcgsynthError("a generator learns from real beats; these are synthetic")
+    lonely = [name for name, count in train.counts(by).items() if count < 2]
+    if lonely:
+        raise EcgsynthError(f"{by} {', '.join(lonely)} has one training beat; at least two are needed to learn it (or leave it out)")
+    if validation is not None and (shape_of(validation), validation.fs) != (shape_of(train), train.fs):
+        raise EcgsynthError("training and validation beats differ in leads, length or sampling rate")
+    if not np.isfinite(train.signals).all():
+        raise EcgsynthError("the training beats hold values that are not finite")
 
-    Parameters
-    ----------
-    beats : Beats
-        The beats to go by.
-    power : float
-        Classes are asked for in proportion to their count to this power: 1 for the natural
-        proportions, 0 for as many of each, 0.5 between.
-    total : int, optional
-        Beats in all; as many as there are in `beats` if not given.
 
-    Returns
-    -------
-    dict of str to int
-        `total` in all, and at least one of each class.
-
-    Raises
-    ------
-    EcgsynthError
-        If `total` is less than the number of classes.
-
-    Examples
-    --------
-    >>> beats = Beats(signals=np.zeros((10, 256)), classes=np.array(list("NNNNNNNNVV")))
-    >>> class_counts(beats, power=0)
-    {'N': 5, 'V': 5}
-    """
-    counts = beats.counts()
-    total = len(beats) if total is None else total
-    if total < len(counts):
-        raise EcgsynthError(f"{total} beats are too few for {len(counts)} classes")
-    weights = np.array([count**power for count in counts.values()])
-    parts = apportion(total, (weights / weights.sum()).tolist())
-    while (parts < 1).any():
-        parts[parts.argmin()] += 1
-        parts[parts.argmax()] -= 1
-    return dict(zip(counts, parts.tolist(), strict=True))
+def _cells(train: Beats, by: str) -> list[list[Any]]:
+    """Count labels and leads together: label by label, the most frequent lead first, rare ones counted with it."""
+    cells: list[list[Any]] = []
+    labels = train.labels(by)
+    for label, total in train.counts(by).items():
+        leads, counts = np.unique(train.leads[labels == label], return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        told = [index for place, index in enumerate(order) if place == 0 or counts[index] >= _FEW]
+        rest = total - int(counts[told].sum())
+        cells += [[label, str(leads[index]), int(counts[index]) + (rest if place == 0 else 0)] for place, index in enumerate(told)]
+    return cells

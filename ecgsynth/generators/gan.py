@@ -1,48 +1,60 @@
-"""Conditional generative adversarial networks: network x prior x objective x conditioning.
+"""Conditional generative adversarial networks: network x prior x objective x conditioning x regulariser.
 
 A published method is a preset of `Gan`: a name and the values it stands for.
 """
 
-import json
-from collections.abc import Generator as Steps
-from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from ecgsynth.beats import Beats
-from ecgsynth.classifier import BeatClassifier
+from ecgsynth.adversarial import AdversarialTrainer, Rules
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.generators.base import Arrays, Generator, TrainingStep, class_counts
-from ecgsynth.metrics.utility import score_classes
-from ecgsynth.nets import NETWORKS
-from ecgsynth.nets.conditioning import ConditionalGenerator, ProjectionCritic
-from ecgsynth.objectives import OBJECTIVES
+from ecgsynth.generators.base import Arrays, Cells
+from ecgsynth.generators.trained import TrainedGenerator, under
+from ecgsynth.nets import NETWORKS, TAKES_DRAFTS
+from ecgsynth.nets.conditioning import CONDITIONINGS
+from ecgsynth.objectives import OBJECTIVES, REGULARISERS
 from ecgsynth.priors import MixturePrior, NormalPrior, Prior
-from ecgsynth.training import AdversarialTrainer, Recipe
+from ecgsynth.training import Recipe
+from ecgsynth.vectors import RHYTHM, Shape, Vectors
 
-_CHUNK = 512  # beats generated at a time: what the caches hold is fastest
-_SCORED = 12_000  # beats on each side of a validation score
-_SCORE_STEPS = 250  # training steps of its classifier
+PRIORS = ("normal", "mixture")
+OPTIMIZERS = ("adam", "rmsprop")
 
 
-class Gan(Generator):
-    """A class-conditional GAN on beats scaled to spread 1 at each sample.
+class Gan(TrainedGenerator):
+    """A GAN on beats and their rhythm.
 
     Parameters
     ----------
     name : str
         Under which it stands in `GENERATORS`.
     network : str
-        ``"convolutional"`` or ``"recurrent"``: the pair of `ecgsynth.nets.NETWORKS`.
+        The pair of networks, of `ecgsynth.nets.NETWORKS`.
     prior : str
-        ``"mixture"``: the network refines drafts drawn from a Gaussian mixture a class;
-        ``"normal"``: it makes beats of noise alone.
+        ``"normal"``: the generator makes beats of noise alone; ``"mixture"``: it refines drafts drawn
+        from a Gaussian mixture a label.
+    conditioning : str
+        How the players hear of the label, of `ecgsynth.nets.conditioning.CONDITIONINGS`.
     objective : str
-        ``"relativistic"`` or ``"hinge"``, of `ecgsynth.objectives.OBJECTIVES`.
+        Of `ecgsynth.objectives.OBJECTIVES`.
+    regulariser : str
+        Of `ecgsynth.objectives.REGULARISERS`.
+    penalty, penalty_every : float, int
+        Weight of the gradient penalty, or bound of the clipped weights; and the steps from one penalty
+        to the next.
+    critic_steps : int
+        Steps of the critic before each of the generator.
+    unrolled : int
+        Steps of the critic that the generator looks ahead.
+    pack : int
+        Beats that the critic judges together.
+    optimizer : str
+        ``"adam"`` or ``"rmsprop"``.
+    beta : float
+        Adam's memory of past gradients.
     steps : int
         Training steps: the budget that gives the same model again.
     minutes : float, optional
@@ -51,49 +63,56 @@ class Gan(Generator):
         Beats a step.
     rate : float
         Learning rate of both players; falls in the second half of the budget.
-    penalty, penalty_every : float, int
-        Weight of the zero-centred gradient penalty on real and generated beats, and the steps from
-        one to the next.
     ema : float
         How much of the averaged generator stays each step.
     class_power : float
-        Classes are drawn in proportion to their count to this power: 1 natural, 0 equal.
+        Labels are drawn in proportion to their count to this power: 1 natural, 0 equal.
     latent, width : int
-        Normal numbers a beat, channels of the finest resolution.
-    embedding : int
-        Numbers that stand for the class in the latent, with the normal prior.
+        Normal numbers a beat; size of the networks, 32 for that of the method.
+    space : str
+        ``"samples"``: beats as they are; ``"components"``: their principal components.
+    components, whitening : int, float
+        Of the latter: see `ecgsynth.spaces.ComponentSpace`.
     validations : int
-        How often in the whole training a validation score is taken and the best weights are kept.
+        How often in the whole training scores are taken and the best weights are kept.
     seed : int
         Same beats, seed, steps and machine: same model.
 
     Notes
     -----
-    Conditioning: the critic is a projection discriminator. With the normal prior the generator's latent
-    is joined by an embedding of the class. With the mixture prior the class is in the draft, and the
-    network that refines it is not told: one that is told soon signs the beats of each class with faint
-    marks of its own, by which a classifier then knows generated beats, but no real ones (measured on
-    validation beats of MIT-BIH: TSTR falls below that of the drafts).
+    With the mixture prior the label is in the draft, and the network that refines it should not be told
+    (``conditioning="blind"``): one that is told soon signs the beats of each class with faint marks of its
+    own, by which a classifier then knows generated beats, but no real ones (measured on validation beats
+    of MIT-BIH: TSTR falls below that of the drafts).
     """
 
     def __init__(
         self,
         *,
-        name: str = "gan",
-        network: str = "convolutional",
-        prior: str = "mixture",
-        objective: str = "relativistic",
-        steps: int = 3000,
+        name: str = "cgan",
+        network: str = "mlp",
+        prior: str = "normal",
+        conditioning: str = "concat",
+        objective: str = "log",
+        regulariser: str = "none",
+        penalty: float = 0.0,
+        penalty_every: int = 1,
+        critic_steps: int = 1,
+        unrolled: int = 0,
+        pack: int = 1,
+        optimizer: str = "adam",
+        beta: float = 0.5,
+        steps: int = 10_000,
         minutes: float | None = None,
         batch: int = 128,
         rate: float = 5e-4,
-        penalty: float = 0.01,
-        penalty_every: int = 4,
         ema: float = 0.998,
         class_power: float = 0.5,
-        latent: int = 64,
-        embedding: int = 32,
+        latent: int = 32,
         width: int = 32,
+        space: str = "samples",
+        components: int = 64,
+        whitening: float = 0.0,
         validations: int = 6,
         seed: int = 0,
     ) -> None:
@@ -101,129 +120,91 @@ class Gan(Generator):
         self.name = name
         self.network = network
         self.prior = prior
+        self.conditioning = conditioning
         self.objective = objective
+        self.regulariser = regulariser
+        self.penalty = penalty
+        self.penalty_every = penalty_every
+        self.critic_steps = critic_steps
+        self.unrolled = unrolled
+        self.pack = pack
+        self.optimizer = optimizer
+        self.beta = beta
         self.steps = steps
         self.minutes = minutes
         self.batch = batch
         self.rate = rate
-        self.penalty = penalty
-        self.penalty_every = penalty_every
         self.ema = ema
         self.class_power = class_power
         self.latent = latent
-        self.embedding = embedding
         self.width = width
+        self.space = space
+        self.components = components
+        self.whitening = whitening
         self.validations = validations
         self.seed = seed
-        for value, known in ((network, NETWORKS), (objective, OBJECTIVES), (prior, ("mixture", "normal"))):
+        self._check_settings()
+        for value, known in (
+            (network, NETWORKS),
+            (prior, PRIORS),
+            (conditioning, CONDITIONINGS),
+            (objective, OBJECTIVES),
+            (regulariser, REGULARISERS),
+            (optimizer, OPTIMIZERS),
+        ):
             if value not in known:
                 raise EcgsynthError(f"unknown {value!r}; known: {', '.join(known)}")
-        if steps < 1 or batch < 2 or penalty_every < 1 or validations < 1 or (minutes is not None and minutes <= 0):
-            raise EcgsynthError("steps, minutes, batch, penalty_every and validations must be positive (batch at least 2)")
+        if min(penalty_every, critic_steps, pack) < 1 or batch % pack:
+            raise EcgsynthError("penalty_every, critic_steps and pack must be positive, and batch a multiple of pack")
+        if prior == "mixture" and network not in TAKES_DRAFTS:
+            raise EcgsynthError(f"network {network!r} takes no drafts: use the normal prior, or one of {', '.join(TAKES_DRAFTS)}")
+        if space == "components" and network != "mlp":
+            raise EcgsynthError(f"network {network!r} needs beats as they are; principal components go with 'mlp'")
+        # A batch is of one cell where each has networks of its own, and comes in rows of one cell where they are packed.
+        self.group = batch if conditioning == "separate" else pack
 
-    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
-        self._scale = np.stack([train.signals.mean(axis=0), train.signals.std(axis=0) + 1e-3])
-        signals = (train.signals - self._scale[0]) / self._scale[1]
-        labels = np.array([self.classes.index(name) for name in train.classes.tolist()])
+    def _prepare(self, codes: Vectors, cells: Cells) -> None:
         self._prior: Prior = NormalPrior(self.latent)
         if self.prior == "mixture":
-            self._prior = MixturePrior.fit(signals, labels, latent=self.latent, seed=self.seed)
-        trainer = self._trainer(torch.from_numpy(signals), torch.from_numpy(labels))
-        self._generator = trainer.average
-        best, kept = -1.0, None
-        if checkpoint is not None and checkpoint.is_file():
-            extra = trainer.restore(checkpoint, self._identity())
-            best, kept = extra["best"], extra["kept"]
-            self.history_ = [TrainingStep(**step) for step in extra["history"]]
-        due = self._next_due(trainer.share)
-        try:
-            for losses in trainer.train_steps():
-                score, is_best = None, False
-                if validation is not None and losses.share >= due:
-                    due = self._next_due(losses.share)
-                    score = self._validation_score(train, validation)
-                    is_best = score > best
-                    if is_best:
-                        best, kept = score, {name: value.clone() for name, value in trainer.average.state_dict().items()}
-                yield TrainingStep(**asdict(losses), validation_score=score, best=is_best)
-                if checkpoint is not None and score is not None:
-                    self._save_checkpoint(trainer, checkpoint, best, kept)
-        except GeneratorExit:  # whoever iterates has stopped: the step before is whole, as it is not after any other error
-            if checkpoint is not None:
-                self._save_checkpoint(trainer, checkpoint, best, kept)
-            raise
-        finally:
-            if kept is not None:
-                trainer.average.load_state_dict(kept)
+            self._prior = MixturePrior.fit(codes, cells, latent=self.latent, seed=self.seed)
 
-    def _trainer(self, signals: Tensor, labels: Tensor) -> AdversarialTrainer:
-        recipe = Recipe(**{name: getattr(self, name) for name in Recipe.__dataclass_fields__})
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
-            critic_network = NETWORKS[self.network][1](signals.shape[1], width=self.width)
-            generator = self._new_generator()
-            critic = ProjectionCritic(critic_network, len(self.classes))
+    def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> AdversarialTrainer:
+        make_critic = NETWORKS[self.network][1]
+        critic = CONDITIONINGS[self.conditioning][1](
+            lambda n_side: make_critic(self._shape(), n_side=n_side, pack=self.pack, width=self.width), len(self.cells), self.pack
+        )
+        rules = Rules(
+            OBJECTIVES[self.objective],
+            self.regulariser,
+            self.penalty,
+            self.penalty_every,
+            self.critic_steps,
+            self.unrolled,
+            self.optimizer,
+            self.beta,
+        )
+        generator = self._new_network()
         return AdversarialTrainer(
-            generator=generator,
-            critic=critic,
-            prior=self._prior,
-            objective=OBJECTIVES[self.objective],
-            signals=signals,
-            labels=labels,
-            recipe=recipe,
-            seed=self.seed,
+            generator=generator, critic=critic, prior=self._prior, rules=rules, codes=codes, cells=cells, recipe=recipe, seed=self.seed
         )
 
-    def _new_generator(self) -> ConditionalGenerator:
-        drafts = self._prior.drafts
-        embedding = 0 if drafts else self.embedding
-        network = NETWORKS[self.network][0](self.shape_["n_samples"], self.latent + embedding, drafts=drafts, width=self.width)
-        return ConditionalGenerator(network, len(self.classes), embedding)
+    def _new_network(self) -> nn.Module:
+        make = partial(NETWORKS[self.network][0], self._shape(), drafts=self.prior == "mixture", width=self.width)
+        return CONDITIONINGS[self.conditioning][0](make, self.latent, len(self.cells))
 
-    def _next_due(self, share: float) -> float:
-        """Give the next share of the budget at which to validate."""
-        return (int(share * self.validations + 1e-6) + 1) / self.validations - 1e-9
+    def _shape(self) -> Shape:
+        """Give the layout of the beats that the networks see."""
+        return self.layout if self.space == "samples" else Shape(1, self._space.size - RHYTHM)
 
-    def _validation_score(self, train: Beats, validation: Beats) -> float:
-        """Macro-F1 on validation beats of a briefly trained classifier that has seen generated beats alone."""
-        synthetic = self.sample(class_counts(train, total=_SCORED), seed=self.seed)
-        classifier = BeatClassifier(steps=_SCORE_STEPS, batch=128, seed=0).fit(synthetic)
-        chosen = np.random.default_rng(0).permutation(len(validation))[:_SCORED]
-        real = validation.take(chosen[np.isin(validation.classes[chosen], self.classes)])
-        return score_classes(annotated=real.classes, predicted=classifier.predict(real), classes=self.classes).macro_f1
-
-    def _save_checkpoint(self, trainer: AdversarialTrainer, path: Path, best: float, kept: dict[str, Tensor] | None) -> None:
-        extra = {"best": best, "kept": kept, "history": [asdict(step) for step in self.history_]}
-        trainer.save(path, self._identity(), extra)
-
-    def _identity(self) -> str:
-        """Say what this training is, apart from its budget: a checkpoint of another one does not fit."""
-        budget = ("steps", "minutes", "validations")
-        settings = {name: value for name, value in self.params.items() if name not in budget}
-        return json.dumps([self.name, settings, self.shape_["data_sha256"]], sort_keys=True)
-
-    def _sample(self, aami_class: str, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        random = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        labels = torch.full((count,), self.classes.index(aami_class))
-        with torch.no_grad():
-            parts = [self._generator(*_joined(self._prior, part, random)) for part in labels.split(_CHUNK)]
-        return np.asarray(torch.cat(parts).numpy() * self._scale[1] + self._scale[0], dtype=np.float32)
+    def _make(self, network: nn.Module, cells: Tensor, random: torch.Generator) -> Tensor:
+        latent, draft = self._prior.draw(cells, random)
+        beats: Tensor = network(latent, cells, draft)
+        return beats
 
     def _arrays(self) -> Arrays:
-        weights = {f"generator.{name}": value.numpy() for name, value in self._generator.state_dict().items()}
-        prior = {f"prior.{name}": value for name, value in self._prior.arrays().items()}
-        return {"scale": self._scale, **weights, **prior}
+        return super()._arrays() | {f"prior.{name}": value for name, value in self._prior.arrays().items()}
 
     def _restore(self, arrays: Arrays) -> None:
-        def under(prefix: str) -> Arrays:
-            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-        self._scale = arrays["scale"]
-        self._prior = MixturePrior(self.latent, under("prior.")) if self.prior == "mixture" else NormalPrior(self.latent)
-        self._generator = self._new_generator().eval().requires_grad_(False)
-        self._generator.load_state_dict({name: torch.from_numpy(array) for name, array in under("generator.").items()})
-
-
-def _joined(prior: Prior, labels: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-    latent, draft = prior.draw(labels, random)
-    return latent, labels, draft
+        prior = {name: np.asarray(value, dtype=np.float32) for name, value in under("prior.", arrays).items()}
+        self._prior = MixturePrior(self.latent, prior) if self.prior == "mixture" else NormalPrior(self.latent)
+        super()._restore(arrays)

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
 from ecgsynth.beats import Beats
-from ecgsynth.generators.base import TrainingStep
+from ecgsynth.generators.history import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
 
 MM_PER_S = 25.0
@@ -141,7 +141,7 @@ def spread(real: Beats, synthetic: Beats) -> Figure:
 
 @matplotlib.rc_context(_STYLE)
 def training_curves(history: Sequence[TrainingStep]) -> Figure:
-    """Draw the losses, the critic's score gap and, where it was measured, the validation score over the steps.
+    """Draw the losses, the critic's score gap and, where they were measured, the validation scores over the steps.
 
     A dotted line marks the step whose weights were kept.
 
@@ -155,16 +155,19 @@ def training_curves(history: Sequence[TrainingStep]) -> Figure:
     kept = kept_step(history)
     drawn = history[:: math.ceil(len(history) / _MOST_STEPS)]
     scored = [step for step in history if step.validation_score is not None]
-    curves = [
-        ("critic loss", drawn, [step.critic_loss for step in drawn]),
+    found = [
         ("generator loss", drawn, [step.generator_loss for step in drawn]),
+        ("critic loss", drawn, [step.critic_loss for step in drawn]),
         ("critic score, real minus generated", drawn, [step.score_gap for step in drawn]),
         ("validation score (macro-F1)", scored, [step.validation_score for step in scored]),
+        ("detection score (0.5 is ideal)", scored, [step.detection for step in scored]),
     ]
-    figure = _figure(WIDTH, 104)
-    for place, (title, steps, values) in enumerate(curve for curve in curves if np.isfinite(np.asarray(curve[2], dtype=float)).any()):
+    curves = [curve for curve in found if np.isfinite(np.asarray(curve[2], dtype=float)).any()]
+    rows = -(-len(curves) // 2)
+    figure = _figure(WIDTH, 52 * rows)
+    for place, (title, steps, values) in enumerate(curves):
         row, column = divmod(place, 2)
-        axes = _axes(figure, column * WIDTH / 2 + 13, (1 - row) * 52 + 11, WIDTH / 2 - 17, 34)
+        axes = _axes(figure, column * WIDTH / 2 + 13, (rows - 1 - row) * 52 + 11, WIDTH / 2 - 17, 34)
         few = len(steps) <= 60
         axes.plot([step.step for step in steps], np.asarray(values, dtype=float), color=REAL, marker="." if few else "", markersize=3)
         axes.set_title(title)
@@ -172,7 +175,7 @@ def training_curves(history: Sequence[TrainingStep]) -> Figure:
         axes.set_xlabel("step")
         if kept is not None:
             axes.axvline(kept.step, color=SYNTHETIC, linestyle=":", linewidth=1)
-        if kept is not None and steps is scored:
+        if kept is not None and title.startswith("validation"):
             axes.plot(kept.step, np.asarray(kept.validation_score, dtype=float), "o", color=SYNTHETIC, markersize=5)
             axes.set_title(f"kept: step {kept.step:,}", loc="right", color=SYNTHETIC, fontweight="normal")
     return figure

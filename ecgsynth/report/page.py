@@ -12,7 +12,7 @@ from ecgsynth import mitdb
 from ecgsynth.beats import Beats
 from ecgsynth.evaluation import ROWS, Evaluation
 from ecgsynth.files import atomic_path, refuse_existing
-from ecgsynth.generators.base import TrainingStep
+from ecgsynth.generators.history import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
 from ecgsynth.report import figures
 

@@ -1,0 +1,153 @@
+"""Adversarial training: a generator and a critic learning against each other, by the rules of each published method."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ecgsynth.nets.conditioning import Verdict
+from ecgsynth.objectives import Objective, clip_weights, gradient_penalty, zero_centred_penalty
+from ecgsynth.priors import Prior
+from ecgsynth.training import Losses, Trainer, descend
+
+# Shapes: B batch, D coordinates of a beat.
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of the game.
+
+    Parameters
+    ----------
+    objective : Objective
+        Both losses.
+    regulariser : str
+        Of `ecgsynth.objectives.REGULARISERS`.
+    penalty, penalty_every : float, int
+        Weight of the gradient penalty, or bound of the clipped weights; and the steps from one penalty
+        to the next.
+    critic_steps : int
+        Steps of the critic before each of the generator.
+    unrolled : int
+        Steps of the critic that the generator looks ahead.
+    optimizer : str
+        ``"adam"`` or ``"rmsprop"``.
+    beta : float
+        Adam's memory of past gradients: 0 to 0.5 in GANs, as the other player moves too.
+    """
+
+    objective: Objective
+    regulariser: str
+    penalty: float
+    penalty_every: int
+    critic_steps: int
+    unrolled: int
+    optimizer: str
+    beta: float
+
+
+class AdversarialTrainer(Trainer):
+    """A generator and a critic learning against each other.
+
+    Parameters
+    ----------
+    critic : nn.Module
+        (beats, cells) -> `Verdict`.
+    prior : Prior
+        Draws latents and drafts; the generator makes beats of (latent, cells, draft).
+    rules : Rules
+        The rules of the game.
+    rest
+        As for `Trainer`.
+
+    References
+    ----------
+    Metz L et al. Unrolled generative adversarial networks (2017), doi:10.48550/arXiv.1611.02163: `unrolled`.
+    Deviation: the critic looks ahead by plain gradient descent at its learning rate, not by Adam.
+    """
+
+    def __init__(self, *, critic: nn.Module, prior: Prior, rules: Rules, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.critic, self.prior, self.rules = critic, prior, rules
+        self._critic_optimizer = self._optimizer(critic)
+        self._generator_optimizer = self._optimizer(self.generator)
+
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        if self.rules.optimizer == "rmsprop":
+            return torch.optim.RMSprop(network.parameters(), self.recipe.rate)
+        return torch.optim.Adam(network.parameters(), self.recipe.rate, betas=(self.rules.beta, 0.99))
+
+    def _update(self, real: Tensor, cells: Tensor) -> Losses:
+        for turn in range(self.rules.critic_steps):
+            if turn:
+                real, cells = self._draw_batch()
+            critic_loss, gap = self._critic_step(real, cells)
+        return Losses(self._generator_step(real, cells), critic_loss, gap)
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"generator_optimizer": self._generator_optimizer, "critic_optimizer": self._critic_optimizer}
+
+    def _parts(self) -> dict[str, Any]:
+        return super()._parts() | {"critic": self.critic}
+
+    def _rate(self) -> float:
+        """Hold the learning rate for half of the budget, then bring it down to a hundredth."""
+        return self.recipe.rate * max(0.01, min(1.0, 2 * (1 - self.share)))
+
+    def _generate(self, cells: Tensor) -> Tensor:
+        latent, draft = self.prior.draw(cells, self._random)
+        beats: Tensor = self.generator(latent, cells, draft)
+        return beats
+
+    def _critic_step(self, real: Tensor, cells: Tensor) -> tuple[float, float]:
+        with torch.no_grad():
+            generated = self._generate(cells)
+        penalised = self.rules.penalty > 0 and self.step % self.rules.penalty_every == 0
+        centred = penalised and self.rules.regulariser == "zero-centred"
+        real, generated = real.clone().requires_grad_(centred), generated.requires_grad_(centred)
+        on_real, on_generated = self.critic(real, cells), self.critic(generated, cells)
+        loss = total = self._critic_loss(on_real, on_generated)
+        if centred:
+            # Half the sum of R1 and R2, that is their mean; scaled up as it comes only now and then.
+            both = zero_centred_penalty(on_real.scores, real) + zero_centred_penalty(on_generated.scores, generated)
+            total = loss + self.rules.penalty_every * self.rules.penalty * both / 2
+        elif penalised and self.rules.regulariser == "gradient":
+            bent = gradient_penalty(lambda beats: self.critic(beats, cells).scores, real, generated, self._random)
+            total = loss + self.rules.penalty_every * self.rules.penalty * bent
+        descend(self._critic_optimizer, total)
+        if self.rules.regulariser == "clip":
+            clip_weights(self.critic, self.rules.penalty)
+        return loss.item(), (on_real.scores.mean() - on_generated.scores.mean()).item()
+
+    def _critic_loss(self, on_real: Verdict, on_generated: Verdict) -> Tensor:
+        loss: Tensor = self.rules.objective.critic(on_real.scores, on_generated.scores)
+        for verdict in (on_real, on_generated):
+            if verdict.label_loss is not None:
+                loss = loss + verdict.label_loss
+        return loss
+
+    def _generator_step(self, real: Tensor, cells: Tensor) -> float:
+        generated = self._generate(cells)
+        if self.rules.unrolled:
+            weights = self._look_ahead(real, generated, cells)
+            on_real, on_generated = (functional_call(self.critic, weights, (beats, cells)) for beats in (real, generated))
+        else:
+            self.critic.requires_grad_(False)
+            on_real, on_generated = self.critic(real, cells), self.critic(generated, cells)
+        loss: Tensor = self.rules.objective.generator(on_real.scores, on_generated.scores)
+        if on_generated.label_loss is not None:
+            loss = loss + on_generated.label_loss
+        descend(self._generator_optimizer, loss)
+        self.critic.requires_grad_(True)
+        return loss.item()
+
+    def _look_ahead(self, real: Tensor, generated: Tensor, cells: Tensor) -> dict[str, Tensor]:
+        """Give the weights that the critic would have after some steps on this batch, as a function of the generator's."""
+        weights: dict[str, Tensor] = dict(self.critic.named_parameters())
+        for _ in range(self.rules.unrolled):
+            on_real, on_generated = (functional_call(self.critic, weights, (beats, cells)) for beats in (real, generated))
+            slopes = torch.autograd.grad(self._critic_loss(on_real, on_generated), list(weights.values()), create_graph=True)
+            weights = {name: weight - self._rate() * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
+        return weights

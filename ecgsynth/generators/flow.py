@@ -1,0 +1,186 @@
+"""Flow matching and diffusion: a network learns to lead noise to beats in many small steps."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.generators.trained import TrainedGenerator
+from ecgsynth.nets.denoiser import Denoiser
+from ecgsynth.training import LossTrainer, Recipe
+
+# Shapes: B batch, P coordinates of a beat.
+
+DDPM_STEPS = 1000
+_BETAS = (1e-4, 0.02)
+
+
+class Path(NamedTuple):
+    """How noise and beat are mixed, what the network learns of them, and how it is followed back.
+
+    Parameters
+    ----------
+    times : callable
+        (count, random) -> times of a batch, 0 to 1.
+    target : callable
+        (beats, noise, times) -> (mixed, what the network is to answer).
+    follow : callable
+        (network of (mixed, times), noise, steps, random) -> beats.
+    """
+
+    times: Callable[[int, torch.Generator], Tensor]
+    target: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    follow: Callable[[Callable[[Tensor, Tensor], Tensor], Tensor, int, torch.Generator], Tensor]
+
+
+def _straight(beats: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+    share = time[:, None]
+    return (1 - share) * noise + share * beats, beats - noise
+
+
+def _heun(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int, random: torch.Generator) -> Tensor:
+    """Follow the velocity from time 0 to 1 by Heun's method."""
+    times = torch.linspace(0, 1, steps + 1)
+    for now, then in pairwise(times):
+        slope = velocity(x, now.expand(len(x)))
+        ahead = velocity(x + (then - now) * slope, then.expand(len(x)))
+        x = x + (then - now) * (slope + ahead) / 2
+    return x
+
+
+def _kept_signal() -> Tensor:
+    """Give the share of the beat's variance left after each of the steps of Ho et al.: (DDPM_STEPS,)."""
+    return torch.cumprod(1 - torch.linspace(*_BETAS, DDPM_STEPS, dtype=torch.float64), dim=0).float()
+
+
+def _diffused(beats: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+    kept = _kept_signal()[(time * DDPM_STEPS).round().long()][:, None]
+    return kept.sqrt() * beats + (1 - kept).sqrt() * noise, noise
+
+
+def _ancestral(noise_of: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int, random: torch.Generator) -> Tensor:
+    """Go back through the chain, on `steps` of its links evenly chosen."""
+    places = torch.linspace(DDPM_STEPS - 1, 0, steps).long().tolist()
+    kept = _kept_signal()
+    for place, before in zip(places, [*places[1:], -1], strict=True):
+        now, then = kept[place], kept[before] if before >= 0 else torch.tensor(1.0)
+        noise = noise_of(x, torch.full((len(x),), place / DDPM_STEPS))
+        beats = (x - (1 - now).sqrt() * noise) / now.sqrt()
+        beta = 1 - now / then
+        mean = then.sqrt() * beta / (1 - now) * beats + (now / then).sqrt() * (1 - then) / (1 - now) * x
+        x = mean + (beta * (1 - then) / (1 - now)).sqrt() * torch.randn(x.shape, generator=random)
+    return x
+
+
+PATHS = {
+    # Lipman et al. 2023, doi:10.48550/arXiv.2210.02747, with the straight path of Liu et al. 2023,
+    # doi:10.48550/arXiv.2209.03003.
+    "straight": Path(lambda count, random: torch.rand(count, generator=random), _straight, _heun),
+    # Ho, Jain and Abbeel 2020, doi:10.48550/arXiv.2006.11239; sampled on fewer links as in Nichol and
+    # Dhariwal 2021, doi:10.48550/arXiv.2102.09672.
+    "diffusion": Path(lambda count, random: torch.randint(DDPM_STEPS, (count,), generator=random) / DDPM_STEPS, _diffused, _ancestral),
+}
+
+
+class Flow(TrainedGenerator):
+    """Flow matching, or diffusion, on principal components of beats and their rhythm.
+
+    Parameters
+    ----------
+    name : str
+        Under which it stands in `GENERATORS`.
+    path : str
+        ``"straight"`` for flow matching, ``"diffusion"`` for the noise schedule and ancestral sampling of
+        DDPM.
+    sampling_steps : int
+        Steps from noise to beat: of Heun's method, which asks the network twice a step, or links of the
+        diffusion chain, once.
+    hidden, depth : int
+        Width and number of the network's blocks.
+    precision : str
+        ``"bfloat16"`` halves the time of training where the processor computes with it, ``"float32"`` is
+        for others; ``"auto"`` looks.
+    steps, minutes, batch, rate, ema, class_power, space, components, whitening, validations, seed
+        As for `ecgsynth.generators.gan.Gan`; the learning rate falls along a half cosine.
+
+    Notes
+    -----
+    Deviations: the network works on principal components and is fully connected, not convolutional: two
+    cores train it in minutes.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "flow",
+        path: str = "straight",
+        sampling_steps: int = 8,
+        hidden: int = 512,
+        depth: int = 4,
+        precision: str = "auto",
+        steps: int = 20_000,
+        minutes: float | None = None,
+        batch: int = 512,
+        rate: float = 1e-3,
+        ema: float = 0.9995,
+        class_power: float = 0.5,
+        space: str = "components",
+        components: int = 64,
+        whitening: float = 0.5,
+        validations: int = 6,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.path = path
+        self.sampling_steps = sampling_steps
+        self.hidden = hidden
+        self.depth = depth
+        self.precision = precision
+        self.steps = steps
+        self.minutes = minutes
+        self.batch = batch
+        self.rate = rate
+        self.ema = ema
+        self.class_power = class_power
+        self.space = space
+        self.components = components
+        self.whitening = whitening
+        self.validations = validations
+        self.seed = seed
+        self._check_settings()
+        if path not in PATHS:
+            raise EcgsynthError(f"unknown path {path!r}; known: {', '.join(PATHS)}")
+        if precision not in ("auto", "bfloat16", "float32"):
+            raise EcgsynthError(f"unknown precision {precision!r}; known: auto, bfloat16, float32")
+        if min(sampling_steps, hidden, depth) < 1 or sampling_steps > DDPM_STEPS:
+            raise EcgsynthError(f"sampling_steps, hidden and depth must be positive, sampling_steps at most {DDPM_STEPS}")
+
+    def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> LossTrainer:
+        path = PATHS[self.path]
+        low = self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16())
+
+        def loss(network: nn.Module, real: Tensor, told: Tensor, random: torch.Generator) -> Tensor:
+            time = path.times(len(real), random)
+            mixed, target = path.target(real, torch.randn(real.shape, generator=random), time)
+            with torch.autocast("cpu", torch.bfloat16, enabled=low):
+                answer = network(mixed, time, told)
+            return (answer.float() - target).square().mean()
+
+        return LossTrainer(loss=loss, generator=self._new_network(), codes=codes, cells=cells, recipe=recipe, seed=self.seed)
+
+    def _new_network(self) -> Denoiser:
+        return Denoiser(self._space.size, len(self.cells), hidden=self.hidden, depth=self.depth)
+
+    def _make(self, network: nn.Module, cells: Tensor, random: torch.Generator) -> Tensor:
+        noise = torch.randn(len(cells), self._space.size, generator=random)
+        return PATHS[self.path].follow(lambda x, time: network(x, time, cells), noise, self.sampling_steps, random)
+
+
+def _has_bfloat16() -> bool:
+    """Say whether the processor multiplies bfloat16 numbers itself; elsewhere they are slower than float32."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))

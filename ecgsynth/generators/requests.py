@@ -1,0 +1,50 @@
+"""What to ask a generator for."""
+
+import numpy as np
+
+from ecgsynth.beats import Beats
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.splits import apportion
+
+
+def class_counts(beats: Beats, *, power: float = 1.0, total: int | None = None, by: str = "class") -> dict[str, int]:
+    """Compute a request for `Generator.sample` from real beats.
+
+    Parameters
+    ----------
+    beats : Beats
+        The beats to go by.
+    power : float
+        Labels are asked for in proportion to their count to this power: 1 for the natural
+        proportions, 0 for as many of each, 0.5 between.
+    total : int, optional
+        Beats in all; as many as there are in `beats` if not given.
+    by : str
+        ``"class"`` or ``"symbol"``: what the model tells beats apart by.
+
+    Returns
+    -------
+    dict of str to int
+        `total` in all, and at least one of each label.
+
+    Raises
+    ------
+    EcgsynthError
+        If `total` is less than the number of labels.
+
+    Examples
+    --------
+    >>> beats = Beats(signals=np.zeros((10, 256)), classes=np.array(list("NNNNNNNNVV")))
+    >>> class_counts(beats, power=0)
+    {'N': 5, 'V': 5}
+    """
+    counts = beats.counts(by)
+    total = len(beats) if total is None else total
+    if total < len(counts):
+        raise EcgsynthError(f"{total} beats are too few for {len(counts)} classes")
+    weights = np.array([count**power for count in counts.values()])
+    parts = apportion(total, (weights / weights.sum()).tolist())
+    while (parts < 1).any():
+        parts[parts.argmin()] += 1
+        parts[parts.argmax()] -= 1
+    return dict(zip(counts, parts.tolist(), strict=True))

@@ -1,0 +1,189 @@
+"""What all generators share whose network is trained: validation, checkpoints, sampling by threads, half precision files."""
+
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Generator as Steps
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ecgsynth.beats import Beats
+from ecgsynth.classifier import BeatClassifier
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.generators.base import Arrays, Block, Cells, Generator
+from ecgsynth.generators.history import TrainingStep
+from ecgsynth.generators.requests import class_counts
+from ecgsynth.metrics.detection import detection_score
+from ecgsynth.metrics.utility import score_classes
+from ecgsynth.spaces import ComponentSpace, SampleSpace, Space
+from ecgsynth.training import Recipe, Trainer
+from ecgsynth.vectors import Vectors, to_vectors
+
+SPACES = ("samples", "components")
+
+_SCORED = 12_000  # beats on each side of a validation score
+_SCORE_STEPS = 250  # training steps of its classifier
+_DETECTED = 3_000  # beats on each side of a detection score
+
+
+class TrainedGenerator(Generator):
+    """A generator whose network learns step by step.
+
+    A subclass has the fields of `ecgsynth.training.Recipe` among its settings, and ``space``,
+    ``components``, ``whitening``, ``validations`` and ``seed``; it writes `_trainer`, `_new_network` and
+    `_make`.
+    """
+
+    steps: int
+    minutes: float | None
+    batch: int
+    class_power: float
+    space: str
+    components: int
+    whitening: float
+    validations: int
+    seed: int
+    group: int = 1
+
+    @abstractmethod
+    def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> Trainer:
+        """Set up training; called with torch's random state seeded."""
+
+    @abstractmethod
+    def _new_network(self) -> nn.Module:
+        """Make the network that `_make` samples from, untrained."""
+
+    @abstractmethod
+    def _make(self, network: nn.Module, cells: Tensor, random: torch.Generator) -> Tensor:
+        """Make the coordinates of one beat of each cell: (B,) -> (B, P)."""
+
+    def _check_settings(self) -> None:
+        positive = {name: getattr(self, name) for name in ("steps", "minutes", "batch", "rate", "components", "validations")}
+        wrong = [name for name, value in positive.items() if value is not None and value <= 0]
+        if wrong or self.batch < 2:
+            raise EcgsynthError(f"{', '.join(wrong) or 'batch'} must be positive, batch at least 2")
+        if self.space not in SPACES:
+            raise EcgsynthError(f"unknown space {self.space!r}; known: {', '.join(SPACES)}")
+
+    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
+        vectors = to_vectors(train)
+        self._space: Space
+        if self.space == "samples":
+            self._space = SampleSpace.fit(vectors)
+        else:
+            self._space = ComponentSpace.fit(vectors, self.components, self.whitening)
+        codes, cells = self._space.encode(vectors), self._cells_of(train)
+        self._prepare(codes, cells)
+        recipe = Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
+            trainer = self._trainer(torch.from_numpy(codes), torch.from_numpy(cells), recipe)
+        self._network: nn.Module = trainer.average
+        yield from self._train(trainer, train, validation, checkpoint)
+
+    def _prepare(self, codes: Vectors, cells: Cells) -> None:
+        """Learn whatever the network needs beforehand."""
+
+    def _train(self, trainer: Trainer, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
+        best, kept = -1.0, None
+        if checkpoint is not None and checkpoint.is_file():
+            extra = trainer.restore(checkpoint, self._identity())
+            best, kept = extra["best"], extra["kept"]
+            self.history_ = [TrainingStep(**step) for step in extra["history"]]
+        due = self._next_due(trainer.share)
+        try:
+            for losses in trainer.train_steps():
+                scores: dict[str, Any] = {}
+                if validation is not None and trainer.share >= due:
+                    due = self._next_due(trainer.share)
+                    scores = self._validate(train, validation)
+                    scores["best"] = scores["validation_score"] > best
+                    if scores["best"]:
+                        best, kept = scores["validation_score"], {key: value.clone() for key, value in trainer.average.state_dict().items()}
+                yield TrainingStep(trainer.step, trainer.share, **asdict(losses), **scores)
+                if checkpoint is not None and scores:
+                    self._save_checkpoint(trainer, checkpoint, best, kept)
+        except GeneratorExit:  # whoever iterates has stopped: the step before is whole, as it is not after any other error
+            if checkpoint is not None:
+                self._save_checkpoint(trainer, checkpoint, best, kept)
+            raise
+        finally:
+            self._network.load_state_dict({name: _rounded(value) for name, value in (kept or self._network.state_dict()).items()})
+
+    def _next_due(self, share: float) -> float:
+        """Give the next share of the budget at which to validate."""
+        return (int(share * self.validations + 1e-6) + 1) / self.validations - 1e-9
+
+    def _validate(self, train: Beats, validation: Beats) -> dict[str, Any]:
+        """Measure utility by a small classifier trained on generated beats, and how easily they are detected."""
+        rng = np.random.default_rng(0)
+        by = self.by
+        validation = validation.take(np.isin(validation.labels(by), self.classes))
+        scored = validation.take(rng.permutation(len(validation))[:_SCORED])
+        made = self.sample(class_counts(train, total=_SCORED, by=by), seed=self.seed)
+        predicted = BeatClassifier(steps=_SCORE_STEPS).fit(made, by=by).predict(scored)
+        labels = list(dict.fromkeys([*scored.counts(by), *set(predicted.tolist())]))
+        utility = score_classes(annotated=scored.labels(by), predicted=predicted, classes=labels)
+        counts = class_counts(scored, total=min(_DETECTED, len(scored)), by=by)
+        fresh = self.sample(counts, seed=self.seed, first=len(made))
+        real = scored.take(np.concatenate([np.flatnonzero(scored.labels(by) == name)[:count] for name, count in counts.items()]))
+        return {"validation_score": utility.macro_f1, "detection": detection_score(real=real, synthetic=fresh)}
+
+    def _save_checkpoint(self, trainer: Trainer, path: Path, best: float, kept: dict[str, Tensor] | None) -> None:
+        extra = {"best": best, "kept": kept, "history": [asdict(step) for step in self.history_]}
+        trainer.save(path, self._identity(), extra)
+
+    def _identity(self) -> str:
+        """Say what this training is, apart from its budget: a checkpoint of another one does not fit."""
+        budget = ("steps", "minutes", "validations")
+        settings = {name: value for name, value in self.params.items() if name not in budget}
+        return json.dumps([self.name, settings, self.by, self.shape_["data_sha256"]], sort_keys=True)
+
+    def _make_blocks(self, jobs: Sequence[Block], workers: int | None) -> list[tuple[Vectors, Cells]]:
+        # One thread makes a whole block: the sums in it have one order, whatever the number of threads.
+        from threadpoolctl import threadpool_limits
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+                return list(pool.map(self._make_block, jobs))
+        finally:
+            torch.set_num_threads(before)
+
+    def _sample(self, cells: Cells, rng: np.random.Generator) -> Vectors:
+        random = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        with torch.no_grad():
+            codes = self._make(self._network, torch.from_numpy(cells), random)
+        return self._space.decode(codes.numpy())
+
+    def _arrays(self) -> Arrays:
+        weights = {f"network.{name}": _stored(value) for name, value in self._network.state_dict().items()}
+        return weights | {f"space.{name}": value for name, value in self._space.arrays().items()}
+
+    def _restore(self, arrays: Arrays) -> None:
+        space = under("space.", arrays)
+        self._space = SampleSpace(space) if self.space == "samples" else ComponentSpace(space)
+        self._network = self._new_network().eval().requires_grad_(False)
+        self._network.load_state_dict({name: torch.from_numpy(array) for name, array in under("network.", arrays).items()})
+
+
+def under(prefix: str, arrays: Arrays) -> Arrays:
+    """Give the arrays whose name begins so, without that beginning."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _rounded(value: Tensor) -> Tensor:
+    """Round to half precision, in which models are stored: a loaded model is then the one that was saved."""
+    return value.half().float() if value.is_floating_point() else value
+
+
+def _stored(value: Tensor) -> np.ndarray[Any, Any]:
+    return (value.half() if value.is_floating_point() else value).numpy()

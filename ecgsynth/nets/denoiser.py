@@ -1,0 +1,63 @@
+"""The network of flow matching and diffusion: a noisy beat and how noisy it is, to what leads back to a clean one."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Shapes: B batch, P coordinates of a beat, H hidden, E embedding.
+
+_FREQUENCIES = 32
+_FASTEST = 200.0
+
+
+class Denoiser(nn.Module):
+    """Residual blocks of two linear layers, each scaled and shifted by time and cell.
+
+    References
+    ----------
+    Peebles W, Xie S. Scalable diffusion models with transformers (2023), doi:10.48550/arXiv.2212.09748: the
+    modulation, here without attention, as a beat is one vector.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, size: int, n_cells: int, *, hidden: int = 512, depth: int = 4, embedding: int = 128) -> None:
+        super().__init__()
+        self.inward = nn.Linear(size, hidden)
+        self.time = nn.Sequential(nn.Linear(2 * _FREQUENCIES, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.cell = nn.Embedding(n_cells, embedding)
+        self.blocks = nn.ModuleList(_Block(hidden, embedding) for _ in range(depth))
+        self.norm = nn.LayerNorm(hidden)
+        self.outward = nn.Linear(hidden, size)
+        nn.init.zeros_(self.outward.weight)
+        nn.init.zeros_(self.outward.bias)
+        self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(_FASTEST), _FREQUENCIES)), persistent=False)
+
+    def forward(self, noisy: Tensor, time: Tensor, cells: Tensor) -> Tensor:
+        """Give what the objective asks for: (B, P), time 0 to 1 (B,), (B,) -> (B, P)."""
+        angles = time[:, None] * self.frequencies
+        told = functional.silu(self.time(torch.cat([angles.sin(), angles.cos()], dim=1)) + self.cell(cells))  # (B, E)
+        x = self.inward(noisy)
+        for block in self.blocks:
+            x = block(x, told)
+        answer: Tensor = self.outward(self.norm(x))
+        return answer
+
+
+class _Block(nn.Module):
+    def __init__(self, hidden: int, embedding: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden, elementwise_affine=False)
+        self.modulation = nn.Linear(embedding, 2 * hidden)
+        self.first = nn.Linear(hidden, hidden)
+        self.second = nn.Linear(hidden, hidden)
+        for last in (self.modulation, self.second):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+        scale, shift = self.modulation(told).chunk(2, dim=1)
+        changed: Tensor = x + self.second(functional.silu(self.first(self.norm(x) * (1 + scale) + shift)))
+        return changed

@@ -1,0 +1,108 @@
+"""Flow matching, diffusion and the VAE against what is known in closed form."""
+
+import numpy as np
+import pytest
+import torch
+
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.generators import GENERATORS
+from ecgsynth.generators.flow import DDPM_STEPS, PATHS, Flow, _kept_signal
+from ecgsynth.generators.vae import Decoder, Vae, divergence
+
+MEAN, SPREAD = 2.0, 0.5  # of the one-dimensional beats whose flow is known
+
+
+def test_the_straight_path_leads_from_noise_to_beat_at_constant_speed():
+    beats, noise = torch.randn(3, 4), torch.randn(3, 4)
+    for time, expected in ((0.0, noise), (1.0, beats), (0.5, (beats + noise) / 2)):
+        mixed, target = PATHS["straight"].target(beats, noise, torch.full((3,), time))
+        torch.testing.assert_close(mixed, expected)
+        torch.testing.assert_close(target, beats - noise)
+
+
+def test_following_the_exact_velocity_gives_the_distribution():
+    def velocity(x, time):
+        share = time[:, None]
+        spread = ((1 - share) ** 2 + (share * SPREAD) ** 2).sqrt()
+        change = (share * SPREAD**2 - (1 - share)) / spread**2
+        return MEAN + change * (x - share * MEAN)
+
+    random = torch.Generator().manual_seed(0)
+    made = PATHS["straight"].follow(velocity, torch.randn(20_000, 1, generator=random), 16, random)
+    assert made.mean().item() == pytest.approx(MEAN, abs=0.02)
+    assert made.std().item() == pytest.approx(SPREAD, abs=0.02)
+
+
+def test_the_diffusion_ends_in_noise_and_keeps_variance():
+    kept = _kept_signal()
+    assert len(kept) == DDPM_STEPS
+    assert kept[0].item() == pytest.approx(1 - 1e-4, rel=1e-6)
+    assert kept[-1] < 1e-4
+    beats, noise = torch.randn(20_000, 1), torch.randn(20_000, 1)
+    mixed, target = PATHS["diffusion"].target(beats, noise, torch.full((20_000,), 0.3))
+    assert mixed.std().item() == pytest.approx(1, abs=0.03)
+    assert torch.equal(target, noise)
+
+
+@pytest.mark.parametrize("steps", [100, DDPM_STEPS])
+def test_going_back_with_the_exact_noise_gives_the_distribution(steps):
+    kept = _kept_signal()
+
+    def noise_of(x, time):
+        share = kept[(time * DDPM_STEPS).round().long()][:, None]
+        variance = share * SPREAD**2 + 1 - share
+        return (1 - share).sqrt() * (x - share.sqrt() * MEAN) / variance
+
+    random = torch.Generator().manual_seed(0)
+    made = PATHS["diffusion"].follow(noise_of, torch.randn(20_000, 1, generator=random), steps, random)
+    assert made.mean().item() == pytest.approx(MEAN, abs=0.02)
+    assert made.std().item() == pytest.approx(SPREAD, abs=0.03)
+
+
+def test_each_link_of_the_chain_is_mixed_by_its_own_share():
+    times = PATHS["diffusion"].times(50_000, torch.Generator().manual_seed(0))
+    mixed, _ = PATHS["diffusion"].target(torch.ones(50_000, 1), torch.zeros(50_000, 1), times)
+    torch.testing.assert_close(mixed.square().unique(), _kept_signal().sort().values, rtol=1e-3, atol=1e-7)
+
+
+def test_the_divergence_is_that_of_torch():
+    mean, log_spread = torch.randn(7, 3), torch.randn(7, 3)
+    oracle = torch.distributions.kl_divergence(
+        torch.distributions.Normal(mean, log_spread.exp()), torch.distributions.Normal(torch.zeros(7, 3), torch.ones(7, 3))
+    )
+    torch.testing.assert_close(divergence(mean, log_spread), oracle.sum(dim=1))
+
+
+def test_the_vae_draws_the_spread_that_it_has_learnt(split):
+    model = Vae(steps=2, width=4, latent=2, batch=16).fit(split.train)
+    network = Decoder(model._space.size, 2, len(model.cells), 4)
+    with torch.no_grad():
+        network.log_spread.fill_(-6.0)
+        for parameter in network.mean.parameters():
+            parameter.zero_()
+        still = model._make(network, torch.zeros(500, dtype=torch.long), torch.Generator().manual_seed(0))
+        network.log_spread.fill_(0.0)
+        lively = model._make(network, torch.zeros(500, dtype=torch.long), torch.Generator().manual_seed(0))
+    assert still.std().item() == pytest.approx(np.exp(-6), rel=0.1)
+    assert lively.std().item() == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["flow", "vae"])
+def test_a_short_training_learns_the_classes(name, split):
+    made = (
+        GENERATORS[name](steps=800, batch=128, **({"hidden": 128, "depth": 2} if name == "flow" else {}))
+        .fit(split.train)
+        .sample(dict.fromkeys("NVQ", 200))
+    )
+    means = {label: split.train.signals[split.train.classes == label].mean(axis=0) for label in "NVQ"}
+    for label in "NVQ":
+        mean = made.signals[made.classes == label].mean(axis=0)
+        assert min(means, key=lambda other: np.linalg.norm(mean - means[other])) == label
+
+
+@pytest.mark.parametrize("bad", [{"path": "x"}, {"precision": "x"}, {"sampling_steps": 0}, {"sampling_steps": 1001}, {"rate": 0}], ids=str)
+def test_settings_that_make_no_sense_are_refused(bad):
+    with pytest.raises(EcgsynthError):
+        Flow(**bad)
+    with pytest.raises(EcgsynthError):
+        Vae(latent=0)

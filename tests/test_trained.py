@@ -1,0 +1,148 @@
+"""What all trained generators share: budget, validation, checkpoints, and beats that depend on nothing but their address."""
+
+import numpy as np
+import pytest
+import torch
+
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.generators import GENERATORS, load_generator
+from ecgsynth.generators.trained import TrainedGenerator
+from ecgsynth.metrics.detection import detection_score
+from ecgsynth.objectives import OBJECTIVES
+
+QUICK = {
+    "cgan": {"steps": 6, "width": 4, "latent": 4, "batch": 16, "validations": 2},
+    "wgan-gp": {"steps": 6, "width": 4, "latent": 4, "batch": 16, "validations": 2, "critic_steps": 2},
+    "flow": {"steps": 6, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2, "validations": 2},
+    "vae": {"steps": 6, "width": 4, "latent": 4, "batch": 16, "validations": 2},
+}
+every_kind = pytest.mark.parametrize("name", QUICK)
+
+
+def make(name, **changes):
+    return GENERATORS[name](**(QUICK[name] | changes))
+
+
+@pytest.fixture(autouse=True)
+def brief_validation(monkeypatch):
+    monkeypatch.setattr("ecgsynth.generators.trained._SCORE_STEPS", 3)
+
+
+@every_kind
+def test_same_seed_same_model_and_another_seed_another(name, split):
+    prints = [make(name, seed=seed).fit(split.train).fingerprint() for seed in (0, 0, 1)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+@every_kind
+def test_a_resumed_training_equals_one_that_was_not_stopped(name, split, tmp_path):
+    whole = make(name).fit(split.train, split.val)
+    stopped = make(name).fit_steps(split.train, split.val, tmp_path / "checkpoint")
+    for _ in range(4):
+        next(stopped)
+    stopped.close()
+    resumed = make(name)
+    steps = [step.step for step in resumed.fit_steps(split.train, split.val, tmp_path / "checkpoint")]
+    assert steps == [5, 6]
+    assert resumed.fingerprint() == whole.fingerprint()
+    assert [step.step for step in resumed.history_] == [1, 2, 3, 4, 5, 6]
+    assert [step.step for step in resumed.history_ if step.validation_score is not None] == [3, 6]
+
+
+def test_a_checkpoint_of_something_else_is_refused(split, tmp_path):
+    (tmp_path / "c").write_bytes(b"nonsense")
+    with pytest.raises(EcgsynthError, match="delete it to begin anew"):
+        list(make("cgan").fit_steps(split.train, checkpoint=tmp_path / "c"))
+    stopped = make("cgan").fit_steps(split.train, checkpoint=tmp_path / "d")
+    next(stopped)
+    stopped.close()
+    with pytest.raises(EcgsynthError, match="other beats or settings"):
+        list(make("cgan").fit_steps(split.val, checkpoint=tmp_path / "d"))
+    with pytest.raises(EcgsynthError, match="other beats or settings"):
+        list(make("cgan", seed=1).fit_steps(split.train, checkpoint=tmp_path / "d"))
+    with pytest.raises(EcgsynthError, match="other beats or settings"):
+        list(make("cgan").fit_steps(split.train, checkpoint=tmp_path / "d", by="symbol"))
+
+
+def test_validation_chooses_the_weights_kept(split, monkeypatch):
+    scores = iter([0.2, 0.9, 0.5])
+    monkeypatch.setattr(TrainedGenerator, "_validate", lambda *_: {"validation_score": next(scores), "detection": 0.7})
+    generator = make("cgan", validations=3)
+    weights = {}
+    for step in generator.fit_steps(split.train, split.val):
+        weights[step.step] = generator._network.state_dict()["network.out.weight"].half().numpy().copy()
+    measured = [step for step in generator.history_ if step.validation_score is not None]
+    assert [step.best for step in measured] == [True, True, False]
+    assert {step.detection for step in measured} == {0.7}
+    kept = generator._arrays()["network.network.out.weight"]
+    assert np.array_equal(kept, weights[4])
+    assert not np.array_equal(kept, weights[6])
+
+
+@every_kind
+def test_every_step_says_how_it_goes(name, split):
+    steps = list(make(name).fit_steps(split.train, split.val))
+    assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert steps[-1].share == 1
+    assert all(np.isfinite(step.generator_loss) for step in steps)
+    assert all((step.critic_loss is None) == (name in ("flow", "vae")) for step in steps)
+    assert 0.5 < steps[-1].detection <= 1
+    assert "detection" in steps[-1].scores_text()
+    assert "loss" in steps[0].losses_text() or "critic" in steps[0].losses_text()
+
+
+def test_minutes_end_a_training(split):
+    last = list(make("vae", steps=10**9, minutes=0.02).fit_steps(split.train))[-1]
+    assert last.share == 1
+    assert last.step < 10**9
+
+
+def test_a_loss_that_is_not_a_number_is_one_clear_error(split, monkeypatch):
+    broken = OBJECTIVES["hinge"]._replace(critic=lambda real, generated: (real - generated).mean() * np.nan)
+    monkeypatch.setitem(OBJECTIVES, "hinge", broken)
+    with pytest.raises(EcgsynthError, match="training diverged"):
+        make("cgan", objective="hinge").fit(split.train)
+
+
+@every_kind
+def test_a_beat_depends_on_its_address_alone(name, split, monkeypatch):
+    model = make(name).fit(split.train)
+    monkeypatch.setattr(type(model), "block", 64)
+    asked = {"N": 200, "V": 150}
+    usual = model.sample(asked, seed=5, workers=1)
+    threads = torch.get_num_threads()
+    for workers, at_once in ((2, 1), (3, 2), (None, 1)):
+        torch.set_num_threads(at_once)
+        try:
+            again = model.sample(dict(reversed(asked.items())), seed=5, workers=workers)
+            assert torch.get_num_threads() == at_once
+        finally:
+            torch.set_num_threads(threads)
+        assert np.array_equal(again.signals, usual.signals)
+        assert np.array_equal(again.rr_before, usual.rr_before)
+    for first, count in ((0, 1), (63, 2), (100, 50)):
+        part = model.sample({"V": count}, seed=5, first=first)
+        own = usual.classes == "V"
+        assert np.array_equal(part.signals, usual.signals[own][first : first + count])
+        assert part.samples.tolist() == list(range(first, first + count))
+    assert usual.samples[usual.classes == "V"].tolist() == list(range(150))
+
+
+@every_kind
+def test_models_are_kept_in_half_precision_without_loss(name, split, tmp_path):
+    model = make(name).fit(split.train)
+    model.save(tmp_path / "m")
+    dtypes = {array.dtype for key, array in model._arrays().items() if key.startswith("network.")}
+    assert dtypes == {np.dtype("float16")}
+    assert np.array_equal(load_generator(tmp_path / "m").sample({"N": 5}).signals, model.sample({"N": 5}).signals)
+
+
+def test_detection_finds_hiss_but_not_other_real_beats(split):
+    real = split.train
+    half = np.arange(len(real)) % 2 == 0
+    same = detection_score(real=real.take(half), synthetic=real.take(~half))
+    noise = GENERATORS["class-mean"]().fit(real).sample(real.take(half).counts())
+    copies = GENERATORS["memorizer"]().fit(real).sample(real.take(half).counts())
+    assert same == pytest.approx(0.5, abs=0.1)
+    assert detection_score(real=real.take(half), synthetic=noise) > 0.99
+    assert detection_score(real=real.take(half), synthetic=copies) < 0.65
