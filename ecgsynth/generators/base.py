@@ -19,14 +19,16 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.labels import LABELS, aami_classes
-from ecgsynth.vectors import Shape, Vectors, from_vectors, shape_of
+from ecgsynth.vectors import RHYTHM, Shape, Vectors, from_vectors, shape_of
 
 Arrays = dict[str, NDArray[Any]]
 Cells = NDArray[np.int64]
+Interval = tuple[float, float]
 
 FORMAT = 2
 
 _HISTORY = 200  # steps of a training that are kept for its curves
+_LOOKED_AT = 20_000  # beats after which a request for rare ones is given up
 _FEW = 40  # beats of a label below which a lead is not told apart
 
 
@@ -91,6 +93,11 @@ class Generator(ABC):
     def classes(self) -> tuple[str, ...]:
         """The labels it has learnt: AAMI classes or symbols."""
         return tuple(dict.fromkeys(cell.label for cell in self.cells))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Training beats of each label."""
+        return {label: sum(cell.n_beats for cell in self.cells if cell.label == label) for label in self.classes}
 
     @property
     def leads(self) -> tuple[str, ...]:
@@ -165,7 +172,15 @@ class Generator(ABC):
                 yield step
 
     def sample(
-        self, counts: Mapping[str, int], *, seed: int = 0, first: int = 0, lead: str | None = None, workers: int | None = None
+        self,
+        counts: Mapping[str, int],
+        *,
+        seed: int = 0,
+        first: int = 0,
+        lead: str | None = None,
+        rr_before: Interval | None = None,
+        rr_after: Interval | None = None,
+        workers: int | None = None,
     ) -> Beats:
         """Make new beats.
 
@@ -183,6 +198,9 @@ class Generator(ABC):
             beats ended.
         lead : str, optional
             Make beats of this lead only; otherwise leads are drawn as often as each label has them.
+        rr_before, rr_after : (float, float), optional
+            Keep beats only whose interval to the beat before, or after, lies between these, s; those kept
+            have the numbers that they would have had anyway.
         workers : int, optional
             Threads; one a core if not given.
 
@@ -196,24 +214,31 @@ class Generator(ABC):
         Raises
         ------
         EcgsynthError
-            If a label or lead was never seen, a count is negative, or nothing is asked for.
+            If a label or lead was never seen, a count is negative, nothing is asked for, or beats of such
+            intervals are too rare to be found.
         """
-        wanted = self._wanted(counts, lead)
-        if first < 0:
-            raise EcgsynthError("beats are numbered from 0")
-        spans = {name: range(first // self.block, -(-(first + count) // self.block)) for name, count in wanted.items()}
-        jobs = [Block(name, number, seed, lead) for name, span in spans.items() for number in span]
-        made = dict(zip(jobs, self._make_blocks(jobs, workers), strict=True))
-        parts, cells = [], []
-        for name, span in spans.items():
-            blocks = [made[Block(name, number, seed, lead)] for number in span]
-            keep = slice(first - span.start * self.block, first - span.start * self.block + wanted[name])
-            parts.append(np.concatenate([vectors for vectors, _ in blocks])[keep])
-            cells.append(np.concatenate([own for _, own in blocks])[keep])
-        numbers = np.concatenate([np.arange(first, first + count) for count in wanted.values()])
-        return self._to_beats(np.concatenate(parts), np.concatenate(cells), numbers, seed)
+        missing = self._wanted(counts, lead, first)
+        ahead = dict.fromkeys(missing, first // self.block)
+        found: dict[str, list[tuple[Vectors, Cells, Cells]]] = {name: [] for name in missing}
+        while missing:
+            jobs = [Block(name, ahead[name] + more, seed, lead) for name, count in missing.items() for more in range(-(-count // self.block))]
+            for job, (vectors, cells) in zip(jobs, self._make_blocks(jobs, workers), strict=True):
+                numbers = job.number * self.block + np.arange(self.block)
+                keep = numbers >= first
+                for column, interval in ((-RHYTHM, rr_before), (-RHYTHM + 1, rr_after)):
+                    if interval is not None:
+                        keep &= (vectors[:, column] >= np.log(interval[0])) & (vectors[:, column] <= np.log(interval[1]))
+                kept = np.flatnonzero(keep)[: missing[job.label]]
+                found[job.label].append((vectors[kept], cells[kept], numbers[kept]))
+                missing[job.label] -= len(kept)
+                ahead[job.label] += 1
+            missing = {name: count for name, count in missing.items() if count}
+            self._check_rarity({name: found[name] for name in missing}, ahead, first)
+        parts = [part for own in found.values() for part in own]
+        vectors, cells, numbers = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return self._to_beats(vectors, cells, numbers, seed)
 
-    def _wanted(self, counts: Mapping[str, int], lead: str | None) -> dict[str, int]:
+    def _wanted(self, counts: Mapping[str, int], lead: str | None, first: int) -> dict[str, int]:
         known = self.classes if lead is None else tuple(cell.label for cell in self.cells if cell.lead == lead)
         if lead is not None and lead not in self.leads:
             raise EcgsynthError(f"unknown lead {lead}; this model has learnt {', '.join(self.leads)}")
@@ -223,7 +248,16 @@ class Generator(ABC):
             raise EcgsynthError(f"unknown {self.by} {', '.join(unknown)}; this model has learnt {', '.join(known)}{of_lead}")
         if any(count < 0 for count in counts.values()) or not sum(counts.values()):
             raise EcgsynthError("ask for at least one beat, and no negative number")
+        if first < 0:
+            raise EcgsynthError("beats are numbered from 0")
         return {name: int(counts[name]) for name in LABELS[self.by] if counts.get(name)}
+
+    def _check_rarity(self, found: Mapping[str, list[tuple[Vectors, Cells, Cells]]], ahead: Mapping[str, int], first: int) -> None:
+        for name, parts in found.items():
+            looked_at = ahead[name] * self.block - first
+            kept = sum(len(numbers) for _, _, numbers in parts)
+            if looked_at > _LOOKED_AT and kept < looked_at / 1000:
+                raise EcgsynthError(f"only {kept} of {looked_at:,} beats of {name} have such RR intervals: ask for a wider range")
 
     def _make_blocks(self, jobs: Sequence[Block], workers: int | None) -> list[tuple[Vectors, Cells]]:
         return [self._make_block(job) for job in jobs]

@@ -1,5 +1,7 @@
 """What to ask a generator for."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ecgsynth.beats import Beats
@@ -7,13 +9,15 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.splits import apportion
 
 
-def class_counts(beats: Beats, *, power: float = 1.0, total: int | None = None, by: str = "class") -> dict[str, int]:
+def class_counts(
+    beats: Beats | Mapping[str, int], *, power: float = 1.0, total: int | None = None, by: str = "class"
+) -> dict[str, int]:
     """Compute a request for `Generator.sample` from real beats.
 
     Parameters
     ----------
-    beats : Beats
-        The beats to go by.
+    beats : Beats, or mapping of str to int
+        The beats to go by, or their counts, such as a model's `counts`.
     power : float
         Labels are asked for in proportion to their count to this power: 1 for the natural
         proportions, 0 for as many of each, 0.5 between.
@@ -38,8 +42,8 @@ def class_counts(beats: Beats, *, power: float = 1.0, total: int | None = None, 
     >>> class_counts(beats, power=0)
     {'N': 5, 'V': 5}
     """
-    counts = beats.counts(by)
-    total = len(beats) if total is None else total
+    counts = beats.counts(by) if isinstance(beats, Beats) else dict(beats)
+    total = sum(counts.values()) if total is None else total
     if total < len(counts):
         raise EcgsynthError(f"{total} beats are too few for {len(counts)} classes")
     weights = np.array([count**power for count in counts.values()])
