@@ -132,10 +132,13 @@ class MixturePrior:
         """Give (latent, draft): (B, Z), (B, L)."""
         component = torch.multinomial(self._weights[labels], 1, generator=generator).squeeze(1)
         noise = torch.randn(len(labels), self._means.shape[1], generator=generator)
+        # One product a component, as a factor for each beat would fill the memory.
+        order = component.argsort(stable=True)
+        numbers, sizes = component[order].unique_consecutive(return_counts=True)
+        parts = noise[order].split(sizes.tolist())
+        spread = [part @ self._factors[number].T for part, number in zip(parts, numbers.tolist(), strict=True)]
         codes = self._means[component]
-        for number in component.unique().tolist():  # one product a component: a factor for each beat would fill the memory
-            own = component == number
-            codes[own] += noise[own] @ self._factors[number].T
+        codes[order] += torch.cat(spread)
         return torch.randn(len(labels), self.latent, generator=generator), codes @ self._basis
 
     def arrays(self) -> Arrays:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecgsynth.beats import Beats
+from ecgsynth.beats import Beats, extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS, Generator, class_counts, load_generator, settings_of
 
@@ -46,6 +46,63 @@ def test_the_seed_decides_and_classes_do_not_depend_on_each_other(fitted):
     assert not np.array_equal(one.signals, fitted.sample(WANTED, seed=2).signals)
     alone = fitted.sample({"V": 7}, seed=1)
     np.testing.assert_allclose(alone.signals, one.signals[one.classes == "V"], atol=1e-5)
+
+
+def test_beats_carry_their_rhythm_and_lead(fitted, split):
+    made = fitted.sample({"S": 200, "N": 200}, seed=1)
+    for column in (made.rr_before, made.rr_after):
+        assert np.isfinite(column).all()
+        assert 0.1 <= column.min() <= column.max() <= 10
+    assert set(made.leads) <= set(split.train.leads)
+    short = fitted.sample({"S": 5}, seed=1, rr_before=(0.2, 1.0))
+    assert ((short.rr_before >= 0.2) & (short.rr_before <= 1.0)).all()
+    all_of_them = fitted.sample({"S": int(short.samples.max()) + 1}, seed=1)
+    assert np.array_equal(short.signals, all_of_them.signals[short.samples])
+
+
+def test_beats_are_made_by_address(fitted):
+    run = fitted.sample({"F": 40}, seed=2)
+    assert np.array_equal(fitted.sample({"N": 1, "F": 9}, seed=2, first=31).signals[1:], run.signals[31:])
+    assert not np.array_equal(run.signals[:9], run.signals[31:])
+
+
+@pytest.mark.parametrize("name", list(GENERATORS))
+def test_two_leads_are_learnt_together_by_symbol(name, records):
+    mirrored = [replace(r, signals=np.hstack([r.signals, -0.5 * np.roll(r.signals, 3)]), leads=("MLII", "V1")) for r in records]
+    both = extract_beats(mirrored, lead="all", source="simulated")
+    assert (both.n_leads, both.signals.ndim) == (2, 3)
+    common = [symbol for symbol, count in both.counts("symbol").items() if count > 1]
+    both = both.take(np.isin(both.symbols, common))
+    model = make(name).fit(both, by="symbol")
+    made = model.sample({"L": 5, "A": 5}, seed=1)
+    assert made.signals.shape == (10, 2, 256)
+    assert made.symbols.tolist() == ["L"] * 5 + ["A"] * 5
+    assert made.counts() == {"N": 5, "S": 5}
+    assert set(made.leads) == {"MLII+V1"}
+    with pytest.raises(EcgsynthError, match="unknown symbol S"):
+        model.sample({"S": 1})
+
+
+def test_leads_with_too_few_beats_are_not_told_apart(split):
+    rare = np.where(np.arange(len(split.train)) % 2 == 0, "MLII", "V5")
+    rare[np.flatnonzero(split.train.classes == "F")[5:]] = "V5"
+    model = GENERATORS["memorizer"]().fit(replace(split.train, leads=rare))
+    assert [(cell.label, cell.lead) for cell in model.cells if cell.label == "F"] == [("F", "V5")]
+    assert sum(cell.n_beats for cell in model.cells) == len(split.train)
+    made = model.sample({"N": 600}, seed=0)
+    assert abs((made.leads == "V5").mean() - (rare[split.train.classes == "N"] == "V5").mean()) < 0.1
+    real = {beat.tobytes(): lead for beat, lead in zip(split.train.signals, rare, strict=True)}
+    assert all(real[beat.tobytes()] == lead for beat, lead in zip(made.signals, made.leads, strict=True))
+    assert set(model.sample({"N": 50}, lead="MLII").leads) == {"MLII"}
+    with pytest.raises(EcgsynthError, match="unknown class F; this model has learnt .* of lead MLII"):
+        model.sample({"F": 1}, lead="MLII")
+    with pytest.raises(EcgsynthError, match="unknown lead X"):
+        model.sample({"N": 1}, lead="X")
+
+
+def test_intervals_that_never_come_are_given_up(split):
+    with pytest.raises(EcgsynthError, match="have such RR intervals"):
+        GENERATORS["memorizer"]().fit(split.train).sample({"N": 1}, rr_before=(9.0, 9.5))
 
 
 def test_a_saved_model_loads_equal(fitted, tmp_path):

@@ -5,7 +5,7 @@ import click
 import ecgsynth
 from ecgsynth.cli.console import Commands
 from ecgsynth.cli.data import beats, fetch, split
-from ecgsynth.cli.models import sample, train
+from ecgsynth.cli.models import models, sample, train
 from ecgsynth.cli.results import evaluate, report, run
 
 COMPLETION = """\b
@@ -25,12 +25,12 @@ def main() -> None:
     The same, step by step:
       ecgsynth beats records/ -o beats.npz
       ecgsynth split beats.npz -o split/
-      ecgsynth train split/ -g cnn-gan -o model.safetensors
+      ecgsynth train split/ -g flow -o model.safetensors
       ecgsynth sample model.safetensors --like split/train.npz -o synthetic.npz
       ecgsynth evaluate synthetic.npz --split split/ -o run/
       ecgsynth report run/
     """
 
 
-for _command in (fetch, beats, split, train, sample, evaluate, report, run):
+for _command in (fetch, beats, split, train, sample, models, evaluate, report, run):
     main.add_command(_command)

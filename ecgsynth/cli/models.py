@@ -22,11 +22,23 @@ _COLUMNS = ("step", "generator_loss", "critic_loss", "score_gap", "validation_sc
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps: the budget that can be repeated exactly.")
 @click.option("--seed", type=int, help="Same beats, seed, steps and machine: same model.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting of the generator; repeatable.")
+@click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
+@click.option("--at-least", default=2, show_default=True, help="Leave out labels with fewer training beats.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
 @click.option("--list", "list_them", is_flag=True, help="Name the generators and their settings, and stop.")
 @force_option
 @json_option
-def train(split_folder: Path | None, name: str, output: Path | None, resume: bool, list_them: bool, as_json: bool, **options: Any) -> None:
+def train(
+    split_folder: Path | None,
+    name: str,
+    output: Path | None,
+    by: str,
+    at_least: int,
+    resume: bool,
+    list_them: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Train a generator on the train side of SPLIT; its val side chooses the weights kept.
 
     Ctrl-C stops, writes the best model so far, leaves OUTPUT.checkpoint for --resume, and ends with exit
@@ -34,9 +46,10 @@ def train(split_folder: Path | None, name: str, output: Path | None, resume: boo
 
     \b
     Examples:
-      ecgsynth train split/ -g cnn-gan -o model.safetensors --minutes 10
+      ecgsynth train split/ -g flow -o model.safetensors --minutes 10
       ecgsynth train split/ -g cnn-gan -o model.safetensors --set objective=hinge --steps 2000
-      ecgsynth train split/ -g cnn-gan -o model.safetensors --resume
+      ecgsynth train split/ -g flow -o model.safetensors --by symbol --at-least 50
+      ecgsynth train split/ -g flow -o model.safetensors --resume
     """
     from ecgsynth.files import refuse_existing
     from ecgsynth.generators import GENERATORS
@@ -57,9 +70,10 @@ def train(split_folder: Path | None, name: str, output: Path | None, resume: boo
         raise EcgsynthError(f"{checkpoint} is of a training that was stopped: --resume goes on with it, --force begins anew")
     generator = GENERATORS[name](**_settings(GENERATORS[name], options))
     sides = Split.load(split_folder)
+    train_beats = _common(sides.train, by, at_least)
     if not resume:
         checkpoint.unlink(missing_ok=True)
-    finished = show_training(generator, sides.train, sides.val, output, checkpoint=checkpoint, force=options["force"] or resume)
+    finished = show_training(generator, train_beats, sides.val, output, by=by, checkpoint=checkpoint, force=options["force"] or resume)
     best = max((step.validation_score for step in generator.history_ if step.validation_score is not None), default=None)
     data = {"output": str(output), "generator": name, "params": generator.params, "finished": finished, "validation_score": best}
     data["sha256"] = generator.fingerprint()
@@ -68,17 +82,30 @@ def train(split_folder: Path | None, name: str, output: Path | None, resume: boo
     if generator.holds_real_beats:
         note("note: this model holds the real training beats; guard it as you guard them")
     score = f", validation macro-F1 {best:.3f}" if best is not None else ""
-    emit(data, f"Wrote {output}: {name}, classes {' '.join(generator.classes)}{score}", as_json=as_json)
+    labels = "classes" if by == "class" else "symbols"
+    emit(data, f"Wrote {output}: {name}, {labels} {' '.join(generator.classes)}{score}", as_json=as_json)
     if not finished:
         raise click.exceptions.Exit(130)
 
 
-def show_training(generator: Any, train_beats: Any, validation: Any, output: Path, *, checkpoint: Path, force: bool) -> bool:
+def _common(beats: Any, by: str, at_least: int) -> Any:
+    """Leave out the beats of labels that are too rare to learn, and say so."""
+    import numpy as np
+
+    counts = beats.counts(by)
+    rare = [name for name, count in counts.items() if count < at_least]
+    if not rare:
+        return beats
+    note(f"note: {by} {', '.join(f'{name} ({counts[name]})' for name in rare)} left out: fewer than {at_least} training beats")
+    return beats.take(~np.isin(beats.labels(by), rare))
+
+
+def show_training(generator: Any, train_beats: Any, validation: Any, output: Path, *, by: str, checkpoint: Path, force: bool) -> bool:
     """Train, showing progress; save the model and its curve. Gives whether it was not interrupted."""
     rows: list[list[object]] = []
     interrupted = False
     with progress("train") as show, soft_interrupt() as asked:
-        steps = generator.fit_steps(train_beats, validation, checkpoint)
+        steps = generator.fit_steps(train_beats, validation, checkpoint, by=by)
         latest = ""
         for step in steps:
             rows.append([getattr(step, column) for column in _COLUMNS])
@@ -147,58 +174,111 @@ def _list_generators(generators: dict[str, Any], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("file", metavar="[MODEL]", required=False, type=click.Path(path_type=Path))
+@click.option("-m", "--model", help="A model file, or one that comes with ecgsynth: `ecgsynth models` names them.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The beats file to write (.npz).")
-@click.option("--count", "counts", multiple=True, metavar="CLASS=N", help="So many beats of a class; repeatable.")
+@click.option("--count", "counts", multiple=True, metavar="LABEL=N", help="So many beats of a class, or symbol; repeatable.")
 @click.option("--like", type=click.Path(path_type=Path), help="In the class proportions of this beats file.")
 @click.option("--balance", type=click.Path(path_type=Path), help="As many beats as this file has, the same number of each class.")
-@click.option("--power", type=float, default=1.0, show_default=True, help="With --like: proportions to this power; 0.5 is between.")
-@click.option("--total", type=click.IntRange(min=1), help="With --like or --balance: beats in all.")
+@click.option(
+    "--power", type=float, default=1.0, show_default=True, help="Class proportions to this power; 0 makes all equal, 0.5 is between."
+)
+@click.option("--total", type=click.IntRange(min=1), help="Beats in all; without --like, in the proportions the model learnt.")
 @click.option("--seed", default=0, show_default=True, help="Same model, counts and seed, same beats.")
+@click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Number of the first beat of each class.")
+@click.option("--lead", help="Beats of this lead only.")
+@click.option("--rr-before", metavar="LOW,HIGH", help="Only beats whose RR before lies between these, s.")
+@click.option("--rr-after", metavar="LOW,HIGH", help="Only beats whose RR after lies between these, s.")
 @force_option
 @json_option
-def sample(model: Path, output: Path, seed: int, force: bool, as_json: bool, **request: Any) -> None:
-    """Make synthetic beats with MODEL.
+def sample(file: Path | None, model: str | None, output: Path, force: bool, as_json: bool, **options: Any) -> None:
+    """Make synthetic beats with a model: one of your own, or one that comes with ecgsynth.
 
     \b
     Examples:
-      ecgsynth sample model.safetensors -o v.npz --count V=2000 --count S=500
+      ecgsynth sample --model mitdb -o v.npz --count V=2000 --count S=500
       ecgsynth sample model.safetensors -o synthetic.npz --like split/train.npz --seed 1
       ecgsynth sample model.safetensors -o balanced.npz --balance split/train.npz --total 10000
     """
     from ecgsynth.files import refuse_existing
     from ecgsynth.generators import load_generator
 
+    chosen = model or (str(file) if file else None)
+    if chosen is None or (model and file):
+        raise click.UsageError("say which model: a file, or --model mitdb")
     refuse_existing(output, force=force)
-    counts = _request(**request)
-    generator = load_generator(model)
+    conditions = {name: options.pop(name) for name in ("seed", "first", "lead")}
+    conditions |= {name: _interval(name, options.pop(name)) for name in ("rr_before", "rr_after")}
+    _check_request(**options)
+    generator = load_generator(chosen)
+    counts = _request(generator, **options)
     with progress("sample") as show:
         show(0.0, "")
-        made = generator.sample(counts, seed=seed)
+        made = generator.sample(counts, **conditions)
         made.save(output, force=force)
         show(1.0, "")
     if generator.holds_real_beats:
         note("note: these beats are, or lie close to, real training beats; guard them as you guard those")
-    data = {"output": str(output), "classes": made.counts(), "seed": seed, "model_sha256": made.info["model_sha256"]}
+    data = {"output": str(output), "classes": made.counts(), "seed": conditions["seed"], "model_sha256": made.info["model_sha256"]}
     emit(data, f"{counts_table({'synthetic': made.counts()})}\nWrote {output}", as_json=as_json)
 
 
-def _request(*, counts: tuple[str, ...], like: Path | None, balance: Path | None, power: float, total: int | None) -> dict[str, int]:
+def _interval(name: str, text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no range: write LOW,HIGH in s", param_hint=f"--{name.replace('_', '-')}") from error
+    if not 0 < low < high:
+        raise click.BadParameter(f"{text!r}: LOW must be above 0 and below HIGH", param_hint=f"--{name.replace('_', '-')}")
+    return low, high
+
+
+def _check_request(*, counts: tuple[str, ...], like: Path | None, balance: Path | None, power: float, total: int | None) -> None:
+    if sum(map(bool, (counts, like, balance))) > 1 or not (counts or like or balance or total):
+        raise click.UsageError("say what to make by one of --count, --like, --balance and --total")
+    if (total is not None and counts) or (power != 1.0 and (counts or balance)):
+        raise click.UsageError("--total and --power do not go with --count, nor --power with --balance")
+
+
+def _request(
+    generator: Any, *, counts: tuple[str, ...], like: Path | None, balance: Path | None, power: float, total: int | None
+) -> dict[str, int]:
     from ecgsynth.beats import Beats
     from ecgsynth.generators import class_counts
 
-    if sum(map(bool, (counts, like, balance))) != 1:
-        raise click.UsageError("say what to make by one of --count, --like and --balance")
-    if (total is not None and counts) or (power != 1.0 and not like):
-        raise click.UsageError("--total goes with --like or --balance, --power with --like")
     if like is not None:
-        return class_counts(Beats.load(like), power=power, total=total)
+        return class_counts(Beats.load(like), power=power, total=total, by=generator.by)
     if balance is not None:
-        return class_counts(Beats.load(balance), power=0.0, total=total)
+        return class_counts(Beats.load(balance), power=0.0, total=total, by=generator.by)
+    if total is not None:
+        return class_counts(generator.counts, power=power, total=total)
     wanted: dict[str, int] = {}
     for item in counts:
-        name, _, number = item.partition("=")
+        name, _, number = item.rpartition("=")
         if not number.isdigit():
-            raise click.BadParameter(f"{item!r}: write CLASS=N, as in V=2000", param_hint="--count")
+            raise click.BadParameter(f"{item!r}: write LABEL=N, as in V=2000", param_hint="--count")
         wanted[name] = wanted.get(name, 0) + int(number)
     return wanted
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def models(name: str | None, as_json: bool) -> None:
+    """List the models that come with ecgsynth, or show the card of one.
+
+    \b
+    Example:
+      ecgsynth models mitdb
+    """
+    from ecgsynth.models import card, shipped
+
+    if name is not None:
+        text = card(name)
+        emit({"name": name, "card": text}, text, as_json=as_json)
+        return
+    found = shipped()
+    lines = [f"{key:<12} {path.stat().st_size / 1e6:4.1f} MB  {card(key).splitlines()[2]}" for key, path in found.items()]
+    emit({key: str(path) for key, path in found.items()}, "\n".join(lines), as_json=as_json)

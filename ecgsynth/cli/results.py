@@ -18,7 +18,11 @@ from ecgsynth.steps import drain
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Classifiers a row; more give a spread.")
 @click.option("--steps", default=2000, show_default=True, type=click.IntRange(min=1), help="Training steps of each classifier.")
 @click.option("--rows", help="Only these, by comma: real,synthetic,real+synthetic,memorizer,class-mean")
-@click.option("--classes", help="Score only these classes, by comma, as in N,S,V,F.")
+@click.option("--classes", help="Score only these labels, by comma, as in N,S,V,F.")
+@click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
+@click.option(
+    "--features", type=click.Choice(["shape", "shape+rr"]), default="shape", show_default=True, help="What classifiers see of a beat."
+)
 @force_option
 @json_option
 def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, steps: int, force: bool, as_json: bool, **which: Any) -> None:
@@ -44,7 +48,8 @@ def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, step
         seeds=range(seeds),
         rows=_names(which["rows"]) if which["rows"] else tuple(ROWS),
         classes=_names(which["classes"]) if which["classes"] else None,
-        classifier=BeatClassifier(steps=steps),
+        by=which["by"],
+        classifier=BeatClassifier(features=which["features"], steps=steps),
     )
     with progress("evaluate") as show:
         result = drain(steps_, lambda step: show(step.share, step.label))

@@ -16,6 +16,7 @@ from ecgsynth.generators.requests import class_counts
 from ecgsynth.generators.resampling import Adasyn, Memorizer, Smote
 from ecgsynth.generators.statistics import ClassMean, Gaussian
 from ecgsynth.generators.vae import Vae
+from ecgsynth.models import shipped
 
 _WGAN_GP: dict[str, Any] = {"objective": "wasserstein", "regulariser": "gradient", "penalty": 10.0, "critic_steps": 5, "beta": 0.0}
 
@@ -81,7 +82,12 @@ def settings_of(name: str) -> dict[str, Any]:
 
 
 def load_generator(path: str | Path) -> Generator:
-    """Read a model that `Generator.save` wrote; nothing in it is executed.
+    """Read a model that `Generator.save` wrote, or one that comes with ecgsynth; nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path
+        A model file, or a name of `ecgsynth.models.shipped`, such as ``"mitdb"``.
 
     Raises
     ------
@@ -93,7 +99,10 @@ def load_generator(path: str | Path) -> Generator:
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
-        raise EcgsynthError(f"no model at {path}")
+        found = shipped()
+        if str(path) not in found:
+            raise EcgsynthError(f"no model at {path}, and none of that name comes with ecgsynth ({', '.join(found)})")
+        path = found[str(path)]
     try:
         with safe_open(path, framework="numpy") as file:
             head = json.loads((file.metadata() or {})["ecgsynth"])

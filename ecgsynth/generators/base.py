@@ -221,7 +221,9 @@ class Generator(ABC):
         ahead = dict.fromkeys(missing, first // self.block)
         found: dict[str, list[tuple[Vectors, Cells, Cells]]] = {name: [] for name in missing}
         while missing:
-            jobs = [Block(name, ahead[name] + more, seed, lead) for name, count in missing.items() for more in range(-(-count // self.block))]
+            jobs = [
+                Block(name, ahead[name] + more, seed, lead) for name, count in missing.items() for more in range(-(-count // self.block))
+            ]
             for job, (vectors, cells) in zip(jobs, self._make_blocks(jobs, workers), strict=True):
                 numbers = job.number * self.block + np.arange(self.block)
                 keep = numbers >= first

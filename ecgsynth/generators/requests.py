@@ -9,9 +9,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.splits import apportion
 
 
-def class_counts(
-    beats: Beats | Mapping[str, int], *, power: float = 1.0, total: int | None = None, by: str = "class"
-) -> dict[str, int]:
+def class_counts(beats: Beats | Mapping[str, int], *, power: float = 1.0, total: int | None = None, by: str = "class") -> dict[str, int]:
     """Compute a request for `Generator.sample` from real beats.
 
     Parameters
