@@ -77,7 +77,7 @@ class AdversarialTrainer(Trainer):
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         if self.rules.optimizer == "rmsprop":
             return torch.optim.RMSprop(network.parameters(), self.recipe.rate)
-        return torch.optim.Adam(network.parameters(), self.recipe.rate, betas=(self.rules.beta, 0.99))
+        return torch.optim.Adam(network.parameters(), self.recipe.rate, betas=(self.rules.beta, 0.99), fused=True)
 
     def _update(self, real: Tensor, cells: Tensor) -> Losses:
         for turn in range(self.rules.critic_steps):

@@ -21,10 +21,11 @@ from ecgsynth.generators import Generator, settings_of
 # Row -> what the table calls it, the generator and its settings; None learns from real beats alone.
 ROWS = {
     "real": ("real beats (TRTR)", None, {}),
+    "flow": ("`flow`", "flow", {}),
     "cnn-gan": ("`cnn-gan`", "cnn-gan", {}),
-    "real+synthetic": ("real beats and `cnn-gan`", "cnn-gan", {}),
+    "real+synthetic": ("real beats and `flow`", "flow", {}),
     "drafts": ("`cnn-gan` before adversarial training: its prior alone", "cnn-gan", {"steps": 1, "validations": 1, "rate": 1e-9}),
-    "rnn-gan": ("`rnn-gan`", "rnn-gan", {}),
+    "gaussian": ("`gaussian`, one normal distribution a class", "gaussian", {}),
     "smote": ("`smote` (its file holds real beats)", "smote", {}),
     "memorizer": ("control: `memorizer`, copies of real beats", "memorizer", {}),
     "class-mean": ("control: `class-mean`, mean and noise", "class-mean", {}),
@@ -37,7 +38,7 @@ def model_of(row: str, seed: int, split: es.Split, out: Path) -> Generator | Non
     _, name, settings = ROWS[row]
     if name is None:
         return None
-    path = out / f"{'cnn-gan' if row == 'real+synthetic' else row}-{seed}.safetensors"
+    path = out / f"{'flow' if row == 'real+synthetic' else row}-{seed}.safetensors"
     model = es.GENERATORS[name](**settings, **({"seed": seed} if "seed" in settings_of(name) else {}))
     if not path.is_file():
         model.fit(split.train, split.val).save(path)
@@ -71,10 +72,10 @@ def table(rows: dict[str, list[dict]]) -> str:
 def differences(rows: dict[str, list[dict]]) -> str:
     """Set out what one row gains on another, seed by seed, and how long training took."""
     lines = []
-    for better, base in (("cnn-gan", "drafts"), ("rnn-gan", "drafts"), ("real+synthetic", "real")):
+    for better, base in (("flow", "real"), ("cnn-gan", "drafts"), ("real+synthetic", "real")):
         gain = [one["macro_f1"] - other["macro_f1"] for one, other in zip(rows[better], rows[base], strict=True)]
         lines.append(f"{better} over {base}: {np.mean(gain):+.3f} ± {np.std(gain, ddof=1):.3f}")
-    for row in ("cnn-gan", "rnn-gan"):
+    for row in ("flow", "cnn-gan"):
         lines.append(f"{row}: {np.median([seed['training_minutes'] for seed in rows[row]]):.1f} minutes of training (median)")
     return "\n".join(lines)
 

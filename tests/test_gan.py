@@ -19,7 +19,7 @@ from ecgsynth.priors import NormalPrior
 from ecgsynth.training import Recipe
 from ecgsynth.vectors import Shape
 
-QUICK = {"steps": 4, "width": 4, "latent": 4, "batch": 16}
+QUICK = {"steps": 4, "width": 4, "critic_width": 4, "latent": 4, "batch": 16}
 SHAPE = Shape(1, 10)  # 12 columns
 
 

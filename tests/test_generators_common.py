@@ -9,7 +9,7 @@ from ecgsynth.beats import Beats, extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS, Generator, class_counts, load_generator, settings_of
 
-_GAN = {"steps": 2, "width": 4, "latent": 4, "batch": 16, "validations": 2}
+_GAN = {"steps": 2, "width": 4, "critic_width": 4, "latent": 4, "batch": 16, "validations": 2}
 QUICK = {name: _GAN for name in GENERATORS if settings_of(name).get("latent")} | {
     "vae": {"steps": 2, "width": 4, "latent": 4, "batch": 16},
     "flow": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2},

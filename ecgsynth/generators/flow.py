@@ -100,9 +100,12 @@ class Flow(TrainedGenerator):
         diffusion chain, once.
     hidden, depth : int
         Width and number of the network's blocks.
+    judge : float
+        Beats whose label a classifier, trained on the training beats, thinks less likely than this are
+        drawn again; 0 keeps all.
     precision : str
-        ``"bfloat16"`` halves the time of training where the processor computes with it, ``"float32"`` is
-        for others; ``"auto"`` looks.
+        ``"bfloat16"`` halves the time of training and sampling where the processor computes with it,
+        ``"float32"`` is for others; ``"auto"`` looks.
     steps, minutes, batch, rate, ema, class_power, space, components, whitening, validations, seed
         As for `ecgsynth.generators.gan.Gan`; the learning rate falls along a half cosine.
 
@@ -120,6 +123,7 @@ class Flow(TrainedGenerator):
         sampling_steps: int = 8,
         hidden: int = 512,
         depth: int = 4,
+        judge: float = 0.0,
         precision: str = "auto",
         steps: int = 20_000,
         minutes: float | None = None,
@@ -139,6 +143,7 @@ class Flow(TrainedGenerator):
         self.sampling_steps = sampling_steps
         self.hidden = hidden
         self.depth = depth
+        self.judge = judge
         self.precision = precision
         self.steps = steps
         self.minutes = minutes
@@ -161,14 +166,11 @@ class Flow(TrainedGenerator):
 
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> LossTrainer:
         path = PATHS[self.path]
-        low = self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16())
 
         def loss(network: nn.Module, real: Tensor, told: Tensor, random: torch.Generator) -> Tensor:
             time = path.times(len(real), random)
             mixed, target = path.target(real, torch.randn(real.shape, generator=random), time)
-            with torch.autocast("cpu", torch.bfloat16, enabled=low):
-                answer = network(mixed, time, told)
-            return (answer.float() - target).square().mean()
+            return (self._answer(network, mixed, time, told) - target).square().mean()
 
         return LossTrainer(loss=loss, generator=self._new_network(), codes=codes, cells=cells, recipe=recipe, seed=self.seed)
 
@@ -177,7 +179,13 @@ class Flow(TrainedGenerator):
 
     def _make(self, network: nn.Module, cells: Tensor, random: torch.Generator) -> Tensor:
         noise = torch.randn(len(cells), self._space.size, generator=random)
-        return PATHS[self.path].follow(lambda x, time: network(x, time, cells), noise, self.sampling_steps, random)
+        return PATHS[self.path].follow(lambda x, time: self._answer(network, x, time, cells), noise, self.sampling_steps, random)
+
+    def _answer(self, network: nn.Module, mixed: Tensor, time: Tensor, cells: Tensor) -> Tensor:
+        low = self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16())
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            answer: Tensor = network(mixed, time, cells)
+        return answer.float()
 
 
 def _has_bfloat16() -> bool:

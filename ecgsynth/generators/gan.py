@@ -67,8 +67,10 @@ class Gan(TrainedGenerator):
         How much of the averaged generator stays each step.
     class_power : float
         Labels are drawn in proportion to their count to this power: 1 natural, 0 equal.
-    latent, width : int
-        Normal numbers a beat; size of the networks, 32 for that of the method.
+    latent : int
+        Normal numbers a beat.
+    width, critic_width : int
+        Size of the generator and of the critic, 32 for that of the method.
     space : str
         ``"samples"``: beats as they are; ``"components"``: their principal components.
     components, whitening : int, float
@@ -110,6 +112,7 @@ class Gan(TrainedGenerator):
         class_power: float = 0.5,
         latent: int = 32,
         width: int = 32,
+        critic_width: int = 32,
         space: str = "samples",
         components: int = 64,
         whitening: float = 0.0,
@@ -138,6 +141,7 @@ class Gan(TrainedGenerator):
         self.class_power = class_power
         self.latent = latent
         self.width = width
+        self.critic_width = critic_width
         self.space = space
         self.components = components
         self.whitening = whitening
@@ -171,7 +175,7 @@ class Gan(TrainedGenerator):
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> AdversarialTrainer:
         make_critic = NETWORKS[self.network][1]
         critic = CONDITIONINGS[self.conditioning][1](
-            lambda n_side: make_critic(self._shape(), n_side=n_side, pack=self.pack, width=self.width), len(self.cells), self.pack
+            lambda n_side: make_critic(self._shape(), n_side=n_side, pack=self.pack, width=self.critic_width), len(self.cells), self.pack
         )
         rules = Rules(
             OBJECTIVES[self.objective],

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgsynth.beats import Beats
@@ -24,12 +25,14 @@ from ecgsynth.metrics.detection import detection_score
 from ecgsynth.metrics.utility import score_classes
 from ecgsynth.spaces import ComponentSpace, SampleSpace, Space
 from ecgsynth.training import Recipe, Trainer
-from ecgsynth.vectors import Vectors, to_vectors
+from ecgsynth.vectors import Vectors, from_vectors, to_vectors
 
 SPACES = ("samples", "components")
 
 _SCORED = 12_000  # beats on each side of a validation score
 _SCORE_STEPS = 250  # training steps of its classifier
+_JUDGE_STEPS = 1500  # training steps of the classifier that rejects beats
+_TRIES = 4  # times that a rejected beat is drawn again
 _DETECTED = 3_000  # beats on each side of a detection score
 
 
@@ -51,6 +54,7 @@ class TrainedGenerator(Generator):
     validations: int
     seed: int
     group: int = 1
+    judge: float = 0.0
 
     @abstractmethod
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> Trainer:
@@ -81,6 +85,9 @@ class TrainedGenerator(Generator):
             self._space = ComponentSpace.fit(vectors, self.components, self.whitening)
         codes, cells = self._space.encode(vectors), self._cells_of(train)
         self._prepare(codes, cells)
+        if self.judge:
+            known = BeatClassifier(steps=_JUDGE_STEPS, seed=self.seed).fit(train, by=self.by)
+            self._judge = self._new_judge({name: _halved(array) for name, array in known.arrays().items()})
         recipe = Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
@@ -159,6 +166,27 @@ class TrainedGenerator(Generator):
             torch.set_num_threads(before)
 
     def _sample(self, cells: Cells, rng: np.random.Generator) -> Vectors:
+        vectors = self._draw(cells, rng)
+        for _ in range(_TRIES if self.judge else 0):
+            doubted = self._doubted(vectors, cells)
+            if not len(doubted):
+                break
+            vectors[doubted] = self._draw(cells[doubted], rng)
+        return vectors
+
+    def _doubted(self, vectors: Vectors, cells: Cells) -> Cells:
+        """Give the places of beats whose label the judge thinks too unlikely."""
+        labels = [cell.label for cell in self.cells]
+        signals, *_ = from_vectors(vectors, self.layout)
+        own = np.array([self._judge.classes_.index(label) for label in labels])[cells]
+        likely = self._judge.probabilities(Beats(signals=signals, classes=np.full(len(cells), "N")))
+        return np.flatnonzero(likely[np.arange(len(cells)), own] < self.judge)
+
+    def _new_judge(self, arrays: Arrays) -> BeatClassifier:
+        whole = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in arrays.items()}
+        return BeatClassifier().restore(whole, classes=self.classes, n_leads=self.layout.n_leads, n_samples=self.layout.n_samples)
+
+    def _draw(self, cells: Cells, rng: np.random.Generator) -> Vectors:
         random = torch.Generator().manual_seed(int(rng.integers(2**63)))
         with torch.no_grad():
             codes = self._make(self._network, torch.from_numpy(cells), random)
@@ -166,11 +194,14 @@ class TrainedGenerator(Generator):
 
     def _arrays(self) -> Arrays:
         weights = {f"network.{name}": _stored(value) for name, value in self._network.state_dict().items()}
-        return weights | {f"space.{name}": value for name, value in self._space.arrays().items()}
+        judge = {f"judge.{name}": _halved(array) for name, array in self._judge.arrays().items()} if self.judge else {}
+        return weights | judge | {f"space.{name}": value for name, value in self._space.arrays().items()}
 
     def _restore(self, arrays: Arrays) -> None:
         space = under("space.", arrays)
         self._space = SampleSpace(space) if self.space == "samples" else ComponentSpace(space)
+        if self.judge:
+            self._judge = self._new_judge(under("judge.", arrays))
         self._network = self._new_network().eval().requires_grad_(False)
         self._network.load_state_dict({name: torch.from_numpy(array) for name, array in under("network.", arrays).items()})
 
@@ -185,5 +216,9 @@ def _rounded(value: Tensor) -> Tensor:
     return value.half().float() if value.is_floating_point() else value
 
 
-def _stored(value: Tensor) -> np.ndarray[Any, Any]:
-    return (value.half() if value.is_floating_point() else value).numpy()
+def _stored(value: Tensor) -> NDArray[Any]:
+    return _halved(value.numpy())
+
+
+def _halved(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float16) if array.dtype == np.float32 else array
