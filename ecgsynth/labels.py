@@ -34,6 +34,30 @@ SYMBOL_TO_CLASS = {
     "?": "Q",
 }
 
+SYMBOL_NAMES = {
+    "N": "normal",
+    "L": "left bundle branch block",
+    "R": "right bundle branch block",
+    "B": "bundle branch block",
+    "A": "atrial premature",
+    "a": "aberrated atrial premature",
+    "J": "nodal premature",
+    "S": "supraventricular premature",
+    "V": "ventricular premature",
+    "r": "R-on-T ventricular premature",
+    "F": "fusion of ventricular and normal",
+    "e": "atrial escape",
+    "j": "nodal escape",
+    "n": "supraventricular escape",
+    "E": "ventricular escape",
+    "/": "paced",
+    "f": "fusion of paced and normal",
+    "Q": "unclassifiable",
+    "?": "not classified",
+}
+
+LABEL_NAMES = {"class": CLASS_NAMES, "symbol": SYMBOL_NAMES}
+
 LABELS = {
     "class": AAMI_CLASSES,
     "symbol": (*MITDB_SYMBOLS, *(symbol for symbol in SYMBOL_TO_CLASS if symbol not in MITDB_SYMBOLS)),

@@ -30,8 +30,14 @@ class Settings:
     ----------
     records : str or None
         Folder of WFDB records; None for simulated ones.
+    lead : str
+        Leads by preference, by comma, as for `extract_beats`; ``"all"`` for all leads of a record together.
     scheme : str
         Of `split_beats`.
+    by : str
+        What beats are told apart by: ``"class"`` or ``"symbol"``.
+    features : str
+        What classifiers see of a beat, of `ecgsynth.classifier.FEATURES`.
     generator : str
         Of `GENERATORS`.
     minutes : float or None
@@ -47,7 +53,10 @@ class Settings:
     """
 
     records: str | None
+    lead: str = ",".join(LEADS)
     scheme: str = "beats"
+    by: str = "class"
+    features: str = "shape"
     generator: str = "cnn-gan"
     minutes: float | None = None
     power: float = 1.0
@@ -130,8 +139,9 @@ def _beats(folder: Path, settings: Settings) -> Iterator[StageProgress]:
     else:
         found = find_records(settings.records)
         yield StageProgress("beats", 0.0, f"{len(found)} records")
-        read: Iterator[Record] = (read_record(record, lead=LEADS) for record in found)
-        extract_beats(read).save(path)
+        leads = settings.lead.split(",")
+        read: Iterator[Record] = (read_record(record, lead=leads) for record in found)
+        extract_beats(read, lead=leads).save(path)
     yield StageProgress("beats", 1.0)
 
 
@@ -151,7 +161,7 @@ def _train(folder: Path, settings: Settings) -> Iterator[StageProgress]:
     generator = GENERATORS[settings.generator](**{name: getattr(settings, name) for name in ("minutes", "seed") if name in taken})
     latest = ""
     yield StageProgress("train", 0.0, settings.generator)
-    for step in generator.fit_steps(split.train, split.val, checkpoint):
+    for step in generator.fit_steps(split.train, split.val, checkpoint, by=settings.by):
         latest = step.scores_text() or latest
         yield StageProgress("train", step.share, step.losses_text() + latest)
     generator.save(path)
@@ -165,7 +175,7 @@ def _sample(folder: Path, settings: Settings) -> Iterator[StageProgress]:
         return
     train = Beats.load(folder / "split" / "train.npz")
     model = load_generator(folder / "model.safetensors")
-    model.sample(class_counts(train, power=settings.power), seed=settings.seed).save(path)
+    model.sample(class_counts(train, power=settings.power, by=settings.by), seed=settings.seed).save(path)
     yield StageProgress("sample", 1.0)
 
 
@@ -179,7 +189,8 @@ def _evaluate(folder: Path, settings: Settings) -> Steps[StageProgress, None, Ev
         test=split.test,
         seeds=range(settings.seeds),
         rows=tuple(ROWS),
-        classifier=BeatClassifier(steps=settings.classifier_steps),
+        by=settings.by,
+        classifier=BeatClassifier(features=settings.features, steps=settings.classifier_steps),
     )
     while True:
         try:

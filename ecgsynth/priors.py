@@ -1,13 +1,13 @@
 """Where a generator starts from: pure noise, or a draft of a beat drawn from a simple statistical model."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Arrays = dict[str, NDArray[np.float32]]
+Arrays = dict[str, NDArray[Any]]
 
 # Shapes: B batch, L samples, Z latent, P principal components, M mixture components, K classes.
 
@@ -68,7 +68,7 @@ class MixturePrior:
         self.latent = latent
         self._arrays = arrays
         self._means, self._factors, self._basis, self._weights = (
-            torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in ("means", "factors", "basis", "weights")
+            torch.from_numpy(np.ascontiguousarray(arrays[name], dtype=np.float32)) for name in ("means", "factors", "basis", "weights")
         )
 
     @classmethod
@@ -126,7 +126,9 @@ class MixturePrior:
                 owners.append(label)
         weights = np.where(np.unique(labels)[:, None] == np.array(owners), np.array(sizes), 0)
         arrays = {"means": np.stack(means), "factors": np.stack(factors), "basis": pca.components_, "weights": weights}
-        return cls(latent, {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()})
+        # The factors are most of a model's file: in half precision it is half as large.
+        kept = {name: np.asarray(array, dtype=np.float16 if name == "factors" else np.float32) for name, array in arrays.items()}
+        return cls(latent, kept)
 
     def draw(self, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Give (latent, draft): (B, Z), (B, L)."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from click.testing import CliRunner
 import ecgsynth
 from ecgsynth.beats import Beats
 from ecgsynth.cli import main
+from ecgsynth.simulate import write_record
 from ecgsynth.splits import Split
 
-FAST = ["--set", "width=4", "--set", "batch=16", "--set", "latent=4", "--set", "validations=1"]
+FAST = ["--set", "width=4", "--set", "critic_width=4", "--set", "batch=16", "--set", "latent=4", "--set", "validations=1"]
 
 
 def call(*arguments, ok=True):
@@ -129,6 +131,55 @@ def test_run_does_it_all_and_goes_on_where_it_stopped(work, records_folder):
     assert (folder / "beats.npz").stat().st_mtime_ns == first  # what was done is kept
     refused = call(*arguments, "--seed", 1, ok=False)
     assert "holds a run with other settings" in refused.stderr
+
+
+def test_two_leads_by_symbol_with_rhythm_go_through_every_stage(work, records, tmp_path):
+    for record in records:
+        both = np.hstack([record.signals, -0.5 * np.roll(record.signals, 3)])
+        write_record(replace(record, signals=both, leads=("MLII", "V1")), tmp_path / "records")
+    folder = tmp_path / "run"
+    choices = ("--lead", "all", "--by", "symbol", "--features", "shape+rr")
+    data = json.loads(
+        call("run", tmp_path / "records", "-o", folder, "-g", "gaussian", "--classifier-steps", 30, *choices, "--json").stdout
+    )
+    assert data["settings"]["by"] == "symbol"
+    assert data["settings"]["classifier"]["features"] == "shape+rr"
+    made = Beats.load(folder / "synthetic.npz")
+    assert made.n_leads == 2
+    assert made.counts("symbol") == Beats.load(folder / "split" / "train.npz").counts("symbol")
+    page = (folder / "report.html").read_text()
+    assert "left bundle branch block" in page
+    assert "MLII+V1, the first is shown" in page
+
+
+def test_a_model_that_comes_with_the_package_or_a_file_but_not_both(work):
+    refused = call("sample", work / "model.safetensors", "--model", "mitdb", "-o", work / "x.npz", "--count", "V=1", ok=False)
+    assert "say which model" in refused.stderr
+    refused = call("sample", "--model", "nothing", "-o", work / "x.npz", "--count", "V=1", ok=False)
+    assert "none of that name comes with ecgsynth" in refused.stderr
+
+
+def test_labels_too_rare_to_learn_are_left_out_and_named(work):
+    arguments = ("train", work / "split", "-g", "class-mean", "-o", work / "common.safetensors", "--at-least", 10_000, "--json")
+    refused = call(*arguments, ok=False)
+    assert "no class has 10000 training beats" in refused.stderr
+    counts = Beats.load(work / "split" / "train.npz").counts("symbol")
+    few = sorted(counts.values())[1]
+    out = call("train", work / "split", "-g", "class-mean", "-o", work / "s.safetensors", "--by", "symbol", "--at-least", few)
+    assert f"left out: fewer than {few} training beats" in out.stderr
+    assert f"symbols {' '.join(name for name, count in counts.items() if count >= few)}" in out.stdout
+
+
+def test_beats_of_chosen_rhythm(work):
+    call("sample", work / "model.safetensors", "-o", work / "r.npz", "--count", "N=20", "--rr-before", "0.3,3", "--first", 7)
+    beats = Beats.load(work / "r.npz")
+    assert ((beats.rr_before >= 0.3) & (beats.rr_before <= 3)).all()
+    assert beats.samples.min() >= 7
+    for wrong in ("0.5", "a,b", "1,0.5"):
+        assert (
+            "--rr-after"
+            in call("sample", work / "model.safetensors", "-o", work / "q.npz", "--total", 5, "--rr-after", wrong, ok=False).stderr
+        )
 
 
 def test_run_on_simulated_records(work):

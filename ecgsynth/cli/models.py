@@ -96,6 +96,8 @@ def _common(beats: Any, by: str, at_least: int) -> Any:
     rare = [name for name, count in counts.items() if count < at_least]
     if not rare:
         return beats
+    if len(rare) == len(counts):
+        raise EcgsynthError(f"no {by} has {at_least} training beats: --at-least sets how many are needed")
     note(f"note: {by} {', '.join(f'{name} ({counts[name]})' for name in rare)} left out: fewer than {at_least} training beats")
     return beats.take(~np.isin(beats.labels(by), rare))
 

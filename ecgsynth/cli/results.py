@@ -100,6 +100,11 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
 @click.argument("records", required=False, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The run's folder; runs/ and the name of RECORDS by default.")
 @click.option("--scheme", type=click.Choice(["beats", "patients", "dechazal"]), default="beats", show_default=True)
+@click.option("--lead", default="MLII,first", show_default=True, help="Leads by preference; 'all' takes all of a record.")
+@click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
+@click.option(
+    "--features", type=click.Choice(["shape", "shape+rr"]), default="shape", show_default=True, help="What classifiers see of a beat."
+)
 @click.option("-g", "--generator", default="cnn-gan", show_default=True, help="`ecgsynth train --list` names them.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True, help="Training, at most.")
 @click.option("--power", type=float, default=1.0, show_default=True, help="Class proportions of the synthetic beats: 1 natural, 0 equal.")

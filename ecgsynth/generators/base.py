@@ -364,6 +364,8 @@ class Generator(ABC):
 
 
 def _check_training(train: Beats, validation: Beats | None, by: str) -> None:
+    if not len(train):
+        raise EcgsynthError("there are no training beats")
     if train.is_synthetic:
         raise EcgsynthError("a generator learns from real beats; these are synthetic")
     lonely = [name for name, count in train.counts(by).items() if count < 2]

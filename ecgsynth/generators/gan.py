@@ -5,7 +5,6 @@ A published method is a preset of `Gan`: a name and the values it stands for.
 
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -209,6 +208,5 @@ class Gan(TrainedGenerator):
         return super()._arrays() | {f"prior.{name}": value for name, value in self._prior.arrays().items()}
 
     def _restore(self, arrays: Arrays) -> None:
-        prior = {name: np.asarray(value, dtype=np.float32) for name, value in under("prior.", arrays).items()}
-        self._prior = MixturePrior(self.latent, prior) if self.prior == "mixture" else NormalPrior(self.latent)
+        self._prior = MixturePrior(self.latent, under("prior.", arrays)) if self.prior == "mixture" else NormalPrior(self.latent)
         super()._restore(arrays)

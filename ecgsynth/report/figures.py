@@ -302,10 +302,15 @@ def _paper(classes: Sequence[str], real: Beats, synthetic: Beats, per_class: int
             _draw_beats(axes, beats, strip, per_class)
             axes.set_title(f"{name} · {word}" if side else f"{name} · {CLASS_NAMES[name]}, {word}")
             if side:
-                cut = any((np.abs(beats.signals) > _LIMIT).any() for beats in pair)
+                cut = any((np.abs(_shown(beats)) > _LIMIT).any() for beats in pair)
                 axes.set_title("25 mm/s   10 mm/mV" + ("   cut off at ±5 mV" if cut else ""), loc="right", fontsize=7, fontweight="normal")
         below -= 3
     return figure
+
+
+def _shown(beats: Beats) -> NDArray[np.float32]:
+    """Give the lead that is drawn: the first."""
+    return beats.signals if beats.signals.ndim == 2 else np.asarray(beats.signals[:, 0])
 
 
 def _choose(beats: Beats, aami_class: str, count: int) -> Beats:
@@ -316,7 +321,7 @@ def _choose(beats: Beats, aami_class: str, count: int) -> Beats:
 
 def _limits(pair: Sequence[Beats]) -> tuple[float, float]:
     """Give the voltages at the lower and upper edge: whole large squares around the beats and the 1 mV mark."""
-    values = np.concatenate([[-0.3, 1.3], *(beats.signals.ravel() for beats in pair)])
+    values = np.concatenate([[-0.3, 1.3], *(_shown(beats).ravel() for beats in pair)])
     low, high = np.clip([np.nanmin(values) - 0.1, np.nanmax(values) + 0.1], -_LIMIT, _LIMIT)
     return math.floor(2 * low) / 2, math.ceil(2 * high) / 2
 
@@ -344,7 +349,7 @@ def _draw_beats(axes: Axes, beats: Beats, strip: float, per_class: int) -> None:
     axes.text(5.5 / MM_PER_S, 1.04, "1 mV", ha="center", va="bottom", fontsize=6, color=_TRACE, zorder=2)
     cell = (strip - CALIBRATION) / per_class
     seconds = np.arange(beats.n_samples) / beats.fs
-    for place, signal in enumerate(beats.signals):
+    for place, signal in enumerate(_shown(beats)):
         start = (CALIBRATION + place * cell + cell / 2) / MM_PER_S - beats.n_samples / beats.fs / 2
         axes.plot(start + seconds, signal, color=_TRACE, linewidth=0.9, zorder=3)
     if not len(beats):
@@ -355,7 +360,7 @@ def _draw_beats(axes: Axes, beats: Beats, strip: float, per_class: int) -> None:
 def _draw_spread(axes: Axes, real: Beats, synthetic: Beats, aami_class: str) -> None:
     """Draw the real band filled and the synthetic one by its edges, so that both are seen where they agree."""
     for beats in (real, synthetic):
-        signals = beats.signals[beats.classes == aami_class]
+        signals = _shown(beats)[beats.classes == aami_class]
         milliseconds = (np.arange(beats.n_samples) - beats.r_sample) / beats.fs * 1000
         low, high = np.percentile(signals, [5, 95], axis=0)
         if beats is real:

@@ -13,7 +13,7 @@ from ecgsynth.beats import Beats
 from ecgsynth.evaluation import ROWS, Evaluation
 from ecgsynth.files import atomic_path, refuse_existing
 from ecgsynth.generators.history import TrainingStep
-from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
+from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES, LABEL_NAMES
 from ecgsynth.report import figures
 
 FEW = 100
@@ -79,6 +79,7 @@ def render(evaluation: Evaluation, *, history: Sequence[TrainingStep] = (), spli
         source=source,
         generator=evaluation.settings.get("generator") or evaluation.synthetic.source,
         names=CLASS_NAMES,
+        label_names=_label_names(evaluation),
         rows={row: _call(text, source) for row, text in ROWS.items() if row in evaluation.rows},
         headline=headline(evaluation),
         cautions=cautions(evaluation, split),
@@ -233,20 +234,25 @@ def class_sentences(evaluation: Evaluation) -> dict[str, str]:
     right = evaluation.by_class("synthetic", "positive_predictivity")
     reference = evaluation.by_class("real", "sensitivity") if "real" in evaluation.rows else {}
     said = _summed(evaluation, "synthetic").sum(axis=0)
+    names = _label_names(evaluation)
     sentences = {}
     for name, times in zip(evaluation.classes, said.tolist(), strict=True):
-        text = f"Of 100 {word} {CLASS_NAMES[name]} beats, the classifier trained on synthetic beats finds {of_100(found[name])}"
+        text = f"Of 100 {word} {names[name]} beats, the classifier trained on synthetic beats finds {of_100(found[name])}"
         if reference:
             text += f" ({of_100(reference[name])} when trained on {word} beats)"
         if times:
-            text += f"; when it says {CLASS_NAMES[name]}, it is right {of_100(right[name])} times of 100."
+            text += f"; when it says {names[name]}, it is right {of_100(right[name])} times of 100."
         else:
-            text += f"; it never says {CLASS_NAMES[name]}."
+            text += f"; it never says {names[name]}."
         judged = evaluation.counts.get("test", {}).get(name, 0)
         if judged < FEW:
             text += f" With only {judged} test beats of this class, take that as rough."
         sentences[name] = text
     return sentences
+
+
+def _label_names(evaluation: Evaluation) -> Mapping[str, str]:
+    return LABEL_NAMES[evaluation.settings.get("by", "class")]
 
 
 def of_100(share: float) -> str:
@@ -311,7 +317,7 @@ def _method(evaluation: Evaluation, split: Mapping[str, Any] | None) -> dict[str
     settings, info = evaluation.settings, evaluation.real.info
     made = settings.get("synthetic", {})
     leads = ", ".join(sorted(set(evaluation.real.leads.tolist()) - {""}))
-    cut = f"; lead {leads}" if leads else ""
+    cut = f"; lead {leads}{', the first is shown' if evaluation.real.n_leads > 1 else ''}" if leads else ""
     if "before" in info and "after" in info:
         cut += f"; {info['before'] * 1000:.0f} ms before to {info['after'] * 1000:.0f} ms after the R peak"
     if info.get("band"):
@@ -335,7 +341,7 @@ def _counts(evaluation: Evaluation, split: Mapping[str, Any] | None) -> dict[str
     """Give column -> class -> beats, the validation side too where it is known."""
     word = source_of(evaluation.real).word
     columns = {f"training ({word})": dict(evaluation.counts.get("train", {}))}
-    if split and "val" in split.get("classes", {}):
+    if split and "val" in split.get("classes", {}) and evaluation.settings.get("by", "class") == "class":
         columns[f"validation ({word})"] = {name: split["classes"]["val"].get(name, 0) for name in evaluation.classes}
     columns[f"test ({word})"] = dict(evaluation.counts.get("test", {}))
     columns["synthetic"] = dict(evaluation.counts.get("synthetic", {}))

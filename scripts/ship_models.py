@@ -1,0 +1,139 @@
+"""Put the models that come with the package in their place, each with its card.
+
+    python scripts/results.py -o results --seeds 5     # trains and measures them
+    python scripts/ship_models.py --results results
+
+The models are those of seed 0: none is chosen by its score on the test side.
+"""
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+import ecgsynth as es
+from ecgsynth.fetch import locate_records
+from ecgsynth.metrics.diversity import manifold, nearest_distances
+
+SHIPPED = {"mitdb": ("flow", "the best generator"), "mitdb-gan": ("cnn-gan", "the best GAN, several times as fast")}
+MOST_BYTES = 8_000_000
+
+CARD = """# {name}
+
+`{row}`, {what}: beats of the AAMI classes N S V F Q, learnt from the MIT-BIH Arrhythmia Database.
+
+`ecgsynth sample --model {name} -o beats.npz --count N=5000 --count V=500`
+
+| | |
+|---|---|
+| Learnt from | MIT-BIH Arrhythmia Database 1.0.0, 48 records, lead MLII (V5 in records 102 and 104) |
+| Beats | {beats:,} of the train side of `ecgsynth split --scheme beats --seed 0`: {counts} |
+| Window | {n_samples} samples at {fs:g} Hz, R peak at sample {r_sample}; 0.5 to 40 Hz; mV; with RR before and after, s |
+| Training | {minutes:.1f} minutes, seed 0; weights chosen on the val side |
+| Made by | `python scripts/results.py`, then `python scripts/ship_models.py` |
+| SHA-256 | `{sha256}` |
+| Data SHA-256 | `{data}` |
+
+## Scores
+
+On the test side, natural proportions, five seeds of training, sampling and classifier (mean ± standard deviation):
+a classifier trained on its beats alone has macro-F1 {tstr}, one trained on the real beats {trtr}.
+
+| | N | S | V | F | Q |
+|---|---|---|---|---|---|
+{rows}
+
+Recall, coverage: share of real test beats of a class within reach of a beat of this model, and the same for
+real training beats in its place. Nearest: median distance to the nearest of the training beats, over that of
+real test beats; below 1 a model's beats lie nearer to what it learnt than fresh real beats do.
+
+## Limits
+
+- For research, teaching and development, not for diagnosis.
+- The split is within patients: scores say nothing about new patients, whose beats this model does not know.
+- 47 people of one hospital in the 1970s, two thirds of them with arrhythmia. Fusion beats (F) come from few of them.
+- A model learnt from people can remember them; the distances above are a check, not a proof.
+
+## Licence
+
+Model and code: Apache-2.0. Data: Open Data Commons Attribution License v1.0; cite Moody GB, Mark RG, IEEE Eng Med
+Biol 20(3):45-50 (2001), doi:10.1109/51.932724, and Goldberger AL et al., Circulation 101(23):e215-e220 (2000),
+doi:10.1161/01.CIR.101.23.e215.
+"""
+
+
+def diversity(model: es.generators.Generator, split: es.Split) -> dict[str, list[str]]:
+    """Compare beats of the model, and training beats in their place, with the test side, class by class."""
+    rng = np.random.default_rng(0)
+    lines: dict[str, list[str]] = {"recall": [], "coverage": [], "nearest": []}
+    for name in "NSVFQ":
+        test, train = (side.signals[side.classes == name] for side in (split.test, split.train))
+        test = test[rng.permutation(len(test))[:2000]]
+        made = model.sample({name: len(test)}, seed=1).signals
+        fresh = train[rng.permutation(len(train))[: len(test)]]
+        ours, theirs = (manifold(real=test, synthetic=beats) for beats in (made, fresh))
+        near = [np.median(nearest_distances(beats=beats, among=train)) for beats in (made, test)]
+        lines["recall"].append(f"{ours.recall:.2f} / {theirs.recall:.2f}")
+        lines["coverage"].append(f"{ours.coverage:.2f} / {theirs.coverage:.2f}")
+        lines["nearest"].append(f"{near[0] / near[1]:.2f}")
+    return lines
+
+
+def spread(seeds: list[dict]) -> str:
+    """Set mean and standard deviation of macro-F1 over seeds."""
+    values = [seed["macro_f1"] for seed in seeds]
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+
+
+def f1_line(title: str, seeds: list[dict]) -> str:
+    """Set the mean F1 of each class in a table's line."""
+    return f"| {title} | " + " | ".join(f"{np.mean([seed['f1'][name] for seed in seeds]):.3f}" for name in "NSVFQ") + " |"
+
+
+@click.command()
+@click.option("--results", default=Path("results"), type=click.Path(path_type=Path))
+@click.option("-o", "--out", default=Path(es.__file__).parent / "models", type=click.Path(path_type=Path))
+def main(results: Path, out: Path) -> None:
+    """Copy each model and write its card."""
+    folder = locate_records()
+    if folder is None:
+        raise click.ClickException("needs the MIT-BIH records: `ecgsynth fetch DIR`, then set ECGSYNTH_MITDB=DIR")
+    split = es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0)
+    measured = json.loads((results / "mitdb-beats.json").read_text())["rows"]
+    for name, (row, what) in SHIPPED.items():
+        model = es.load_generator(results / "work" / f"{row}-0.safetensors")
+        if model.shape_["data_sha256"] != split.train.digest():
+            raise click.ClickException(f"{row} of {results} did not learn from this train side")
+        model.save(out / f"{name}.safetensors", force=True)
+        size = (out / f"{name}.safetensors").stat().st_size
+        if size > MOST_BYTES:
+            raise click.ClickException(f"{name} has {size:,} bytes, more than {MOST_BYTES:,}")
+        found = diversity(model, split)
+        lines = [f1_line("F1, trained on its beats", measured[row]), f1_line("F1, trained on real beats", measured["real"])]
+        for title, key in (
+            ("recall, of real training beats", "recall"),
+            ("coverage, of real training beats", "coverage"),
+            ("nearest", "nearest"),
+        ):
+            lines.append(f"| {title} | {' | '.join(found[key])} |")
+        text = CARD.format(
+            name=name,
+            row=row,
+            what=what,
+            beats=len(split.train),
+            counts=", ".join(f"{label} {count:,}" for label, count in model.counts.items()),
+            **{key: model.shape_[key] for key in ("n_samples", "fs", "r_sample")},
+            minutes=measured[row][0]["training_minutes"],
+            sha256=model.fingerprint(),
+            data=model.shape_["data_sha256"],
+            tstr=spread(measured[row]),
+            trtr=spread(measured["real"]),
+            rows="\n".join(lines),
+        )
+        (out / f"{name}.md").write_text(text)
+        click.echo(f"{name}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
