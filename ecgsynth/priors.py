@@ -71,6 +71,10 @@ class MixturePrior:
             torch.from_numpy(np.ascontiguousarray(arrays[name], dtype=np.float32)) for name in ("means", "factors", "basis", "weights")
         )
 
+        # Cell k has the rungs between k and k + 1, so that one search finds the component of any cell.
+        shares = (self._weights / self._weights.sum(dim=1, keepdim=True)).double()
+        self._ladder = (shares.cumsum(dim=1).clamp_(max=1) + torch.arange(len(shares))[:, None]).flatten()
+
     @classmethod
     def fit(
         cls,
@@ -132,7 +136,8 @@ class MixturePrior:
 
     def draw(self, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Give (latent, draft): (B, Z), (B, L)."""
-        component = torch.multinomial(self._weights[labels], 1, generator=generator).squeeze(1)
+        chance = torch.rand(len(labels), generator=generator, dtype=torch.float64)
+        component = torch.searchsorted(self._ladder, labels + chance, right=True) % len(self._means)
         noise = torch.randn(len(labels), self._means.shape[1], generator=generator)
         # One product a component, as a factor for each beat would fill the memory.
         order = component.argsort(stable=True)

@@ -84,3 +84,12 @@ def test_the_normal_prior_gives_no_draft():
     assert draft is None
     assert latent.shape == (1000, 3)
     assert latent.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_mixture_components_are_drawn_as_often_as_they_weigh():
+    corners = 100 * np.eye(4, dtype=np.float32)
+    weights = np.array([[3, 0, 1, 0], [0, 5, 0, 5]], dtype=np.float32)
+    prior = MixturePrior(2, {"means": corners, "factors": np.zeros((4, 4, 4)), "basis": np.eye(4), "weights": weights})
+    for cell, shares in enumerate([[0.75, 0, 0.25, 0], [0, 0.5, 0, 0.5]]):
+        _, drafts = prior.draw(torch.full((40_000,), cell), torch.Generator().manual_seed(0))
+        np.testing.assert_allclose((drafts > 50).float().mean(dim=0), shares, atol=0.01)

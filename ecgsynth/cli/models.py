@@ -189,11 +189,12 @@ def _list_generators(generators: dict[str, Any], as_json: bool) -> None:
 @click.option("--seed", default=0, show_default=True, help="Same model, counts and seed, same beats.")
 @click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Number of the first beat of each class.")
 @click.option("--lead", help="Beats of this lead only.")
+@click.option("--patient", type=int, help="All beats of one synthetic patient, by number; for models trained with --set style=8.")
 @click.option("--rr-before", metavar="LOW,HIGH", help="Only beats whose RR before lies between these, s.")
 @click.option("--rr-after", metavar="LOW,HIGH", help="Only beats whose RR after lies between these, s.")
 @force_option
 @json_option
-def sample(file: Path | None, model: str | None, output: Path, force: bool, as_json: bool, **options: Any) -> None:
+def sample(file: Path | None, model: str | None, output: Path, patient: int | None, force: bool, as_json: bool, **options: Any) -> None:
     """Make synthetic beats with a model: one of your own, or one that comes with ecgsynth.
 
     \b
@@ -212,7 +213,11 @@ def sample(file: Path | None, model: str | None, output: Path, force: bool, as_j
     conditions = {name: options.pop(name) for name in ("seed", "first", "lead")}
     conditions |= {name: _interval(name, options.pop(name)) for name in ("rr_before", "rr_after")}
     _check_request(**options)
-    generator = load_generator(chosen)
+    generator: Any = load_generator(chosen)
+    if patient is not None:
+        if not hasattr(generator, "of_patient"):
+            raise EcgsynthError(f"{generator.name} knows no patients: train flow with --set style=8")
+        generator = generator.of_patient(patient)
     counts = _request(generator, **options)
     with progress("sample") as show:
         show(0.0, "")

@@ -1,21 +1,27 @@
 """Flow matching and diffusion: a network learns to lead noise to beats in many small steps."""
 
+import copy
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.generators.base import Cells
 from ecgsynth.generators.trained import TrainedGenerator
 from ecgsynth.nets.denoiser import Denoiser
 from ecgsynth.training import LossTrainer, Recipe
+from ecgsynth.vectors import Vectors
 
 # Shapes: B batch, P coordinates of a beat.
 
 DDPM_STEPS = 1000
 _BETAS = (1e-4, 0.02)
+_BLUR = 0.5  # spread of the noise on styles while learning, where patients lie 1 apart
 
 
 class Path(NamedTuple):
@@ -100,6 +106,9 @@ class Flow(TrainedGenerator):
         diffusion chain, once.
     hidden, depth : int
         Width and number of the network's blocks.
+    style : int
+        Numbers that tell the network of a patient's style, that is the usual shape of its beats; 0 tells
+        nothing. Every beat is then of a patient drawn anew, or all of one (`of_patient`).
     judge : float
         Beats whose label a classifier, trained on the training beats, thinks less likely than this are
         drawn again; 0 keeps all.
@@ -113,6 +122,9 @@ class Flow(TrainedGenerator):
     -----
     Deviations: the network works on principal components and is fully connected, not convolutional: two
     cores train it in minutes.
+
+    Styles are principal components of the mean beats of the training patients, blurred by noise while
+    learning; new ones are drawn from the normal distribution, and none of a real patient is stored.
     """
 
     def __init__(
@@ -123,6 +135,7 @@ class Flow(TrainedGenerator):
         sampling_steps: int = 8,
         hidden: int = 512,
         depth: int = 4,
+        style: int = 0,
         judge: float = 0.0,
         precision: str = "auto",
         steps: int = 20_000,
@@ -143,6 +156,7 @@ class Flow(TrainedGenerator):
         self.sampling_steps = sampling_steps
         self.hidden = hidden
         self.depth = depth
+        self.style = style
         self.judge = judge
         self.precision = precision
         self.steps = steps
@@ -157,35 +171,80 @@ class Flow(TrainedGenerator):
         self.validations = validations
         self.seed = seed
         self._check_settings()
+        self._patient: int | None = None
         if path not in PATHS:
             raise EcgsynthError(f"unknown path {path!r}; known: {', '.join(PATHS)}")
         if precision not in ("auto", "bfloat16", "float32"):
             raise EcgsynthError(f"unknown precision {precision!r}; known: auto, bfloat16, float32")
-        if min(sampling_steps, hidden, depth) < 1 or sampling_steps > DDPM_STEPS:
+        if min(sampling_steps, hidden, depth) < 1 or style < 0 or sampling_steps > DDPM_STEPS:
             raise EcgsynthError(f"sampling_steps, hidden and depth must be positive, sampling_steps at most {DDPM_STEPS}")
 
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> LossTrainer:
         path = PATHS[self.path]
 
-        def loss(network: nn.Module, real: Tensor, told: Tensor, random: torch.Generator) -> Tensor:
+        def loss(network: nn.Module, columns: Tensor, told: Tensor, random: torch.Generator) -> Tensor:
+            real, style = columns.split([self._space.size, self.style], dim=1)
+            style = (style + _BLUR * torch.randn(style.shape, generator=random)) / (1 + _BLUR**2) ** 0.5
             time = path.times(len(real), random)
             mixed, target = path.target(real, torch.randn(real.shape, generator=random), time)
-            return (self._answer(network, mixed, time, told) - target).square().mean()
+            return (self._answer(network, mixed, time, told, style) - target).square().mean()
 
         return LossTrainer(loss=loss, generator=self._new_network(), codes=codes, cells=cells, recipe=recipe, seed=self.seed)
 
     def _new_network(self) -> Denoiser:
-        return Denoiser(self._space.size, len(self.cells), hidden=self.hidden, depth=self.depth)
+        return Denoiser(self._space.size, len(self.cells), n_style=self.style, hidden=self.hidden, depth=self.depth)
 
     def _make(self, network: nn.Module, cells: Tensor, random: torch.Generator) -> Tensor:
         noise = torch.randn(len(cells), self._space.size, generator=random)
-        return PATHS[self.path].follow(lambda x, time: self._answer(network, x, time, cells), noise, self.sampling_steps, random)
+        style = torch.randn(len(cells), self.style, generator=random)
+        if self._patient is not None:
+            style = torch.randn(1, self.style, generator=torch.Generator().manual_seed(self._patient)).expand(len(cells), -1)
+        return PATHS[self.path].follow(lambda x, time: self._answer(network, x, time, cells, style), noise, self.sampling_steps, random)
 
-    def _answer(self, network: nn.Module, mixed: Tensor, time: Tensor, cells: Tensor) -> Tensor:
+    def of_patient(self, number: int) -> Self:
+        """Give this model bound to one synthetic patient: all its beats have one style.
+
+        Parameters
+        ----------
+        number : int
+            Which: same number, same patient.
+
+        Returns
+        -------
+        Flow
+            A model that shares everything else with this one.
+
+        Raises
+        ------
+        EcgsynthError
+            If the model was trained without styles.
+        """
+        if not self.style:
+            raise EcgsynthError("this model knows no patients: train it with style=8, or so")
+        bound = copy.copy(self)
+        bound._patient = number
+        return bound
+
+    def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
+        return np.concatenate([codes, _styles(train, codes, self.style)], axis=1) if self.style else codes
+
+    def _answer(self, network: nn.Module, mixed: Tensor, time: Tensor, cells: Tensor, style: Tensor) -> Tensor:
         low = self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16())
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            answer: Tensor = network(mixed, time, cells)
+            answer: Tensor = network(mixed, time, cells, style)
         return answer.float()
+
+
+def _styles(train: Beats, codes: Vectors, size: int) -> Vectors:
+    """Give the style of each beat's patient: principal components of the patients' mean beats, of spread 1."""
+    from sklearn.decomposition import PCA
+
+    patients, places = np.unique(train.patients, return_inverse=True)
+    if len(patients) <= size:
+        raise EcgsynthError(f"{size} numbers of style need more than {size} training patients; there are {len(patients)}")
+    means = np.stack([codes[places == number].mean(axis=0) for number in range(len(patients))])
+    styles = PCA(size, whiten=True, random_state=0).fit_transform(means)
+    return np.asarray(styles[places], dtype=np.float32)
 
 
 def _has_bfloat16() -> bool:

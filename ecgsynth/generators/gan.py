@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ecgsynth.adversarial import AdversarialTrainer, Rules
+from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Arrays, Cells
 from ecgsynth.generators.trained import TrainedGenerator, under
@@ -166,10 +167,11 @@ class Gan(TrainedGenerator):
         # A batch is of one cell where each has networks of its own, and comes in rows of one cell where they are packed.
         self.group = batch if conditioning == "separate" else pack
 
-    def _prepare(self, codes: Vectors, cells: Cells) -> None:
+    def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
         self._prior: Prior = NormalPrior(self.latent)
         if self.prior == "mixture":
             self._prior = MixturePrior.fit(codes, cells, latent=self.latent, seed=self.seed)
+        return codes
 
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> AdversarialTrainer:
         make_critic = NETWORKS[self.network][1]

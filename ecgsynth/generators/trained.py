@@ -84,7 +84,7 @@ class TrainedGenerator(Generator):
         else:
             self._space = ComponentSpace.fit(vectors, self.components, self.whitening)
         codes, cells = self._space.encode(vectors), self._cells_of(train)
-        self._prepare(codes, cells)
+        codes = self._prepare(train, codes, cells)
         if self.judge:
             known = BeatClassifier(steps=_JUDGE_STEPS, seed=self.seed).fit(train, by=self.by)
             self._judge = self._new_judge({name: _halved(array) for name, array in known.arrays().items()})
@@ -95,8 +95,9 @@ class TrainedGenerator(Generator):
         self._network: nn.Module = trainer.average
         yield from self._train(trainer, train, validation, checkpoint)
 
-    def _prepare(self, codes: Vectors, cells: Cells) -> None:
-        """Learn whatever the network needs beforehand."""
+    def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
+        """Learn whatever the network needs beforehand; gives the coordinates, with more columns if it is told more."""
+        return codes
 
     def _train(self, trainer: Trainer, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
         best, kept = -1.0, None

@@ -23,11 +23,12 @@ class Denoiser(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, size: int, n_cells: int, *, hidden: int = 512, depth: int = 4, embedding: int = 128) -> None:
+    def __init__(self, size: int, n_cells: int, *, n_style: int = 0, hidden: int = 512, depth: int = 4, embedding: int = 128) -> None:
         super().__init__()
         self.inward = nn.Linear(size, hidden)
         self.time = nn.Sequential(nn.Linear(2 * _FREQUENCIES, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.cell = nn.Embedding(n_cells, embedding)
+        self.style = nn.Linear(n_style, embedding, bias=False) if n_style else None
         self.blocks = nn.ModuleList(_Block(hidden, embedding) for _ in range(depth))
         self.norm = nn.LayerNorm(hidden)
         self.outward = nn.Linear(hidden, size)
@@ -35,10 +36,13 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.outward.bias)
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(_FASTEST), _FREQUENCIES)), persistent=False)
 
-    def forward(self, noisy: Tensor, time: Tensor, cells: Tensor) -> Tensor:
-        """Give what the objective asks for: (B, P), time 0 to 1 (B,), (B,) -> (B, P)."""
+    def forward(self, noisy: Tensor, time: Tensor, cells: Tensor, style: Tensor | None = None) -> Tensor:
+        """Give what the objective asks for: (B, P), time 0 to 1 (B,), (B,), style (B, n_style) -> (B, P)."""
         angles = time[:, None] * self.frequencies
-        told = functional.silu(self.time(torch.cat([angles.sin(), angles.cos()], dim=1)) + self.cell(cells))  # (B, E)
+        told = self.time(torch.cat([angles.sin(), angles.cos()], dim=1)) + self.cell(cells)  # (B, E)
+        if self.style is not None and style is not None:
+            told = told + self.style(style)
+        told = functional.silu(told)
         x = self.inward(noisy)
         for block in self.blocks:
             x = block(x, told)
