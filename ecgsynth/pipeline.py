@@ -12,11 +12,12 @@ from ecgsynth.classifier import BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.evaluation import ROWS, Evaluation, evaluate_steps
 from ecgsynth.files import atomic_path
-from ecgsynth.generators import GENERATORS, class_counts, load_generator, settings_of
+from ecgsynth.generators import GENERATORS, Request, class_counts, load_generator, settings_of
 from ecgsynth.records import LEADS, Record, find_records, read_record
 from ecgsynth.report import save_report
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import Split, split_beats
+from ecgsynth.steps import relabelled
 
 STAGES = {"beats": 0.02, "split": 0.01, "train": 0.6, "sample": 0.02, "evaluate": 0.34, "report": 0.01}
 """The stages in their order, and about what share of the time each takes."""
@@ -169,13 +170,15 @@ def _train(folder: Path, settings: Settings) -> Iterator[StageProgress]:
     yield StageProgress("train", 1.0, latest)
 
 
-def _sample(folder: Path, settings: Settings) -> Iterator[StageProgress]:
+def _sample(folder: Path, settings: Settings) -> Steps[StageProgress, None, None]:
     path = folder / "synthetic.npz"
     if path.is_file():
         return
     train = Beats.load(folder / "split" / "train.npz")
     model = load_generator(folder / "model.safetensors")
-    model.sample(class_counts(train, power=settings.power, by=settings.by), seed=settings.seed).save(path)
+    steps = model.sample_steps(Request(class_counts(train, power=settings.power, by=settings.by), seed=settings.seed))
+    made = yield from relabelled(steps, lambda share: StageProgress("sample", share))
+    made.save(path)
     yield StageProgress("sample", 1.0)
 
 
@@ -192,12 +195,6 @@ def _evaluate(folder: Path, settings: Settings) -> Steps[StageProgress, None, Ev
         by=settings.by,
         classifier=BeatClassifier(features=settings.features, steps=settings.classifier_steps),
     )
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as end:
-            evaluation: Evaluation = end.value
-            break
-        yield StageProgress("evaluate", progress.share, progress.label)
+    evaluation = yield from relabelled(steps, lambda step: StageProgress("evaluate", step.share, step.label))
     evaluation.save(folder, force=True)
     return evaluation

@@ -22,6 +22,17 @@ def drain(steps: Generator[S, None, R], on_step: Callable[[S], object] = lambda 
         steps.close()
 
 
+def relabelled(steps: Generator[S, None, R], call: Callable[[S], T]) -> Generator[T, None, R]:
+    """Go through `steps`, yielding what `call` makes of each; gives what the generator returns."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        yield call(step)
+
+
 def map_lazily(function: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
     """Apply `function` in threads that each pull their next item, so no more than `workers` are held."""
     results: dict[int, R] = {}

@@ -204,7 +204,8 @@ def sample(file: Path | None, model: str | None, output: Path, patient: int | No
       ecgsynth sample model.safetensors -o balanced.npz --balance split/train.npz --total 10000
     """
     from ecgsynth.files import refuse_existing
-    from ecgsynth.generators import load_generator
+    from ecgsynth.generators import Request, load_generator
+    from ecgsynth.steps import drain
 
     chosen = model or (str(file) if file else None)
     if chosen is None or (model and file):
@@ -220,10 +221,8 @@ def sample(file: Path | None, model: str | None, output: Path, patient: int | No
         generator = generator.of_patient(patient)
     counts = _request(generator, **options)
     with progress("sample") as show:
-        show(0.0, "")
-        made = generator.sample(counts, **conditions)
+        made = drain(generator.sample_steps(Request(counts, **conditions)), lambda share: show(share, ""))
         made.save(output, force=force)
-        show(1.0, "")
     if generator.holds_real_beats:
         note("note: these beats are, or lie close to, real training beats; guard them as you guard those")
     data = {"output": str(output), "classes": made.counts(), "seed": conditions["seed"], "model_sha256": made.info["model_sha256"]}

@@ -12,7 +12,7 @@ from ecgsynth.generators.flow import Flow
 from ecgsynth.generators.gan import Gan
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.mechanistic import Ecgsyn
-from ecgsynth.generators.requests import class_counts
+from ecgsynth.generators.requests import Request, class_counts
 from ecgsynth.generators.resampling import Adasyn, Memorizer, Smote
 from ecgsynth.generators.statistics import ClassMean, Gaussian
 from ecgsynth.generators.vae import Vae
@@ -73,7 +73,7 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
 }
 """Name -> what makes an untrained generator of keyword arguments."""
 
-__all__ = ["GENERATORS", "Generator", "TrainingStep", "class_counts", "load_generator", "settings_of"]
+__all__ = ["GENERATORS", "Generator", "Request", "TrainingStep", "class_counts", "load_generator", "settings_of"]
 
 
 def settings_of(name: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Generator as Steps
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -18,12 +18,13 @@ from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.generators.history import TrainingStep
+from ecgsynth.generators.requests import Interval, Request
 from ecgsynth.labels import LABELS, aami_classes
-from ecgsynth.vectors import RHYTHM, Shape, Vectors, from_vectors, shape_of
+from ecgsynth.steps import drain
+from ecgsynth.vectors import Shape, Vectors, from_vectors, shape_of
 
 Arrays = dict[str, NDArray[Any]]
 Cells = NDArray[np.int64]
-Interval = tuple[float, float]
 
 FORMAT = 2
 
@@ -41,12 +42,10 @@ class Cell(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Beats `number` * size and on, of one label and seed."""
+    """Beats `number` * size and on, of one label."""
 
     label: str
     number: int
-    seed: int
-    lead: str | None
 
 
 class Generator(ABC):
@@ -217,30 +216,35 @@ class Generator(ABC):
             If a label or lead was never seen, a count is negative, nothing is asked for, or beats of such
             intervals are too rare to be found.
         """
-        missing = self._wanted(counts, lead, first)
-        ahead = dict.fromkeys(missing, first // self.block)
+        request = Request(counts, seed=seed, first=first, lead=lead, rr_before=rr_before, rr_after=rr_after)
+        return drain(self.sample_steps(request, workers=workers))
+
+    def sample_steps(self, request: Request, *, workers: int | None = None) -> Steps[float, None, Beats]:
+        """Do the work of `sample`, yielding the share done; the result is the generator's return value."""
+        missing = self._wanted(request)
+        total = sum(missing.values())
+        ahead = dict.fromkeys(missing, request.first // self.block)
         found: dict[str, list[tuple[Vectors, Cells, Cells]]] = {name: [] for name in missing}
         while missing:
-            jobs = [
-                Block(name, ahead[name] + more, seed, lead) for name, count in missing.items() for more in range(-(-count // self.block))
-            ]
-            for job, (vectors, cells) in zip(jobs, self._make_blocks(jobs, workers), strict=True):
+            jobs = [Block(name, ahead[name] + more) for name, count in missing.items() for more in range(-(-count // self.block))]
+            for job, (vectors, cells) in zip(jobs, self._make_blocks(jobs, request, workers), strict=True):
                 numbers = job.number * self.block + np.arange(self.block)
-                keep = numbers >= first
-                for column, interval in ((-RHYTHM, rr_before), (-RHYTHM + 1, rr_after)):
-                    if interval is not None:
-                        keep &= (vectors[:, column] >= np.log(interval[0])) & (vectors[:, column] <= np.log(interval[1]))
-                kept = np.flatnonzero(keep)[: missing[job.label]]
+                kept = np.flatnonzero(request.fits(vectors, numbers))[: missing[job.label]]
                 found[job.label].append((vectors[kept], cells[kept], numbers[kept]))
                 missing[job.label] -= len(kept)
                 ahead[job.label] += 1
+                yield 1 - sum(missing.values()) / total
             missing = {name: count for name, count in missing.items() if count}
-            self._check_rarity({name: found[name] for name in missing}, ahead, first)
+            for name in missing:
+                looked_at, so_far = ahead[name] * self.block - request.first, sum(len(numbers) for _, _, numbers in found[name])
+                if looked_at > _LOOKED_AT and so_far < looked_at / 1000:
+                    raise EcgsynthError(f"only {so_far} of {looked_at:,} beats of {name} have such RR intervals: ask for a wider range")
         parts = [part for own in found.values() for part in own]
         vectors, cells, numbers = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return self._to_beats(vectors, cells, numbers, seed)
+        return self._to_beats(vectors, cells, numbers, request.seed)
 
-    def _wanted(self, counts: Mapping[str, int], lead: str | None, first: int) -> dict[str, int]:
+    def _wanted(self, request: Request) -> dict[str, int]:
+        counts, lead = request.counts, request.lead
         known = self.classes if lead is None else tuple(cell.label for cell in self.cells if cell.lead == lead)
         if lead is not None and lead not in self.leads:
             raise EcgsynthError(f"unknown lead {lead}; this model has learnt {', '.join(self.leads)}")
@@ -248,28 +252,17 @@ class Generator(ABC):
         if unknown:
             of_lead = f" of lead {lead}" if lead else ""
             raise EcgsynthError(f"unknown {self.by} {', '.join(unknown)}; this model has learnt {', '.join(known)}{of_lead}")
-        if any(count < 0 for count in counts.values()) or not sum(counts.values()):
-            raise EcgsynthError("ask for at least one beat, and no negative number")
-        if first < 0:
-            raise EcgsynthError("beats are numbered from 0")
         return {name: int(counts[name]) for name in LABELS[self.by] if counts.get(name)}
 
-    def _check_rarity(self, found: Mapping[str, list[tuple[Vectors, Cells, Cells]]], ahead: Mapping[str, int], first: int) -> None:
-        for name, parts in found.items():
-            looked_at = ahead[name] * self.block - first
-            kept = sum(len(numbers) for _, _, numbers in parts)
-            if looked_at > _LOOKED_AT and kept < looked_at / 1000:
-                raise EcgsynthError(f"only {kept} of {looked_at:,} beats of {name} have such RR intervals: ask for a wider range")
+    def _make_blocks(self, jobs: Sequence[Block], request: Request, workers: int | None) -> Iterator[tuple[Vectors, Cells]]:
+        for job in jobs:
+            yield self._make_block(job, request)
 
-    def _make_blocks(self, jobs: Sequence[Block], workers: int | None) -> list[tuple[Vectors, Cells]]:
-        return [self._make_block(job) for job in jobs]
-
-    def _make_block(self, job: Block) -> tuple[Vectors, Cells]:
+    def _make_block(self, job: Block, request: Request) -> tuple[Vectors, Cells]:
         # Each block has its own stream, so its beats depend on nothing else that is asked for.
-        rng = np.random.default_rng([job.seed, LABELS[self.by].index(job.label), job.number])
-        own = [
-            (number, cell.n_beats) for number, cell in enumerate(self.cells) if cell.label == job.label and job.lead in (None, cell.lead)
-        ]
+        rng = np.random.default_rng([request.seed, LABELS[self.by].index(job.label), job.number])
+        leads = self.leads if request.lead is None else (request.lead,)
+        own = [(number, cell.n_beats) for number, cell in enumerate(self.cells) if cell.label == job.label and cell.lead in leads]
         numbers, counts = np.array(own).T
         cells = rng.choice(numbers, self.block, p=counts / counts.sum())
         return np.asarray(self._sample(cells, rng), dtype=np.float32), cells

@@ -1,12 +1,54 @@
 """What to ask a generator for."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.splits import apportion
+from ecgsynth.vectors import RHYTHM, Vectors
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Beats asked for.
+
+    Parameters
+    ----------
+    counts, seed, first, lead, rr_before, rr_after
+        As for `ecgsynth.generators.base.Generator.sample`.
+
+    Raises
+    ------
+    EcgsynthError
+        If a number is negative, or nothing is asked for.
+    """
+
+    counts: Mapping[str, int]
+    seed: int = 0
+    first: int = 0
+    lead: str | None = None
+    rr_before: Interval | None = None
+    rr_after: Interval | None = None
+
+    def __post_init__(self) -> None:
+        if any(count < 0 for count in self.counts.values()) or not sum(self.counts.values()):
+            raise EcgsynthError("ask for at least one beat, and no negative number")
+        if self.first < 0:
+            raise EcgsynthError("beats are numbered from 0")
+
+    def fits(self, vectors: Vectors, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say which beats are among those asked for: (n, D), (n,) -> (n,)."""
+        fit = numbers >= self.first
+        for column, interval in ((-RHYTHM, self.rr_before), (-RHYTHM + 1, self.rr_after)):
+            if interval is not None:
+                fit &= (vectors[:, column] >= np.log(interval[0])) & (vectors[:, column] <= np.log(interval[1]))
+        return fit
 
 
 def class_counts(beats: Beats | Mapping[str, int], *, power: float = 1.0, total: int | None = None, by: str = "class") -> dict[str, int]:

@@ -4,7 +4,7 @@ import json
 import os
 from abc import abstractmethod
 from collections.abc import Generator as Steps
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,7 +20,7 @@ from ecgsynth.classifier import BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Arrays, Block, Cells, Generator
 from ecgsynth.generators.history import TrainingStep
-from ecgsynth.generators.requests import class_counts
+from ecgsynth.generators.requests import Request, class_counts
 from ecgsynth.metrics.detection import detection_score
 from ecgsynth.metrics.utility import score_classes
 from ecgsynth.spaces import ComponentSpace, SampleSpace, Space
@@ -154,7 +154,7 @@ class TrainedGenerator(Generator):
         settings = {name: value for name, value in self.params.items() if name not in budget}
         return json.dumps([self.name, settings, self.by, self.shape_["data_sha256"]], sort_keys=True)
 
-    def _make_blocks(self, jobs: Sequence[Block], workers: int | None) -> list[tuple[Vectors, Cells]]:
+    def _make_blocks(self, jobs: Sequence[Block], request: Request, workers: int | None) -> Iterator[tuple[Vectors, Cells]]:
         # One thread makes a whole block: the sums in it have one order, whatever the number of threads.
         from threadpoolctl import threadpool_limits
 
@@ -162,7 +162,7 @@ class TrainedGenerator(Generator):
         torch.set_num_threads(1)
         try:
             with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-                return list(pool.map(self._make_block, jobs))
+                yield from pool.map(lambda job: self._make_block(job, request), jobs)
         finally:
             torch.set_num_threads(before)
 
