@@ -18,12 +18,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
+import neurokit2 as nk
 import numpy as np
+import torch
+from imblearn.over_sampling import SMOTE
 from threadpoolctl import threadpool_limits
 
 import ecgsynth as es
@@ -36,28 +40,44 @@ PEERS = {  # what to install for each; torch is that of constraints.txt
     "ecgen": ["ecgen==1.1.0", "--constraint", str(HERE.parent / "constraints.txt")],
     "tsgm": ["tsgm==0.1.0", "keras==3.11.3"],  # which keras 3.15 refuses a call of; it asks for an older networkx than the constraints
 }
-SCORES = ("macro_f1", "macro_auroc")
 COLUMNS = ("TSTR macro-F1", "macro-AUROC by ecgen's `tstr`", "training minutes", "training steps", "sampling beats/s", "beats")
 
-Made = tuple[es.Beats, dict[str, float | None]]
+Made = tuple[es.Beats, dict[str, float]]
 
 
 def run(*command: str | Path) -> str:
     """Run a command on one core and give what it prints."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, env=environment).stdout
+    one_core = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True, env=os.environ | one_core).stdout
 
 
-def install(peer: str, out: Path) -> Path:
-    """Have the peer in the peers' environment, and give its python."""
-    python = out / "venv" / "bin" / "python"
+def reason(error: Exception) -> str:
+    """Give the last line of what went wrong."""
+    said = error.stderr if isinstance(error, subprocess.CalledProcessError) else f"{type(error).__name__}: {error}"
+    return (said.strip() or str(error)).splitlines()[-1]
+
+
+@cache
+def install(peer: str, out: Path) -> str:
+    """Have the peer in the peers' environment; gives why that failed, or nothing."""
     done = out / "venv" / f"{peer}.installed"
-    if not python.is_file():
-        run(sys.executable, "-m", "venv", out / "venv")
-    if not done.is_file():
-        run(python, "-m", "pip", "install", "--quiet", "torch==2.13.0", *PEERS[peer])
-        done.touch()
-    return python
+    try:
+        if not (out / "venv").is_dir():
+            run(sys.executable, "-m", "venv", out / "venv")
+        if not done.is_file():
+            click.echo(f"installing {peer}", err=True)
+            run(out / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "torch==2.13.0", *PEERS[peer])
+            done.touch()
+    except (subprocess.CalledProcessError, OSError) as error:
+        return reason(error)
+    return ""
+
+
+def run_peer(script: str, out: Path, *arguments: str | Path) -> str:
+    """Run one of the scripts of the peers, whose name begins with the peer's, in their environment."""
+    if why := install(script.split("_")[0], out):
+        raise RuntimeError(why)
+    return run(out / "venv" / "bin" / "python", HERE / "peers" / f"{script}.py", *arguments)
 
 
 def ours(name: str, split: es.Split, minutes: float, seed: int, out: Path) -> Made:
@@ -70,98 +90,85 @@ def ours(name: str, split: es.Split, minutes: float, seed: int, out: Path) -> Ma
     return made, {"minutes": (trained - begun) / 60, "steps": steps, "speed": len(made) / (time.perf_counter() - trained)}
 
 
-def peer(name: str, split: es.Split, minutes: float, seed: int, out: Path) -> Made:
-    """Have a peer's script train and sample."""
-    python = install(name.split("_")[0], out)
+def theirs(script: str, split: es.Split, minutes: float, seed: int, out: Path) -> Made:
+    """Have a peer train and sample."""
     path = out / "work" / "made.npz"
-    run(python, HERE / "peers" / f"{name}.py", out / "work" / "split" / "train.npz", path, "--minutes", str(minutes), "--seed", str(seed))
+    run_peer(script, out, out / "work" / "split" / "train.npz", path, "--minutes", str(minutes), "--seed", str(seed))
     with np.load(path, allow_pickle=False) as file:
-        made = es.Beats(signals=file["signals"], classes=file["classes"], source=name)
+        made = es.Beats(signals=file["signals"], classes=file["classes"], source=script)
         return made, {key: float(file[key]) for key in ("minutes", "steps", "speed")}
 
 
 def smote(split: es.Split, minutes: float, seed: int, out: Path) -> Made:
     """Double every class by imbalanced-learn, and give the half that is new."""
-    from imblearn.over_sampling import SMOTE
-
     begun = time.perf_counter()
     wanted = {name: 2 * count for name, count in split.train.counts().items()}
     signals, classes = SMOTE(sampling_strategy=wanted, random_state=seed).fit_resample(split.train.signals, split.train.classes)
     made = es.Beats(signals=signals[len(split.train) :], classes=classes[len(split.train) :], source="imbalanced-learn")
-    return made, {"minutes": None, "steps": None, "speed": len(made) / (time.perf_counter() - begun)}
+    return made, {"speed": len(made) / (time.perf_counter() - begun)}
 
 
-def neurokit(split: es.Split, minutes: float, seed: int, out: Path) -> Made:
-    """Simulate records, cut out their beats, and hand these out under every class alike: all are normal."""
-    import neurokit2 as nk
-
+def simulator(split: es.Split, minutes: float, seed: int, out: Path) -> Made:
+    """Simulate records by neurokit2, cut out their beats, and hand these out under every class alike: all are normal."""
     begun = time.perf_counter()
     rng = np.random.default_rng(seed)
     records = []
-    for number in range(RECORDS):
-        heart_rate = rng.uniform(50, 110)
-        ecg = nk.ecg_simulate(
-            duration=60, sampling_rate=360, heart_rate=heart_rate, method="ecgsyn", random_state=int(rng.integers(2**31))
-        )
-        peaks = np.asarray(nk.ecg_peaks(ecg, sampling_rate=360)[1]["ECG_R_Peaks"], dtype=np.int64)
-        records.append(es.Record(str(number), ecg[:, None].astype(np.float32), ("II",), 360.0, np.full(len(peaks), "N"), peaks))
+    for number, rate in enumerate(rng.uniform(50, 110, RECORDS)):
+        ecg = nk.ecg_simulate(60, sampling_rate=360, heart_rate=rate, method="ecgsyn", random_state=RECORDS * seed + number)
+        peaks = nk.ecg_peaks(ecg, sampling_rate=360)[1]["ECG_R_Peaks"]
+        records.append(es.Record(str(number), np.float32(ecg[:, None]), ("II",), 360.0, np.full(len(peaks), "N"), np.int64(peaks)))
     pool = es.extract_beats(records, lead="first", source="simulated")
-    speed = len(pool) / (time.perf_counter() - begun)
-    classes = split.train.classes
-    made = es.Beats(signals=pool.signals[rng.integers(0, len(pool), len(classes))], classes=classes, source="neurokit2")
-    return made, {"minutes": None, "steps": None, "speed": speed}
+    facts = {"speed": len(pool) / (time.perf_counter() - begun), "beats": len(pool)}
+    signals = pool.signals[rng.integers(0, len(pool), len(split.train))]
+    return es.Beats(signals=signals, classes=split.train.classes, source="neurokit2"), facts
 
 
 # Row -> what the table calls it, and what makes its beats.
-ROWS: dict[str, tuple[str, Callable[..., Made]]] = {
-    "real": ("real beats (TRTR)", lambda split, *_: (split.train, {"minutes": None, "steps": None, "speed": None})),
-    "flow": ("ecgsynth `flow`", lambda *given: ours("flow", *given)),
-    "cnn-gan": ("ecgsynth `cnn-gan`", lambda *given: ours("cnn-gan", *given)),
-    "ecgen": ("ecgen 1.1.0: flow matching, U-Net, 10 steps of Euler's method", lambda *given: peer("ecgen_flow", *given)),
-    "tsgm": ("tsgm 0.1.0: conditional GAN, LSTM", lambda *given: peer("tsgm_cgan", *given)),
-    "smote": (f"imbalanced-learn {version('imbalanced-learn')}: SMOTE (mixes real beats)", smote),
-    "neurokit": (f"neurokit2 {version('neurokit2')}: ECGSYN (has no classes: normal beats under every label)", neurokit),
+ROWS: dict[str, tuple[str, Callable[[es.Split, float, int, Path], Made]]] = {
+    "real": ("real beats (TRTR)", lambda split, *_: (split.train, {})),
+    "flow": ("ecgsynth: `flow`", partial(ours, "flow")),
+    "cnn-gan": ("ecgsynth: `cnn-gan`", partial(ours, "cnn-gan")),
+    "ecgen": ("ecgen 1.1.0: flow matching with a U-Net, 10 steps of Euler's method", partial(theirs, "ecgen_flow")),
+    "tsgm": ("tsgm 0.1.0: conditional GAN with LSTM", partial(theirs, "tsgm_cgan")),
+    "smote": (f"imbalanced-learn {version('imbalanced-learn')}: SMOTE, which mixes real beats", smote),
+    "neurokit": (f"neurokit2 {version('neurokit2')}: ECGSYN, without classes: one pool of normal beats under every label", simulator),
 }
 
 
-def judge(made: es.Beats, split: es.Split, seed: int, out: Path) -> dict[str, Any]:
+def judge(name: str, made: es.Beats, split: es.Split, seed: int, out: Path) -> dict[str, Any]:
     """Score classifiers of these beats on the test side: ours, and ecgen's if it is there."""
-    row = "synthetic" if made.is_synthetic else "real"
-    stand_in = made if made.is_synthetic else es.GENERATORS["class-mean"]().fit(split.train).sample(split.train.counts())
-    scores = es.evaluate(synthetic=stand_in, train=split.train, test=split.test, seeds=(seed,), rows=(row,)).rows[row][0].to_dict()
+    row = "real" if name == "real" else "synthetic"
+    scores = es.evaluate(synthetic=made, train=split.train, test=split.test, seeds=(seed,), rows=(row,)).rows[row][0].to_dict()
+    order = np.random.default_rng(seed).permutation(len(made))
+    counts = es.class_counts(made, total=min(TSTR_BEATS, len(made)))
+    few = np.concatenate([order[made.classes[order] == label][:count] for label, count in counts.items()])
+    made.take(few).save(out / "work" / "few.npz", force=True)
     try:
-        python = install("ecgen", out)
-        order = np.random.default_rng(seed).permutation(len(made))
-        few = es.class_counts(made, total=min(TSTR_BEATS, len(made)))
-        few_made = made.take(np.concatenate([order[made.classes[order] == name][:count] for name, count in few.items()]))
-        few_made.save(out / "work" / "few.npz", force=True)
-        script = HERE / "peers" / "ecgen_tstr.py"
-        theirs = json.loads(run(python, script, out / "work" / "few.npz", out / "work" / "split" / "test.npz", "--seed", str(seed)))
-    except Exception as error:
-        theirs = {"tstr_error": reason(error)}
-    return scores | {"ecgen_tstr": theirs, "macro_auroc": theirs.get("macro_auroc"), "beats": len(made)}
-
-
-def reason(error: Exception) -> str:
-    """Give the last line of what went wrong."""
-    said = error.stderr if isinstance(error, subprocess.CalledProcessError) else f"{type(error).__name__}: {error}"
-    return (said.strip() or str(error)).splitlines()[-1]
+        said = run_peer("ecgen_tstr", out, out / "work" / "few.npz", out / "work" / "split" / "test.npz", "--seed", str(seed))
+        return scores | {"ecgen_tstr": json.loads(said)}
+    except (subprocess.CalledProcessError, RuntimeError) as error:
+        return scores | {"ecgen_tstr": {"error": reason(error)}}
 
 
 def table(rows: dict[str, list[dict[str, Any]]], failed: dict[str, str]) -> str:
-    """Set means, of scores with the standard deviation over seeds, in Markdown; best TSTR first, then what failed."""
+    """Set means over seeds, of scores with the standard deviation, in Markdown; best TSTR first, then what failed."""
 
-    def cell(seeds: list[dict[str, Any]], key: str) -> str:
-        values = [seed[key] for seed in seeds if seed[key] is not None]
-        digits = 3 if key in SCORES else 1 if key == "minutes" else 0
-        spread = f" ± {np.std(values, ddof=1):.{digits}f}" if key in SCORES and len(values) > 1 else ""
-        return f"{np.mean(values):,.{digits}f}{spread}" if values else ""
+    def cell(values: list[float | None], digits: int, deviation: bool = False) -> str:
+        known = [value for value in values if value is not None]
+        spread = f" ± {np.std(known, ddof=1):.{digits}f}" if deviation and len(known) > 1 else ""
+        return f"{np.mean(known):,.{digits}f}{spread}" if known else ""
 
     lines = ["| generator | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name in sorted(rows, key=lambda name: -np.mean([seed["macro_f1"] for seed in rows[name]])):
-        cells = [cell(rows[name], key) for key in (*SCORES, "minutes", "steps", "speed", "beats")]
-        lines.append(f"| {ROWS[name][0]} | " + " | ".join(cells) + " |")
-    lines += [f"| {ROWS[name][0]} | failed: {why.replace('|', ' ')} |" + " |" * (len(COLUMNS) - 1) for name, why in failed.items()]
+        seeds = rows[name]
+        cells = [cell([seed["macro_f1"] for seed in seeds], 3, True)]
+        cells.append(cell([seed["ecgen_tstr"].get("macro_auroc") for seed in seeds], 3, True))
+        cells += [
+            cell([seed.get(key) for seed in seeds], digits) for key, digits in (("minutes", 1), ("steps", 0), ("speed", 0), ("beats", 0))
+        ]
+        partly = f" ({len(seeds)} seeds, then failed: {failed[name]})" if name in failed else ""
+        lines.append(f"| {ROWS[name][0]}{partly} | " + " | ".join(cells) + " |")
+    lines += [f"| {ROWS[name][0]} | failed: {why} |" + " |" * (len(COLUMNS) - 1) for name, why in failed.items() if name not in rows]
     return "\n".join(lines)
 
 
@@ -172,37 +179,35 @@ def table(rows: dict[str, list[dict[str, Any]]], failed: dict[str, str]) -> str:
 @click.option("--only", default=",".join(ROWS), help="Only these rows, by comma.")
 def main(out: Path, minutes: float, seeds: int, only: str) -> None:
     """Measure, and write the table."""
-    import torch
-
     folder = locate_records()
     if folder is None:
         raise click.ClickException("needs the MIT-BIH records: `ecgsynth fetch DIR`, then set ECGSYNTH_MITDB=DIR")
+    names = only.split(",")
+    if strange := set(names) - set(ROWS):
+        raise click.ClickException(f"unknown row {', '.join(sorted(strange))}; known: {', '.join(ROWS)}")
     out = out.absolute()
-    work = out / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    if not (work / "split").is_dir():
-        es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0).save(work / "split")
-    split = es.Split.load(work / "split")
+    (out / "work").mkdir(parents=True, exist_ok=True)
+    if not (out / "work" / "split").is_dir():
+        es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0).save(out / "work" / "split")
+    split = es.Split.load(out / "work" / "split")
     torch.set_num_threads(1)
     rows: dict[str, list[dict[str, Any]]] = {}
     failed: dict[str, str] = {}
-    for seed in range(seeds):
-        for name in only.split(","):
-            part = work / f"{name}-{minutes:g}min-{seed}.json"
-            try:
-                if not part.is_file() and name not in failed:
-                    with threadpool_limits(1):
-                        made, facts = ROWS[name][1](split, minutes, seed, out)
-                        part.write_text(json.dumps(facts | judge(made, split, seed, out)))
-            except Exception as error:
-                failed[name] = reason(error)
-            if part.is_file():
-                rows.setdefault(name, []).append(json.loads(part.read_text()))
-            click.echo(f"seed {seed}  {name:<10} {failed.get(name) or format(rows[name][-1]['macro_f1'], '.3f')}", err=True)
-    failed = {name: why for name, why in failed.items() if name not in rows}
-    made_by = {"ecgsynth": es.__version__, "python": platform.python_version(), "torch": torch.__version__}
-    found = made_by | {"minutes": minutes, "rows": rows, "failed": failed}
-    (out / "peers.json").write_text(json.dumps(found, indent=1) + "\n")
+    for seed, name in ((seed, name) for seed in range(seeds) for name in names):
+        part = out / "work" / f"{name}-{minutes:g}-{seed}.json"
+        try:
+            if not part.is_file() and name not in failed:
+                with threadpool_limits(1):
+                    made, facts = ROWS[name][1](split, minutes, seed, out)
+                    measured = {"beats": len(made)} | judge(name, made, split, seed, out) | facts
+                part.write_text(json.dumps(measured))
+        except Exception as error:  # whatever it is, the others are measured
+            failed[name] = reason(error).replace("|", " ")
+        if part.is_file():
+            rows.setdefault(name, []).append(json.loads(part.read_text()))
+        click.echo(f"seed {seed}  {name:<10} {failed.get(name) or format(rows[name][-1]['macro_f1'], '.3f')}", err=True)
+    made_by = {"ecgsynth": es.__version__, "python": platform.python_version(), "torch": torch.__version__, "minutes": minutes}
+    (out / "peers.json").write_text(json.dumps(made_by | {"rows": rows, "failed": failed}, indent=1) + "\n")
     (out / "peers.md").write_text(table(rows, failed) + "\n")
     click.echo(table(rows, failed))
 

@@ -1,0 +1,85 @@
+"""How sure a macro-F1, or a gain in it, is: patients drawn with replacement, as new ones would come."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Confusions = NDArray[np.int64]
+
+
+class Interval(NamedTuple):
+    """A value and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+def confusion_by_patient(
+    *, annotated: NDArray[np.str_], predicted: NDArray[np.str_], patients: NDArray[np.str_], classes: Sequence[str]
+) -> Confusions:
+    """Count predicted against annotated classes for each patient.
+
+    Parameters
+    ----------
+    annotated, predicted, patients : array of str, shape (n,)
+        Of each beat.
+    classes : sequence of str
+        Rows (annotated) and columns (predicted).
+
+    Returns
+    -------
+    array of int, shape (n_patients, n_classes, n_classes)
+        Patients in sorted order.
+    """
+    from sklearn.metrics import confusion_matrix
+
+    names = np.unique(patients)
+    return np.stack([confusion_matrix(annotated[patients == name], predicted[patients == name], labels=list(classes)) for name in names])
+
+
+def macro_f1(confusion: Confusions) -> NDArray[np.float64]:
+    """Give the macro-F1 of confusion matrices, over the classes annotated: (..., K, K) -> (...)."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    annotated, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    f1 = 2 * hits / np.maximum(annotated + predicted, 1)
+    there = annotated > 0
+    return np.asarray((f1 * there).sum(axis=-1) / np.maximum(there.sum(axis=-1), 1))
+
+
+def gain(*, ours: Confusions, base: Confusions, draws: int = 2000, seed: int = 0) -> Interval:
+    """Bootstrap the difference in macro-F1 between two classifiers over the patients they were both tested on.
+
+    Parameters
+    ----------
+    ours, base : array of int, shape (n_seeds, n_patients, n_classes, n_classes)
+        Confusion matrices; each draw takes a seed of training of either at random, too.
+    draws : int
+        Bootstrap draws.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    Interval
+        Mean difference over seeds, and its percentile interval.
+
+    References
+    ----------
+    Efron B, Tibshirani RJ. An introduction to the bootstrap (1993), doi:10.1201/9780429246593.
+    """
+    rng = np.random.default_rng(seed)
+    n_patients = ours.shape[1]
+    found = np.empty(draws)
+    for draw in range(draws):
+        drawn = rng.integers(0, n_patients, n_patients)
+        one, other = (side[rng.integers(len(side))][drawn].sum(axis=0) for side in (ours, base))
+        found[draw] = macro_f1(one) - macro_f1(other)
+    value = float(macro_f1(ours.sum(axis=1)).mean() - macro_f1(base.sum(axis=1)).mean())
+    low, high = np.percentile(found, [2.5, 97.5])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from ecgsynth.metrics.bootstrap import confusion_by_patient, gain, macro_f1
+from ecgsynth.metrics.utility import score_classes
+
+
+def guesses(share, n=600, seed=0):
+    rng = np.random.default_rng(seed)
+    annotated = rng.choice(list("NSV"), n, p=[0.7, 0.2, 0.1])
+    predicted = np.where(rng.random(n) < share, annotated, rng.choice(list("NSV"), n))
+    return annotated, predicted, np.repeat([f"p{number}" for number in range(12)], n // 12)
+
+
+def confusions(share, seeds=3, data_seed=0):
+    rng = np.random.default_rng(data_seed)
+    annotated = rng.choice(list("NSV"), 600, p=[0.7, 0.2, 0.1])
+    patients = np.repeat([f"p{number}" for number in range(12)], 50)
+    parts = []
+    for seed in range(seeds):
+        own = np.random.default_rng(100 + seed)
+        predicted = np.where(own.random(600) < share, annotated, own.choice(list("NSV"), 600))
+        parts.append(confusion_by_patient(annotated=annotated, predicted=predicted, patients=patients, classes="NSV"))
+    return np.stack(parts)
+
+
+def test_patients_add_up_to_the_score_of_all_beats():
+    annotated, predicted, patients = guesses(0.8)
+    by_patient = confusion_by_patient(annotated=annotated, predicted=predicted, patients=patients, classes="NSV")
+    assert by_patient.shape == (12, 3, 3)
+    whole = score_classes(annotated=annotated, predicted=predicted, classes="NSV")
+    assert by_patient.sum(axis=0).tolist() == whole.confusion
+    assert macro_f1(by_patient.sum(axis=0)) == pytest.approx(whole.macro_f1)
+
+
+def test_no_gain_over_itself_and_the_interval_holds_zero():
+    same = confusions(0.7)
+    found = gain(ours=same, base=same)
+    assert found.value == 0
+    assert found.low <= 0 <= found.high
+
+
+def test_gains_change_sign_with_the_sides_and_grow_with_the_difference():
+    worse, better, best = (confusions(share) for share in (0.5, 0.8, 1.0))
+    up, down = gain(ours=better, base=worse), gain(ours=worse, base=better)
+    assert up.value == pytest.approx(-down.value)
+    assert up.low > 0 > down.high
+    assert gain(ours=best, base=worse).value > up.value
+    assert up == gain(ours=better, base=worse)
+
+
+def test_more_patients_make_an_interval_narrower():
+    few, many = (np.concatenate([confusions(0.7, 1, seed) for seed in range(times)], axis=1) for times in (1, 8))
+    other = [np.concatenate([confusions(0.6, 1, seed) for seed in range(times)], axis=1) for times in (1, 8)]
+    widths = [found.high - found.low for found in (gain(ours=few, base=other[0]), gain(ours=many, base=other[1]))]
+    assert widths[1] < 0.6 * widths[0]
