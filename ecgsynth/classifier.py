@@ -57,18 +57,29 @@ class BeatClassifier:
         Highest learning rate of a one-cycle schedule.
     width : int
         Channels of the first layer.
+    balanced : bool
+        Weigh the loss so that all labels count alike.
     seed : int
         Same beats, seed and machine: same classifier.
     """
 
     def __init__(
-        self, *, features: str = "shape", steps: int = 2000, batch: int = 128, rate: float = 2e-3, width: int = 32, seed: int = 0
+        self,
+        *,
+        features: str = "shape",
+        steps: int = 2000,
+        batch: int = 128,
+        rate: float = 2e-3,
+        width: int = 32,
+        balanced: bool = False,
+        seed: int = 0,
     ) -> None:
         self.features = features
         self.steps = steps
         self.batch = batch
         self.rate = rate
         self.width = width
+        self.balanced = balanced
         self.seed = seed
         if features not in FEATURES:
             raise EcgsynthError(f"unknown features {features!r}; known: {', '.join(FEATURES)}")
@@ -96,6 +107,7 @@ class BeatClassifier:
         inputs = self._inputs(beats)
         numbers = {name: number for number, name in enumerate(self.classes_)}
         labels = torch.tensor([numbers[name] for name in beats.labels(by).tolist()])
+        weights = len(labels) / (len(self.classes_) * labels.bincount().float()) if self.balanced else None
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
@@ -107,7 +119,7 @@ class BeatClassifier:
         for step, index in zip(range(self.steps), _batches(len(beats), self.batch, generator), strict=False):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(self.seed * 1_000_003 + step)  # dropout reads no other
-                loss = nn.functional.cross_entropy(self._net(*(part[index] for part in inputs)), labels[index])
+                loss = nn.functional.cross_entropy(self._net(*(part[index] for part in inputs)), labels[index], weights)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

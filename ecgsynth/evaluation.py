@@ -225,7 +225,7 @@ def evaluate_steps(
     learnt_here = synthetic.info.get("data_sha256") == train.digest()
     synthetic, train, test = (beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test))
     scores: dict[str, list[Scores]] = {row: [] for row in rows}
-    given = {name: getattr(classifier, name) for name in ("features", "steps", "batch", "rate", "width")}
+    given = {name: getattr(classifier, name) for name in ("features", "steps", "batch", "rate", "width", "balanced")}
     total = len(rows) * len(seeds)
     for done, (row, seed) in enumerate((row, seed) for row in rows for seed in seeds):
         beats = _training_beats(row, synthetic, train, seed, by)
