@@ -199,7 +199,7 @@ def sample(file: Path | None, model: str | None, output: Path, patient: int | No
 
     \b
     Examples:
-      ecgsynth sample --model mitdb -o v.npz --count V=2000 --count S=500
+      ecgsynth sample model.safetensors -o v.npz --count V=2000 --count S=500
       ecgsynth sample model.safetensors -o synthetic.npz --like split/train.npz --seed 1
       ecgsynth sample model.safetensors -o balanced.npz --balance split/train.npz --total 10000
     """
