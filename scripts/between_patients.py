@@ -15,6 +15,7 @@ import numpy as np
 import ecgsynth as es
 from ecgsynth.classifier import BeatClassifier
 from ecgsynth.fetch import locate_records
+from ecgsynth.generators import Generator
 from ecgsynth.metrics.bootstrap import confusion_by_patient, gain, macro_f1
 
 CLASSES = "NSVF"
@@ -47,7 +48,7 @@ def augmented(train: es.Beats, counts: dict[str, int], seed: int) -> es.Beats:
     return es.Beats(signals=changed, classes=picked.classes, rr_before=picked.rr_before, rr_after=picked.rr_after)
 
 
-def training_set(row: str, split: es.Split, model: es.generators.Generator, seed: int) -> es.Beats:
+def training_set(row: str, split: es.Split, model: Generator, seed: int) -> es.Beats:
     """Give the beats that the row's classifier learns from."""
     train, more = split.train, added(split)
     if row == "synthetic":

@@ -16,7 +16,7 @@ import numpy as np
 
 import ecgsynth as es
 from ecgsynth.fetch import locate_records
-from ecgsynth.generators import settings_of
+from ecgsynth.generators import Generator, settings_of
 from ecgsynth.metrics.detection import detection_score
 
 NATURAL_SAMPLED = 20_000
@@ -63,7 +63,7 @@ def _any(split: es.Split) -> es.Beats:
     return es.GENERATORS["class-mean"]().fit(split.train).sample(split.train.counts())
 
 
-def _size(generator: es.generators.Generator) -> int:
+def _size(generator: Generator) -> int:
     return sum(array.size for name, array in generator._arrays().items() if not name.startswith("space."))
 
 

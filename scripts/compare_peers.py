@@ -3,12 +3,12 @@
     python scripts/compare_peers.py -o results/peers --minutes 5 --seeds 5
 
 ecgen and tsgm are installed into DIR/venv and run there (`scripts/peers`); what fails is a row that says so. A run
-that was stopped goes on: what is measured is kept in DIR/work. All learn waveforms of the training side alone, and are
-asked for as many beats of each class as it has; who would sample for more than three times as long as it trained
-makes fewer.
+that was stopped goes on: what is measured is kept in DIR/work.
 
-The first judge is ours (`ecgsynth.evaluate`), the second is ecgen's `tstr`: its classifier, trained for ten epochs on
-at most 3,000 of the beats, as it takes long, tested on the whole test side.
+All learn the waveforms and classes of the training side; ours learn its RR intervals and leads as well, of which no
+judge is told. All are asked for as many beats of each class as it has; a peer that would sample for more than three
+times as long as it trained makes fewer. The first judge is ours (`ecgsynth.evaluate`), the second ecgen's `tstr`: its
+classifier, trained for ten epochs on at most 3,000 of the beats, as it takes long, and tested on the whole test side.
 """
 
 import json
@@ -36,11 +36,18 @@ from ecgsynth.fetch import locate_records
 TSTR_BEATS = 3_000
 RECORDS = 40  # simulated, of a minute each
 HERE = Path(__file__).parent
-PEERS = {  # what to install for each; torch is that of constraints.txt
-    "ecgen": ["ecgen==1.1.0", "--constraint", str(HERE.parent / "constraints.txt")],
-    "tsgm": ["tsgm==0.1.0", "keras==3.11.3"],  # which keras 3.15 refuses a call of; it asks for an older networkx than the constraints
+PEERS = {  # what to install for each, besides the torch of constraints.txt
+    "ecgen": ["ecgen==1.1.0", "--constraint", HERE.parent / "constraints.txt"],
+    "tsgm": ["tsgm==0.1.0", "keras==3.11.3"],  # keras 3.15 refuses how tsgm calls it; an older networkx than the constraints'
 }
-COLUMNS = ("TSTR macro-F1", "macro-AUROC by ecgen's `tstr`", "training minutes", "training steps", "sampling beats/s", "beats")
+COLUMNS = {  # what is measured -> its title and digits; scores have three, and a standard deviation
+    "macro_f1": ("TSTR macro-F1", 3),
+    "macro_auroc": ("macro-AUROC by ecgen's `tstr`", 3),
+    "minutes": ("training minutes", 1),
+    "steps": ("training steps", 0),
+    "speed": ("sampling beats/s", 0),
+    "beats": ("beats", 0),
+}
 
 Made = tuple[es.Beats, dict[str, float]]
 
@@ -60,13 +67,13 @@ def reason(error: Exception) -> str:
 @cache
 def install(peer: str, out: Path) -> str:
     """Have the peer in the peers' environment; gives why that failed, or nothing."""
-    done = out / "venv" / f"{peer}.installed"
+    python, done = out / "venv" / "bin" / "python", out / "venv" / f"{peer}.installed"
     try:
-        if not (out / "venv").is_dir():
+        if not python.is_file():
             run(sys.executable, "-m", "venv", out / "venv")
         if not done.is_file():
             click.echo(f"installing {peer}", err=True)
-            run(out / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "torch==2.13.0", *PEERS[peer])
+            run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "torch==2.13.0", *PEERS[peer])
             done.touch()
     except (subprocess.CalledProcessError, OSError) as error:
         return reason(error)
@@ -145,7 +152,7 @@ def judge(name: str, made: es.Beats, split: es.Split, seed: int, out: Path) -> d
     made.take(few).save(out / "work" / "few.npz", force=True)
     try:
         said = run_peer("ecgen_tstr", out, out / "work" / "few.npz", out / "work" / "split" / "test.npz", "--seed", str(seed))
-        return scores | {"ecgen_tstr": json.loads(said)}
+        return scores | {"ecgen_tstr": json.loads(said), "macro_auroc": json.loads(said)["macro_auroc"]}
     except (subprocess.CalledProcessError, RuntimeError) as error:
         return scores | {"ecgen_tstr": {"error": reason(error)}}
 
@@ -153,21 +160,15 @@ def judge(name: str, made: es.Beats, split: es.Split, seed: int, out: Path) -> d
 def table(rows: dict[str, list[dict[str, Any]]], failed: dict[str, str]) -> str:
     """Set means over seeds, of scores with the standard deviation, in Markdown; best TSTR first, then what failed."""
 
-    def cell(values: list[float | None], digits: int, deviation: bool = False) -> str:
-        known = [value for value in values if value is not None]
-        spread = f" ± {np.std(known, ddof=1):.{digits}f}" if deviation and len(known) > 1 else ""
-        return f"{np.mean(known):,.{digits}f}{spread}" if known else ""
+    def cell(seeds: list[dict[str, Any]], key: str) -> str:
+        values, digits = [seed[key] for seed in seeds if key in seed], COLUMNS[key][1]
+        spread = f" ± {np.std(values, ddof=1):.3f}" if digits == 3 and len(values) > 1 else ""
+        return f"{np.mean(values):,.{digits}f}{spread}" if values else ""
 
-    lines = ["| generator | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for name in sorted(rows, key=lambda name: -np.mean([seed["macro_f1"] for seed in rows[name]])):
-        seeds = rows[name]
-        cells = [cell([seed["macro_f1"] for seed in seeds], 3, True)]
-        cells.append(cell([seed["ecgen_tstr"].get("macro_auroc") for seed in seeds], 3, True))
-        cells += [
-            cell([seed.get(key) for seed in seeds], digits) for key, digits in (("minutes", 1), ("steps", 0), ("speed", 0), ("beats", 0))
-        ]
+    lines = ["| generator | " + " | ".join(title for title, _ in COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, seeds in sorted(rows.items(), key=lambda row: -np.mean([seed["macro_f1"] for seed in row[1]])):
         partly = f" ({len(seeds)} seeds, then failed: {failed[name]})" if name in failed else ""
-        lines.append(f"| {ROWS[name][0]}{partly} | " + " | ".join(cells) + " |")
+        lines.append(f"| {ROWS[name][0]}{partly} | " + " | ".join(cell(seeds, key) for key in COLUMNS) + " |")
     lines += [f"| {ROWS[name][0]} | failed: {why} |" + " |" * (len(COLUMNS) - 1) for name, why in failed.items() if name not in rows]
     return "\n".join(lines)
 

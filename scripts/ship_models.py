@@ -14,6 +14,7 @@ import numpy as np
 
 import ecgsynth as es
 from ecgsynth.fetch import locate_records
+from ecgsynth.generators import Generator
 from ecgsynth.metrics.diversity import manifold, nearest_distances
 
 SHIPPED = {"mitdb": ("flow", "the best generator"), "mitdb-gan": ("cnn-gan", "the best GAN, several times as fast")}
@@ -63,7 +64,7 @@ doi:10.1161/01.CIR.101.23.e215.
 """
 
 
-def diversity(model: es.generators.Generator, split: es.Split) -> dict[str, list[str]]:
+def diversity(model: Generator, split: es.Split) -> dict[str, list[str]]:
     """Compare beats of the model, and training beats in their place, with the test side, class by class."""
     rng = np.random.default_rng(0)
     lines: dict[str, list[str]] = {"recall": [], "coverage": [], "nearest": []}

@@ -44,6 +44,7 @@ def test_stages_import_only_from_stages_before_them():
         "priors",
         "training",
         "adversarial",
+        "models",
         "generators",
         "evaluation",
         "report",
@@ -84,7 +85,10 @@ def test_the_readme_shows_the_measured_table():
 def test_the_python_of_the_readme_runs(records_folder, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks
-    code = blocks[0].replace('"records/mitdb"', repr(str(records_folder))).replace("minutes=10", "steps=3, validations=1, width=4")
+    code = (
+        blocks[0].replace('"records/mitdb"', repr(str(records_folder))).replace("minutes=15", "steps=3, validations=1, hidden=16, depth=1")
+    )
+    assert "steps=3" in code  # or the whole budget would be trained
     code = code.replace("seeds=range(5)", "classifier=es.BeatClassifier(steps=5)")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
