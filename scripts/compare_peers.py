@@ -167,7 +167,7 @@ def table(rows: dict[str, list[dict[str, Any]]], failed: dict[str, str]) -> str:
 
     lines = ["| generator | " + " | ".join(title for title, _ in COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, seeds in sorted(rows.items(), key=lambda row: -np.mean([seed["macro_f1"] for seed in row[1]])):
-        partly = f" ({len(seeds)} seeds, then failed: {failed[name]})" if name in failed else ""
+        partly = f" (failed after {len(seeds)} of the seeds: {failed[name]})" if name in failed else ""
         lines.append(f"| {ROWS[name][0]}{partly} | " + " | ".join(cell(seeds, key) for key in COLUMNS) + " |")
     lines += [f"| {ROWS[name][0]} | failed: {why} |" + " |" * (len(COLUMNS) - 1) for name, why in failed.items() if name not in rows]
     return "\n".join(lines)
