@@ -17,26 +17,7 @@ from ecgsynth.training import Losses, Trainer, descend
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of the game.
-
-    Parameters
-    ----------
-    objective : Objective
-        Both losses.
-    regulariser : str
-        Of `ecgsynth.objectives.REGULARISERS`.
-    penalty, penalty_every : float, int
-        Weight of the gradient penalty, or bound of the clipped weights; and the steps from one penalty
-        to the next.
-    critic_steps : int
-        Steps of the critic before each of the generator.
-    unrolled : int
-        Steps of the critic that the generator looks ahead.
-    optimizer : str
-        ``"adam"`` or ``"rmsprop"``.
-    beta : float
-        Adam's memory of past gradients: 0 to 0.5 in GANs, as the other player moves too.
-    """
+    """The rules of the game; see `ecgsynth.generators.gan.Gan` for what each does."""
 
     objective: Objective
     regulariser: str

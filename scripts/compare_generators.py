@@ -19,7 +19,6 @@ from ecgsynth.fetch import locate_records
 from ecgsynth.generators import Generator, settings_of
 from ecgsynth.metrics.detection import detection_score
 
-NATURAL_SAMPLED = 20_000
 COLUMNS = ("TSTR macro-F1", "detection (0.5 is ideal)", "training beats/s", "sampling beats/s", "parameters")
 
 

@@ -209,7 +209,7 @@ def sample(file: Path | None, model: str | None, output: Path, patient: int | No
 
     chosen = model or (str(file) if file else None)
     if chosen is None or (model and file):
-        raise click.UsageError("say which model: a file, or --model mitdb")
+        raise click.UsageError("say which model: a file, or --model and a name")
     refuse_existing(output, force=force)
     conditions = {name: options.pop(name) for name in ("seed", "first", "lead")}
     conditions |= {name: _interval(name, options.pop(name)) for name in ("rr_before", "rr_after")}
@@ -277,7 +277,7 @@ def models(name: str | None, as_json: bool) -> None:
 
     \b
     Example:
-      ecgsynth models mitdb
+      ecgsynth models --json
     """
     from ecgsynth.models import card, shipped
 
@@ -286,5 +286,7 @@ def models(name: str | None, as_json: bool) -> None:
         emit({"name": name, "card": text}, text, as_json=as_json)
         return
     found = shipped()
+    if not found:
+        note("no model comes with this version")
     lines = [f"{key:<12} {path.stat().st_size / 1e6:4.1f} MB  {card(key).splitlines()[2]}" for key, path in found.items()]
     emit({key: str(path) for key, path in found.items()}, "\n".join(lines), as_json=as_json)

@@ -88,7 +88,7 @@ def load_generator(path: str | Path) -> Generator:
     Parameters
     ----------
     path : path
-        A model file, or a name of `ecgsynth.models.shipped`, such as ``"mitdb"``.
+        A model file, or a name of `ecgsynth.models.shipped`.
 
     Raises
     ------
@@ -102,7 +102,9 @@ def load_generator(path: str | Path) -> Generator:
     if not Path(path).is_file():
         found = shipped()
         if str(path) not in found:
-            raise EcgsynthError(f"no model at {path}, and none of that name comes with ecgsynth ({', '.join(found)})")
+            raise EcgsynthError(
+                f"no model at {path}, and none of that name comes with ecgsynth ({', '.join(found) or 'none does in this version'})"
+            )
         path = found[str(path)]
     try:
         with safe_open(path, framework="numpy") as file:
