@@ -1,6 +1,6 @@
 """The arrhythmia classifier by which beats are judged: a small 1-D convolutional network."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.vectors import RHYTHM, log_rhythm
+from ecgsynth.vectors import log_rhythm
 
 FEATURES = ("shape", "shape+rr")
 """What a classifier may see of a beat: its waveform, or that and both RR intervals."""
@@ -136,22 +136,6 @@ class BeatClassifier:
         with torch.no_grad():
             parts = [self._net(*part).softmax(dim=1) for part in zip(*(part.split(512) for part in self._inputs(beats)), strict=True)]
         return torch.cat(parts).numpy()
-
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Give everything learnt."""
-        usual = {"usual.mean": self._usual[0], "usual.spread": self._usual[1]} if self.features != "shape" else {}
-        return usual | {f"net.{name}": value.numpy() for name, value in self._net.state_dict().items()}
-
-    def restore(self, arrays: dict[str, NDArray[np.float32]], *, classes: Sequence[str], n_leads: int, n_samples: int) -> Self:
-        """Take back what `arrays` gave, of a classifier of these labels and beats."""
-        self.classes_ = tuple(classes)
-        if self.features != "shape":
-            self._usual = arrays["usual.mean"], arrays["usual.spread"]
-        n_rhythm = RHYTHM if self.features != "shape" else 0
-        self._net = BeatNet(n_leads, n_samples, len(self.classes_), n_rhythm=n_rhythm, width=self.width).eval()
-        own = {name.removeprefix("net."): torch.from_numpy(array) for name, array in arrays.items() if name.startswith("net.")}
-        self._net.load_state_dict(own)
-        return self
 
     def _inputs(self, beats: Beats) -> tuple[Tensor, Tensor]:
         """Give waveform and rhythm: (n, leads, L), (n, R)."""

@@ -1,6 +1,8 @@
-"""Write the table of results of the README: every generator over several seeds, on MIT-BIH's test side.
+"""Write the tables of results of the README: generators over several seeds, on MIT-BIH's test side.
 
-Run: ECGSYNTH_MITDB=records/mitdb python scripts/results.py -o results --seeds 5
+    export ECGSYNTH_MITDB=records/mitdb
+    python scripts/results.py -o results --seeds 5                 # the AAMI classes
+    python scripts/results.py -o results --seeds 5 --by symbol     # the annotation symbols with 50 training beats or more
 
 Scheme `beats`, split seed 0; the seed of a row is that of its generator, its sampling and its
 classifier. Each part, models too, is kept in OUT as it is done, so a second call goes on. Nothing is chosen here:
@@ -9,6 +11,7 @@ settings are the defaults, which were chosen on the validation side.
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -31,40 +34,52 @@ ROWS = {
     "class-mean": ("control: `class-mean`, mean and noise", "class-mean", {}),
     "ecgsyn": ("floor: `ecgsyn`, equations without data", "ecgsyn", {}),
 }
+OF = {"class": tuple(ROWS), "symbol": ("real", "flow", "cnn-gan", "real+synthetic")}
+FEWEST = 50  # training beats of a symbol
 
 
-def model_of(row: str, seed: int, split: es.Split, out: Path) -> Generator | None:
+def split_of(folder: Path, by: str) -> es.Split:
+    """Cut and divide the beats; leaves out labels too rare to be learnt."""
+    split = es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0)
+    frequent = [label for label, count in split.train.counts(by).items() if by == "class" or count >= FEWEST]
+    sides = {side: getattr(split, side) for side in ("train", "val", "test")}
+    return replace(split, **{side: beats.take(np.isin(beats.labels(by), frequent)) for side, beats in sides.items()})
+
+
+def model_of(row: str, seed: int, split: es.Split, by: str, work: Path) -> Generator | None:
     """Train the row's generator, or load it if that is done."""
     _, name, settings = ROWS[row]
     if name is None:
         return None
-    path = out / f"{'flow' if row == 'real+synthetic' else row}-{seed}.safetensors"
+    path = work / f"{'flow' if row == 'real+synthetic' else row}-{seed}.safetensors"
     model = es.GENERATORS[name](**settings, **({"seed": seed} if "seed" in settings_of(name) else {}))
     if not path.is_file():
-        model.fit(split.train, split.val).save(path)
+        model.fit(split.train, split.val, by=by).save(path)
     done = es.load_generator(path)
     if done.params != model.params:
         raise click.ClickException(f"{path} is of other settings: begin with another --out")
     return done
 
 
-def measure(row: str, seed: int, split: es.Split, out: Path) -> dict:
+def measure(row: str, seed: int, split: es.Split, by: str, work: Path) -> dict:
     """Train what the row needs, and score a classifier of it on the test side, once."""
     begun = time.monotonic()
-    model = model_of(row, seed, split, out / "work") or es.GENERATORS["class-mean"]().fit(split.train)  # unused by the row "real"
+    model = model_of(row, seed, split, by, work) or es.GENERATORS["class-mean"]().fit(split.train, by=by)  # unused by the row "real"
     minutes = (time.monotonic() - begun) / 60
-    synthetic = model.sample(es.class_counts(split.train), seed=seed)
+    synthetic = model.sample(es.class_counts(split.train, by=by), seed=seed)
     learns = row if row in ("real", "real+synthetic") else "synthetic"
-    result = es.evaluate(synthetic=synthetic, train=split.train, test=split.test, seeds=(seed,), rows=(learns,))
+    result = es.evaluate(synthetic=synthetic, train=split.train, test=split.test, seeds=(seed,), rows=(learns,), by=by)
     return {"training_minutes": round(minutes, 2)} | result.rows[learns][0].to_dict()
 
 
 def table(rows: dict[str, list[dict]]) -> str:
     """Set the mean and standard deviation over seeds in a Markdown table."""
-    lines = ["| a classifier learns from | macro-F1 | accuracy | F1 N | F1 S | F1 V | F1 F | F1 Q |", "|---|---|---|---|---|---|---|---|"]
+    labels = list(rows["real"][0]["f1"])
+    lines = ["| a classifier learns from | macro-F1 | accuracy | " + " | ".join(f"F1 {label}" for label in labels) + " |"]
+    lines.append("|---" * (3 + len(labels)) + "|")
     for row, seeds in rows.items():
         macro, accuracy = ([seed[key] for seed in seeds] for key in ("macro_f1", "accuracy"))
-        by_class = " | ".join(f"{np.mean([seed['f1'][name] for seed in seeds]):.3f}" for name in "NSVFQ")
+        by_class = " | ".join(f"{np.mean([seed['f1'][name] for seed in seeds]):.3f}" for name in labels)
         lines.append(f"| {ROWS[row][0]} | {np.mean(macro):.3f} ± {np.std(macro, ddof=1):.3f} | {np.mean(accuracy):.3f} | {by_class} |")
     return "\n".join(lines)
 
@@ -72,9 +87,16 @@ def table(rows: dict[str, list[dict]]) -> str:
 def differences(rows: dict[str, list[dict]]) -> str:
     """Set out what one row gains on another, seed by seed, and how long training took."""
     lines = []
-    for better, base in (("flow", "real"), ("cnn-gan", "drafts"), ("real+synthetic", "real")):
+    for better, base in (("flow", "real"), ("cnn-gan", "real"), ("cnn-gan", "drafts"), ("real+synthetic", "real")):
+        if base not in rows:
+            continue
         gain = [one["macro_f1"] - other["macro_f1"] for one, other in zip(rows[better], rows[base], strict=True)]
         lines.append(f"{better} over {base}: {np.mean(gain):+.3f} ± {np.std(gain, ddof=1):.3f}")
+    ratios = {
+        name: np.mean([f["f1"][name] for f in rows["flow"]]) / np.mean([r["f1"][name] for r in rows["real"]])
+        for name in rows["real"][0]["f1"]
+    }
+    lines.append("F1 of flow over that of real: " + ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items()))
     for row in ("flow", "cnn-gan"):
         lines.append(f"{row}: {np.median([seed['training_minutes'] for seed in rows[row]]):.1f} minutes of training (median)")
     return "\n".join(lines)
@@ -83,27 +105,30 @@ def differences(rows: dict[str, list[dict]]) -> str:
 @click.command()
 @click.option("-o", "--out", default=Path("results"), type=click.Path(path_type=Path))
 @click.option("--seeds", default=5, type=click.IntRange(min=2))
-@click.option("--rows", default=",".join(ROWS))
-def main(out: Path, seeds: int, rows: str) -> None:
+@click.option("--by", default="class", type=click.Choice(list(OF)))
+@click.option("--rows", help="Only these, with commas between: several processes may share the work.")
+def main(out: Path, seeds: int, by: str, rows: str | None) -> None:
     """Measure, and print the table."""
     folder = locate_records()
     if folder is None:
         raise click.ClickException("needs the MIT-BIH records: `ecgsynth fetch DIR`, then set ECGSYNTH_MITDB=DIR")
-    (out / "work").mkdir(parents=True, exist_ok=True)
-    split = es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0)
+    name = {"class": "mitdb-beats", "symbol": "mitdb-symbols"}[by]
+    work = out / "work" / name
+    work.mkdir(parents=True, exist_ok=True)
+    split = split_of(folder, by)
     done: dict[str, list[dict]] = {}
     for seed in range(seeds):
-        for row in rows.split(","):
-            part = out / "work" / f"{row}-{seed}.json"
+        for row in rows.split(",") if rows else OF[by]:
+            part = work / f"{row}-{seed}.json"
             if not part.is_file():
-                result = json.dumps(measure(row, seed, split, out))
+                result = json.dumps(measure(row, seed, split, by, work))
                 part.write_text(result)
             done.setdefault(row, []).append(json.loads(part.read_text()))
             click.echo(f"seed {seed}  {row:<15} macro-F1 {done[row][-1]['macro_f1']:.4f}", err=True)
-    if set(done) != set(ROWS):
+    if set(done) != set(OF[by]):
         return  # other rows may be measured by another process
-    (out / "mitdb-beats.json").write_text(json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "rows": done}, indent=1) + "\n")
-    (out / "mitdb-beats.md").write_text(table(done) + "\n")
+    (out / f"{name}.json").write_text(json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "rows": done}, indent=1) + "\n")
+    (out / f"{name}.md").write_text(table(done) + "\n")
     click.echo(f"{table(done)}\n\n{differences(done)}")
 
 

@@ -103,7 +103,7 @@ def main(results: Path, out: Path) -> None:
     split = es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0)
     measured = json.loads((results / "mitdb-beats.json").read_text())["rows"]
     for name, (row, what) in SHIPPED.items():
-        model = es.load_generator(results / "work" / f"{row}-0.safetensors")
+        model = es.load_generator(results / "work" / "mitdb-beats" / f"{row}-0.safetensors")
         if model.shape_["data_sha256"] != split.train.digest():
             raise click.ClickException(f"{row} of {results} did not learn from this train side")
         model.save(out / f"{name}.safetensors", force=True)

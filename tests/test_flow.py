@@ -6,7 +6,7 @@ import torch
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
-from ecgsynth.generators.flow import DDPM_STEPS, PATHS, Flow, _kept_signal
+from ecgsynth.generators.flow import DDPM_STEPS, PATHS, Flow, _kept_signal, _modes
 from ecgsynth.generators.vae import Decoder, Vae, divergence
 
 MEAN, SPREAD = 2.0, 0.5  # of the one-dimensional beats whose flow is known
@@ -100,7 +100,9 @@ def test_a_short_training_learns_the_classes(name, split):
         assert min(means, key=lambda other: np.linalg.norm(mean - means[other])) == label
 
 
-@pytest.mark.parametrize("bad", [{"path": "x"}, {"precision": "x"}, {"sampling_steps": 0}, {"sampling_steps": 1001}, {"rate": 0}], ids=str)
+@pytest.mark.parametrize(
+    "bad", [{"path": "x"}, {"precision": "x"}, {"sampling_steps": 0}, {"sampling_steps": 1001}, {"guidance": 0.5}, {"rate": 0}], ids=str
+)
 def test_settings_that_make_no_sense_are_refused(bad):
     with pytest.raises(EcgsynthError):
         Flow(**bad)
@@ -123,3 +125,61 @@ def test_beats_of_one_synthetic_patient_are_alike_and_no_real_one_is_stored(beat
         GENERATORS["flow"](steps=1, hidden=8, depth=1).fit(beats).of_patient(0)
     with pytest.raises(EcgsynthError, match="more than 50 training patients"):
         GENERATORS["flow"](steps=1, style=50).fit(beats)
+
+
+def test_guidance_leads_away_from_the_weak_network_and_leaves_the_strong_one_as_it_was(split):
+    settings = {"steps": 20, "hidden": 32, "depth": 1, "batch": 64, "validations": 1}
+    guided, alone = (Flow(**settings, guidance=weight).fit(split.train)._network for weight in (1.5, 1.0))
+    for mine, other in zip(guided.strong.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(mine, other)
+    point = torch.randn(5, alone.inward.in_features), torch.rand(5), torch.zeros(5, dtype=torch.long)
+    strong, weak = guided.strong(*point), guided.weak(*point)
+    assert not torch.allclose(strong, weak)
+    torch.testing.assert_close(guided(*point), strong + 0.5 * (strong - weak))
+
+
+def test_guidance_by_a_broader_normal_distribution_gives_a_narrower_one():
+    def velocity(spread):
+        def of(x, time):
+            share = time[:, None]
+            return (share * spread**2 - (1 - share)) / ((1 - share) ** 2 + (share * spread) ** 2) * x
+
+        return of
+
+    def guided(more):
+        return lambda x, time: (1 + more) * velocity(SPREAD)(x, time) - more * velocity(2 * SPREAD)(x, time)
+
+    random = torch.Generator().manual_seed(0)
+    noise = torch.randn(20_000, 1, generator=random)
+    spreads = [PATHS["straight"].follow(guided(more), noise, 32, random).std() for more in (0.0, 0.3)]
+    assert spreads[0].item() == pytest.approx(SPREAD, abs=0.02)
+    assert spreads[1] < 0.9 * spreads[0]
+
+
+def test_modes_divide_cells_and_none_is_of_few_beats():
+    rng = np.random.default_rng(0)
+    blobs = [rng.normal(place, 0.1, (size, 2)) for place, size in ((0, 300), (5, 300), (20, 10), (0, 60), (9, 5))]
+    codes, blob = np.concatenate(blobs), np.repeat(np.arange(5), [len(own) for own in blobs])
+    cells = np.array([0, 0, 0, 1, 2])[blob]
+    modes = _modes(codes, cells, 100, seed=0)
+    for mode in np.unique(modes):
+        assert len(set(cells[modes == mode])) == 1
+        assert not {0, 1} <= set(blob[modes == mode])
+    counts = np.bincount(modes)
+    assert counts[modes[blob < 3]].min() >= 40
+    assert len(counts) == modes.max() + 1
+    assert len(set(modes[cells == 0])) > 2
+    assert len(set(modes[cells == 1])) == 1
+    assert set(counts[modes[cells == 2]]) == {5}
+    assert np.array_equal(_modes(codes, cells, 0, seed=0), cells)
+
+
+def test_new_beats_are_of_each_mode_as_often_as_training_beats(split):
+    model = Flow(steps=2, hidden=16, depth=1, batch=32, mode_size=60, sampling_steps=1, validations=1).fit(split.train)
+    seen = []
+    model._answer = lambda network, mixed, time, mode, style: seen.append(mode) or torch.zeros_like(mixed)
+    wanted = torch.full((4000,), int(model._modes.sum(axis=1).argmax()))
+    model._make(model._network, wanted, torch.Generator().manual_seed(0))
+    expected = model._modes[wanted[0]] / model._modes[wanted[0]].sum()
+    assert (expected > 0).sum() > 1
+    assert np.abs(np.bincount(seen[0].numpy(), minlength=len(expected)) / 4000 - expected).max() < 0.05

@@ -146,20 +146,3 @@ def test_detection_finds_hiss_but_not_other_real_beats(split):
     assert same == pytest.approx(0.5, abs=0.1)
     assert detection_score(real=real.take(half), synthetic=noise) > 0.99
     assert detection_score(real=real.take(half), synthetic=copies) < 0.65
-
-
-def test_a_judge_has_doubtful_beats_drawn_again(split, tmp_path, monkeypatch):
-    monkeypatch.setattr("ecgsynth.generators.trained._JUDGE_STEPS", 200)
-    settings = {"steps": 200, "hidden": 32, "depth": 1, "batch": 64, "sampling_steps": 4}
-    free = GENERATORS["flow"](**settings).fit(split.train)
-    judged = GENERATORS["flow"](**settings, judge=0.9).fit(split.train)
-    wanted = dict.fromkeys("NSVFQ", 100)
-    own = [name for name in "NSVFQ" for _ in range(100)]
-
-    def sure(model):
-        likely = judged._judge.probabilities(model.sample(wanted))
-        return (likely[np.arange(500), ["NSVFQ".index(name) for name in own]] >= 0.9).mean()
-
-    assert sure(judged) > sure(free) + 0.1
-    judged.save(tmp_path / "m")
-    assert np.array_equal(load_generator(tmp_path / "m").sample(wanted).signals, judged.sample(wanted).signals)

@@ -61,7 +61,7 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
         width=16,
         steps=4000,
     ),
-    "ddpm": partial(Flow, name="ddpm", path="diffusion", sampling_steps=50, rate=5e-4),
+    "ddpm": partial(Flow, name="ddpm", path="diffusion", sampling_steps=50, rate=5e-4, mode_size=0, guidance=1.0),
     "flow": Flow,
     "vae": Vae,
     "gaussian": Gaussian,

@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
@@ -11,9 +13,9 @@ from torch import Tensor, nn
 
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.generators.base import Cells
+from ecgsynth.generators.base import Arrays, Cells
 from ecgsynth.generators.trained import TrainedGenerator
-from ecgsynth.nets.denoiser import Denoiser
+from ecgsynth.nets.denoiser import Denoiser, GuidedDenoiser
 from ecgsynth.training import LossTrainer, Recipe
 from ecgsynth.vectors import Vectors
 
@@ -21,6 +23,9 @@ from ecgsynth.vectors import Vectors
 
 DDPM_STEPS = 1000
 _BETAS = (1e-4, 0.02)
+_WEAKER = 4  # times narrower is the network that the other is guided by
+_MOST_MODES = 64  # of a label and lead
+_FEWEST = 40  # beats of a mode: fewer join the nearest other
 _BLUR = 0.5  # spread of the noise on styles while learning, where patients lie 1 apart
 
 
@@ -91,6 +96,7 @@ PATHS = {
 }
 
 
+@dataclass(kw_only=True, eq=False)
 class Flow(TrainedGenerator):
     """Flow matching, or diffusion, on principal components of beats and their rhythm.
 
@@ -109,9 +115,13 @@ class Flow(TrainedGenerator):
     style : int
         Numbers that tell the network of a patient's style, that is the usual shape of its beats; 0 tells
         nothing. Every beat is then of a patient drawn anew, or all of one (`of_patient`).
-    judge : float
-        Beats whose label a classifier, trained on the training beats, thinks less likely than this are
-        drawn again; 0 keeps all.
+    mode_size : int
+        Training beats of a mode: those of each label and lead are divided into clusters of about so many,
+        and the network is told the cluster, too; 0 does not divide them. New beats are of a mode as often
+        as training beats are.
+    guidance : float
+        How far beats are led away from what a narrower network would make of the same noise: 1 not at
+        all; more makes beats that are more typical of their label.
     precision : str
         ``"bfloat16"`` halves the time of training and sampling where the processor computes with it,
         ``"float32"`` is for others; ``"auto"`` looks.
@@ -125,81 +135,67 @@ class Flow(TrainedGenerator):
 
     Styles are principal components of the mean beats of the training patients, blurred by noise while
     learning; new ones are drawn from the normal distribution, and none of a real patient is stored.
+
+    References
+    ----------
+    Modes: Hu V et al. Self-guided diffusion models (2023), doi:10.48550/arXiv.2210.06462, where clusters
+    stand in for labels; here they divide labels. Guidance: see `ecgsynth.nets.denoiser.GuidedDenoiser`.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str = "flow",
-        path: str = "straight",
-        sampling_steps: int = 8,
-        hidden: int = 512,
-        depth: int = 4,
-        style: int = 0,
-        judge: float = 0.0,
-        precision: str = "auto",
-        steps: int = 15_000,
-        minutes: float | None = None,
-        batch: int = 512,
-        rate: float = 2e-3,
-        ema: float = 0.9995,
-        class_power: float = 0.75,
-        space: str = "components",
-        components: int = 64,
-        whitening: float = 0.3,
-        validations: int = 6,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.name = name
-        self.path = path
-        self.sampling_steps = sampling_steps
-        self.hidden = hidden
-        self.depth = depth
-        self.style = style
-        self.judge = judge
-        self.precision = precision
-        self.steps = steps
-        self.minutes = minutes
-        self.batch = batch
-        self.rate = rate
-        self.ema = ema
-        self.class_power = class_power
-        self.space = space
-        self.components = components
-        self.whitening = whitening
-        self.validations = validations
-        self.seed = seed
-        self._check_settings()
+    name: str = "flow"
+    path: str = "straight"
+    sampling_steps: int = 8
+    hidden: int = 512
+    depth: int = 4
+    style: int = 0
+    mode_size: int = 300
+    guidance: float = 1.3
+    precision: str = "auto"
+    steps: int = 15_000
+    batch: int = 512
+    rate: float = 2e-3
+    ema: float = 0.9995
+    class_power: float = 0.75
+    whitening: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._patient: int | None = None
-        if path not in PATHS:
-            raise EcgsynthError(f"unknown path {path!r}; known: {', '.join(PATHS)}")
-        if precision not in ("auto", "bfloat16", "float32"):
-            raise EcgsynthError(f"unknown precision {precision!r}; known: auto, bfloat16, float32")
-        if min(sampling_steps, hidden, depth) < 1 or style < 0 or sampling_steps > DDPM_STEPS:
+        if self.path not in PATHS:
+            raise EcgsynthError(f"unknown path {self.path!r}; known: {', '.join(PATHS)}")
+        if self.precision not in ("auto", "bfloat16", "float32"):
+            raise EcgsynthError(f"unknown precision {self.precision!r}; known: auto, bfloat16, float32")
+        if min(self.sampling_steps, self.hidden, self.depth) < 1 or self.style < 0 or self.sampling_steps > DDPM_STEPS:
             raise EcgsynthError(f"sampling_steps, hidden and depth must be positive, sampling_steps at most {DDPM_STEPS}")
+        if self.guidance < 1:
+            raise EcgsynthError("guidance must be at least 1")
 
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> LossTrainer:
         path = PATHS[self.path]
 
         def loss(network: nn.Module, columns: Tensor, told: Tensor, random: torch.Generator) -> Tensor:
-            real, style = columns.split([self._space.size, self.style], dim=1)
+            real, style, mode = columns.split([self._space.size, self.style, 1], dim=1)
             style = (style + _BLUR * torch.randn(style.shape, generator=random)) / (1 + _BLUR**2) ** 0.5
             time = path.times(len(real), random)
             mixed, target = path.target(real, torch.randn(real.shape, generator=random), time)
-            return (self._answer(network, mixed, time, told, style) - target).square().mean()
+            players = network.children() if isinstance(network, GuidedDenoiser) else [network]
+            answers = torch.stack([self._answer(player, mixed, time, mode[:, 0].long(), style) for player in players])
+            return (answers - target).square().mean(dim=(1, 2)).sum()
 
         return LossTrainer(loss=loss, generator=self._new_network(), codes=codes, cells=cells, recipe=recipe, seed=self.seed)
 
-    def _new_network(self) -> Denoiser:
-        return Denoiser(self._space.size, len(self.cells), n_style=self.style, hidden=self.hidden, depth=self.depth)
+    def _new_network(self) -> nn.Module:
+        make = partial(Denoiser, self._space.size, self._modes.shape[1], n_style=self.style, depth=self.depth)
+        strong = make(hidden=self.hidden)
+        return strong if self.guidance == 1 else GuidedDenoiser(strong, make(hidden=max(1, self.hidden // _WEAKER)), self.guidance)
 
     def _make(self, network: nn.Module, cells: Tensor, random: torch.Generator) -> Tensor:
         noise = torch.randn(len(cells), self._space.size, generator=random)
         style = torch.randn(len(cells), self.style, generator=random)
         if self._patient is not None:
             style = torch.randn(1, self.style, generator=torch.Generator().manual_seed(self._patient)).expand(len(cells), -1)
-        return PATHS[self.path].follow(lambda x, time: self._answer(network, x, time, cells, style), noise, self.sampling_steps, random)
+        mode = torch.multinomial(torch.from_numpy(self._modes)[cells], 1, replacement=True, generator=random)[:, 0]
+        return PATHS[self.path].follow(lambda x, time: self._answer(network, x, time, mode, style), noise, self.sampling_steps, random)
 
     def of_patient(self, number: int) -> Self:
         """Give this model bound to one synthetic patient: all its beats have one style.
@@ -226,13 +222,39 @@ class Flow(TrainedGenerator):
         return bound
 
     def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
-        return np.concatenate([codes, _styles(train, codes, self.style)], axis=1) if self.style else codes
+        modes = _modes(codes, cells, self.mode_size, self.seed)
+        self._modes = np.zeros((len(self.cells), modes.max() + 1), dtype=np.float32)
+        np.add.at(self._modes, (cells, modes), 1)
+        styles = _styles(train, codes, self.style) if self.style else np.zeros((len(codes), 0), dtype=np.float32)
+        return np.concatenate([codes, styles, modes[:, None]], axis=1, dtype=np.float32)
 
-    def _answer(self, network: nn.Module, mixed: Tensor, time: Tensor, cells: Tensor, style: Tensor) -> Tensor:
+    def _arrays(self) -> Arrays:
+        return super()._arrays() | {"modes": self._modes}
+
+    def _restore(self, arrays: Arrays) -> None:
+        self._modes = arrays["modes"]
+        super()._restore(arrays)
+
+    def _answer(self, network: nn.Module, mixed: Tensor, time: Tensor, mode: Tensor, style: Tensor) -> Tensor:
         low = self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16())
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            answer: Tensor = network(mixed, time, cells, style)
+            answer: Tensor = network(mixed, time, mode, style)
         return answer.float()
+
+
+def _modes(codes: Vectors, cells: Cells, size: int, seed: int) -> Cells:
+    """Give the mode of each beat: beats of a cell are divided into clusters of about `size`, none very small."""
+    from sklearn.cluster import KMeans
+
+    modes = np.zeros(len(codes), dtype=np.int64)
+    for cell in np.unique(cells):
+        own = np.flatnonzero(cells == cell)
+        count = min(max(1, round(len(own) / size)), _MOST_MODES) if size else 1
+        found = KMeans(count, random_state=seed).fit(codes[own])
+        large = np.flatnonzero(np.bincount(found.labels_) >= _FEWEST)
+        nearest = found.transform(codes[own])[:, large].argmin(axis=1) if len(large) else np.zeros(len(own), dtype=np.int64)
+        modes[own] = nearest + (modes.max() + 1 if cell else 0)
+    return modes
 
 
 def _styles(train: Beats, codes: Vectors, size: int) -> Vectors:

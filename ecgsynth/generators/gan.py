@@ -3,6 +3,7 @@
 A published method is a preset of `Gan`: a name and the values it stands for.
 """
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -24,6 +25,7 @@ PRIORS = ("normal", "mixture")
 OPTIMIZERS = ("adam", "rmsprop")
 
 
+@dataclass(kw_only=True, eq=False)
 class Gan(TrainedGenerator):
     """A GAN on beats and their rhythm.
 
@@ -88,84 +90,51 @@ class Gan(TrainedGenerator):
     of MIT-BIH: TSTR falls below that of the drafts).
     """
 
-    def __init__(
-        self,
-        *,
-        name: str = "cgan",
-        network: str = "mlp",
-        prior: str = "normal",
-        conditioning: str = "concat",
-        objective: str = "log",
-        regulariser: str = "none",
-        penalty: float = 0.0,
-        penalty_every: int = 1,
-        critic_steps: int = 1,
-        unrolled: int = 0,
-        pack: int = 1,
-        optimizer: str = "adam",
-        beta: float = 0.5,
-        steps: int = 10_000,
-        minutes: float | None = None,
-        batch: int = 128,
-        rate: float = 5e-4,
-        ema: float = 0.998,
-        class_power: float = 0.5,
-        latent: int = 32,
-        width: int = 32,
-        critic_width: int = 32,
-        space: str = "samples",
-        components: int = 64,
-        whitening: float = 0.0,
-        validations: int = 6,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.name = name
-        self.network = network
-        self.prior = prior
-        self.conditioning = conditioning
-        self.objective = objective
-        self.regulariser = regulariser
-        self.penalty = penalty
-        self.penalty_every = penalty_every
-        self.critic_steps = critic_steps
-        self.unrolled = unrolled
-        self.pack = pack
-        self.optimizer = optimizer
-        self.beta = beta
-        self.steps = steps
-        self.minutes = minutes
-        self.batch = batch
-        self.rate = rate
-        self.ema = ema
-        self.class_power = class_power
-        self.latent = latent
-        self.width = width
-        self.critic_width = critic_width
-        self.space = space
-        self.components = components
-        self.whitening = whitening
-        self.validations = validations
-        self.seed = seed
-        self._check_settings()
+    name: str = "cgan"
+    network: str = "mlp"
+    prior: str = "normal"
+    conditioning: str = "concat"
+    objective: str = "log"
+    regulariser: str = "none"
+    penalty: float = 0.0
+    penalty_every: int = 1
+    critic_steps: int = 1
+    unrolled: int = 0
+    pack: int = 1
+    optimizer: str = "adam"
+    beta: float = 0.5
+    steps: int = 10_000
+    batch: int = 128
+    rate: float = 5e-4
+    ema: float = 0.998
+    latent: int = 32
+    width: int = 32
+    critic_width: int = 32
+    space: str = "samples"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         for value, known in (
-            (network, NETWORKS),
-            (prior, PRIORS),
-            (conditioning, CONDITIONINGS),
-            (objective, OBJECTIVES),
-            (regulariser, REGULARISERS),
-            (optimizer, OPTIMIZERS),
+            (self.network, NETWORKS),
+            (self.prior, PRIORS),
+            (self.conditioning, CONDITIONINGS),
+            (self.objective, OBJECTIVES),
+            (self.regulariser, REGULARISERS),
+            (self.optimizer, OPTIMIZERS),
         ):
             if value not in known:
                 raise EcgsynthError(f"unknown {value!r}; known: {', '.join(known)}")
-        if min(penalty_every, critic_steps, pack) < 1 or batch % pack:
+        if min(self.penalty_every, self.critic_steps, self.pack) < 1 or self.batch % self.pack:
             raise EcgsynthError("penalty_every, critic_steps and pack must be positive, and batch a multiple of pack")
-        if prior == "mixture" and network not in TAKES_DRAFTS:
-            raise EcgsynthError(f"network {network!r} takes no drafts: use the normal prior, or one of {', '.join(TAKES_DRAFTS)}")
-        if space == "components" and network != "mlp":
-            raise EcgsynthError(f"network {network!r} needs beats as they are; principal components go with 'mlp'")
-        # A batch is of one cell where each has networks of its own, and comes in rows of one cell where they are packed.
-        self.group = batch if conditioning == "separate" else pack
+        if self.prior == "mixture" and self.network not in TAKES_DRAFTS:
+            raise EcgsynthError(f"network {self.network!r} takes no drafts: use the normal prior, or one of {', '.join(TAKES_DRAFTS)}")
+        if self.space == "components" and self.network != "mlp":
+            raise EcgsynthError(f"network {self.network!r} needs beats as they are; principal components go with 'mlp'")
+
+    @property
+    def group(self) -> int:
+        """Beats of a batch that come in a row from one cell: all where each cell has networks of its own, or those packed."""
+        return self.batch if self.conditioning == "separate" else self.pack
 
     def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
         self._prior: Prior = NormalPrior(self.latent)

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Generator as Steps
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +25,49 @@ from ecgsynth.metrics.detection import detection_score
 from ecgsynth.metrics.utility import score_classes
 from ecgsynth.spaces import ComponentSpace, SampleSpace, Space
 from ecgsynth.training import Recipe, Trainer
-from ecgsynth.vectors import Vectors, from_vectors, to_vectors
+from ecgsynth.vectors import Vectors, to_vectors
 
 SPACES = ("samples", "components")
 
 _SCORED = 12_000  # beats on each side of a validation score
 _SCORE_STEPS = 250  # training steps of its classifier
-_JUDGE_STEPS = 1500  # training steps of the classifier that rejects beats
-_TRIES = 4  # times that a rejected beat is drawn again
 _DETECTED = 3_000  # beats on each side of a detection score
 
 
+@dataclass(kw_only=True, eq=False)
 class TrainedGenerator(Generator):
     """A generator whose network learns step by step.
 
-    A subclass has the fields of `ecgsynth.training.Recipe` among its settings, and ``space``,
-    ``components``, ``whitening``, ``validations`` and ``seed``; it writes `_trainer`, `_new_network` and
-    `_make`.
+    A subclass gives the settings below their defaults, adds its own, and writes `_trainer`, `_new_network`
+    and `_make`.
     """
 
+    name: str
     steps: int
-    minutes: float | None
+    minutes: float | None = None
     batch: int
-    class_power: float
-    space: str
-    components: int
-    whitening: float
-    validations: int
-    seed: int
-    group: int = 1
-    judge: float = 0.0
+    rate: float
+    ema: float
+    class_power: float = 0.5
+    space: str = "components"
+    components: int = 64
+    whitening: float = 0.0
+    validations: int = 6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        positive = {name: getattr(self, name) for name in ("steps", "minutes", "batch", "rate", "components", "validations")}
+        wrong = [name for name, value in positive.items() if value is not None and value <= 0]
+        if wrong or self.batch < 2:
+            raise EcgsynthError(f"{', '.join(wrong) or 'batch'} must be positive, batch at least 2")
+        if self.space not in SPACES:
+            raise EcgsynthError(f"unknown space {self.space!r}; known: {', '.join(SPACES)}")
+
+    @property
+    def group(self) -> int:
+        """Beats of a batch that come in a row from one cell."""
+        return 1
 
     @abstractmethod
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> Trainer:
@@ -68,14 +81,6 @@ class TrainedGenerator(Generator):
     def _make(self, network: nn.Module, cells: Tensor, random: torch.Generator) -> Tensor:
         """Make the coordinates of one beat of each cell: (B,) -> (B, P)."""
 
-    def _check_settings(self) -> None:
-        positive = {name: getattr(self, name) for name in ("steps", "minutes", "batch", "rate", "components", "validations")}
-        wrong = [name for name, value in positive.items() if value is not None and value <= 0]
-        if wrong or self.batch < 2:
-            raise EcgsynthError(f"{', '.join(wrong) or 'batch'} must be positive, batch at least 2")
-        if self.space not in SPACES:
-            raise EcgsynthError(f"unknown space {self.space!r}; known: {', '.join(SPACES)}")
-
     def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
         vectors = to_vectors(train)
         self._space: Space
@@ -85,9 +90,6 @@ class TrainedGenerator(Generator):
             self._space = ComponentSpace.fit(vectors, self.components, self.whitening)
         codes, cells = self._space.encode(vectors), self._cells_of(train)
         codes = self._prepare(train, codes, cells)
-        if self.judge:
-            known = BeatClassifier(steps=_JUDGE_STEPS, seed=self.seed).fit(train, by=self.by)
-            self._judge = self._new_judge({name: _halved(array) for name, array in known.arrays().items()})
         recipe = Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
@@ -167,27 +169,6 @@ class TrainedGenerator(Generator):
             torch.set_num_threads(before)
 
     def _sample(self, cells: Cells, rng: np.random.Generator) -> Vectors:
-        vectors = self._draw(cells, rng)
-        for _ in range(_TRIES if self.judge else 0):
-            doubted = self._doubted(vectors, cells)
-            if not len(doubted):
-                break
-            vectors[doubted] = self._draw(cells[doubted], rng)
-        return vectors
-
-    def _doubted(self, vectors: Vectors, cells: Cells) -> Cells:
-        """Give the places of beats whose label the judge thinks too unlikely."""
-        labels = [cell.label for cell in self.cells]
-        signals, *_ = from_vectors(vectors, self.layout)
-        own = np.array([self._judge.classes_.index(label) for label in labels])[cells]
-        likely = self._judge.probabilities(Beats(signals=signals, classes=np.full(len(cells), "N")))
-        return np.flatnonzero(likely[np.arange(len(cells)), own] < self.judge)
-
-    def _new_judge(self, arrays: Arrays) -> BeatClassifier:
-        whole = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in arrays.items()}
-        return BeatClassifier().restore(whole, classes=self.classes, n_leads=self.layout.n_leads, n_samples=self.layout.n_samples)
-
-    def _draw(self, cells: Cells, rng: np.random.Generator) -> Vectors:
         random = torch.Generator().manual_seed(int(rng.integers(2**63)))
         with torch.no_grad():
             codes = self._make(self._network, torch.from_numpy(cells), random)
@@ -195,14 +176,11 @@ class TrainedGenerator(Generator):
 
     def _arrays(self) -> Arrays:
         weights = {f"network.{name}": _stored(value) for name, value in self._network.state_dict().items()}
-        judge = {f"judge.{name}": _halved(array) for name, array in self._judge.arrays().items()} if self.judge else {}
-        return weights | judge | {f"space.{name}": value for name, value in self._space.arrays().items()}
+        return weights | {f"space.{name}": value for name, value in self._space.arrays().items()}
 
     def _restore(self, arrays: Arrays) -> None:
         space = under("space.", arrays)
         self._space = SampleSpace(space) if self.space == "samples" else ComponentSpace(space)
-        if self.judge:
-            self._judge = self._new_judge(under("judge.", arrays))
         self._network = self._new_network().eval().requires_grad_(False)
         self._network.load_state_dict({name: torch.from_numpy(array) for name, array in under("network.", arrays).items()})
 
@@ -218,8 +196,4 @@ def _rounded(value: Tensor) -> Tensor:
 
 
 def _stored(value: Tensor) -> NDArray[Any]:
-    return _halved(value.numpy())
-
-
-def _halved(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(np.float16) if array.dtype == np.float32 else array
+    return (value.half() if value.is_floating_point() else value).numpy()

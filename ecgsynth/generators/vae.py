@@ -1,5 +1,6 @@
 """A conditional variational autoencoder."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -51,6 +52,7 @@ def divergence(mean: Tensor, log_spread: Tensor) -> Tensor:
     return 0.5 * (mean.square() + (2 * log_spread).exp() - 1 - 2 * log_spread).sum(dim=1)
 
 
+@dataclass(kw_only=True, eq=False)
 class Vae(TrainedGenerator):
     """A VAE that is told the label on both sides.
 
@@ -73,43 +75,19 @@ class Vae(TrainedGenerator):
     doi:10.48550/arXiv.2006.13202.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str = "vae",
-        latent: int = 32,
-        width: int = 32,
-        weight: float = 1.0,
-        steps: int = 20_000,
-        minutes: float | None = None,
-        batch: int = 256,
-        rate: float = 1e-3,
-        ema: float = 0.999,
-        class_power: float = 0.5,
-        space: str = "components",
-        components: int = 64,
-        whitening: float = 0.5,
-        validations: int = 6,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.name = name
-        self.latent = latent
-        self.width = width
-        self.weight = weight
-        self.steps = steps
-        self.minutes = minutes
-        self.batch = batch
-        self.rate = rate
-        self.ema = ema
-        self.class_power = class_power
-        self.space = space
-        self.components = components
-        self.whitening = whitening
-        self.validations = validations
-        self.seed = seed
-        self._check_settings()
-        if min(latent, width) < 1 or weight < 0:
+    name: str = "vae"
+    latent: int = 32
+    width: int = 32
+    weight: float = 1.0
+    steps: int = 20_000
+    batch: int = 256
+    rate: float = 1e-3
+    ema: float = 0.999
+    whitening: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.latent, self.width) < 1 or self.weight < 0:
             raise EcgsynthError("latent and width must be positive, weight not negative")
 
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> LossTrainer:

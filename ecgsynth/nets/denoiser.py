@@ -50,6 +50,26 @@ class Denoiser(nn.Module):
         return answer
 
 
+class GuidedDenoiser(nn.Module):
+    """A network and a weak one of the same task, whose mistakes tell in which direction the first still errs.
+
+    References
+    ----------
+    Karras T et al. Guiding a diffusion model with a bad version of itself (2024),
+    doi:10.48550/arXiv.2406.02507; Flow matching is guided alike, on velocities.
+    """
+
+    def __init__(self, strong: Denoiser, weak: Denoiser, guidance: float) -> None:
+        super().__init__()
+        self.strong, self.weak = strong, weak
+        self.guidance = guidance
+
+    def forward(self, noisy: Tensor, time: Tensor, cells: Tensor, style: Tensor | None = None) -> Tensor:
+        """Give the answer of the strong network, led further away from that of the weak one: (B, P)."""
+        answer: Tensor = self.strong(noisy, time, cells, style)
+        return answer + (self.guidance - 1) * (answer - self.weak(noisy, time, cells, style))
+
+
 class _Block(nn.Module):
     def __init__(self, hidden: int, embedding: int) -> None:
         super().__init__()
