@@ -67,7 +67,7 @@ class BeatClassifier:
         self,
         *,
         features: str = "shape",
-        steps: int = 2000,
+        steps: int = 4000,
         batch: int = 128,
         rate: float = 2e-3,
         width: int = 32,

@@ -58,7 +58,7 @@ class Settings:
     scheme: str = "beats"
     by: str = "class"
     features: str = "shape"
-    generator: str = "cnn-gan"
+    generator: str = "flow"
     minutes: float | None = None
     power: float = 1.0
     classifier_steps: int = 2000

@@ -1,6 +1,6 @@
 """Which class proportions of synthetic beats teach a classifier best, found on the validation side.
 
-Run: python scripts/choose_proportions.py results/work/cnn-gan-0.safetensors --powers 1,0.75,0.5,0 --seeds 3
+Run: python scripts/choose_proportions.py results/work/mitdb-beats/flow-0.safetensors --powers 1,0.75,0.5,0 --seeds 3
 """
 
 from pathlib import Path

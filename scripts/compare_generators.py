@@ -16,7 +16,7 @@ import numpy as np
 
 import ecgsynth as es
 from ecgsynth.fetch import locate_records
-from ecgsynth.generators import Generator, settings_of
+from ecgsynth.generators import settings_of
 from ecgsynth.metrics.detection import detection_score
 
 COLUMNS = ("TSTR macro-F1", "detection (0.5 is ideal)", "training beats/s", "sampling beats/s", "parameters")
@@ -53,17 +53,13 @@ def measure(name: str, seed: int, minutes: float, out: Path) -> dict:
         "detection": detection_score(real=split.test.take(pick[0]), synthetic=made.take(pick[1]), seed=seed),
         "training_beats_per_s": steps * generator.batch * getattr(generator, "critic_steps", 1) / seconds if steps else None,
         "sampling_beats_per_s": speed,
-        "parameters": _size(generator),
+        "parameters": generator.n_parameters,
         "minutes": seconds / 60,
     }
 
 
 def _any(split: es.Split) -> es.Beats:
     return es.GENERATORS["class-mean"]().fit(split.train).sample(split.train.counts())
-
-
-def _size(generator: Generator) -> int:
-    return sum(array.size for name, array in generator._arrays().items() if not name.startswith("space."))
 
 
 def table(rows: dict[str, list[dict]]) -> str:

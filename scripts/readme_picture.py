@@ -1,6 +1,6 @@
 """Draw the picture of the README: real beats beside those of a model, class by class, as in the report.
 
-Run: python scripts/readme_picture.py results/work/cnn-gan-0.safetensors -o docs/real-beside-generated.png
+Run: python scripts/readme_picture.py results/work/mitdb-beats/flow-0.safetensors -o docs/real-beside-generated.png
 """
 
 from pathlib import Path

@@ -36,6 +36,7 @@ ROWS = {
 }
 OF = {"class": tuple(ROWS), "symbol": ("real", "flow", "cnn-gan", "real+synthetic")}
 FEWEST = 50  # training beats of a symbol
+TIMES = 4  # as many synthetic beats as real ones, in the same proportions
 
 
 def split_of(folder: Path, by: str) -> es.Split:
@@ -66,7 +67,8 @@ def measure(row: str, seed: int, split: es.Split, by: str, work: Path) -> dict:
     begun = time.monotonic()
     model = model_of(row, seed, split, by, work) or es.GENERATORS["class-mean"]().fit(split.train, by=by)  # unused by the row "real"
     minutes = (time.monotonic() - begun) / 60
-    synthetic = model.sample(es.class_counts(split.train, by=by), seed=seed)
+    counts = {label: TIMES * count for label, count in es.class_counts(split.train, by=by).items()}
+    synthetic = model.sample(counts, seed=seed)
     learns = row if row in ("real", "real+synthetic") else "synthetic"
     result = es.evaluate(synthetic=synthetic, train=split.train, test=split.test, seeds=(seed,), rows=(learns,), by=by)
     return {"training_minutes": round(minutes, 2)} | result.rows[learns][0].to_dict()

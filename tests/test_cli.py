@@ -19,7 +19,7 @@ from ecgsynth.cli import main
 from ecgsynth.simulate import write_record
 from ecgsynth.splits import Split
 
-FAST = ["--set", "width=4", "--set", "critic_width=4", "--set", "batch=16", "--set", "latent=4", "--set", "validations=1"]
+FAST = ["--set", "hidden=8", "--set", "depth=1", "--set", "batch=16", "--set", "validations=1"]
 
 
 def call(*arguments, ok=True):
@@ -47,7 +47,7 @@ def work(records_folder, tmp_path_factory):
 def make_all(folder, records_folder):
     call("beats", records_folder, "-o", folder / "beats.npz")
     call("split", folder / "beats.npz", "-o", folder / "split")
-    call("train", folder / "split", "-g", "cnn-gan", "-o", folder / "model.safetensors", "--steps", 3, *FAST)
+    call("train", folder / "split", "-o", folder / "model.safetensors", "--steps", 3, *FAST)
     call("sample", folder / "model.safetensors", "-o", folder / "syn.npz", "--like", folder / "split" / "train.npz")
     call("evaluate", folder / "syn.npz", "--split", folder / "split", "-o", folder / "run", "--steps", 20)
 
@@ -296,7 +296,7 @@ def test_a_full_disk_gives_one_line_and_no_file(work, tmp_path, monkeypatch):
 
 
 def start(*arguments):
-    code = "from ecgsynth.cli import main; main()"
+    code = "import ecgsynth.cli, ecgsynth.generators.trained as t; t._SCORE_STEPS, t._SCORED, t._DETECTED = 5, 300, 300; ecgsynth.cli.main()"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

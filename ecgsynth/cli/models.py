@@ -16,7 +16,7 @@ _COLUMNS = ("step", "generator_loss", "critic_loss", "score_gap", "validation_sc
 
 @click.command()
 @click.argument("split_folder", metavar="SPLIT", required=False, type=click.Path(path_type=Path))
-@click.option("-g", "--generator", "name", default="cnn-gan", show_default=True, help="Which; `--list` names them.")
+@click.option("-g", "--generator", "name", default="flow", show_default=True, help="Which; `--list` names them.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The model to write (.safetensors).")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so many minutes of training.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps: the budget that can be repeated exactly.")

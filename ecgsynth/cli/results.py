@@ -16,7 +16,7 @@ from ecgsynth.steps import drain
 @click.option("--split", "split_folder", required=True, type=click.Path(path_type=Path), help="The split the model was trained on.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder for the result.")
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Classifiers a row; more give a spread.")
-@click.option("--steps", default=2000, show_default=True, type=click.IntRange(min=1), help="Training steps of each classifier.")
+@click.option("--steps", default=4000, show_default=True, type=click.IntRange(min=1), help="Training steps of each classifier.")
 @click.option("--rows", help="Only these, by comma: real,synthetic,real+synthetic,memorizer,class-mean")
 @click.option("--classes", help="Score only these labels, by comma, as in N,S,V,F.")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
@@ -105,7 +105,7 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
 @click.option(
     "--features", type=click.Choice(["shape", "shape+rr"]), default="shape", show_default=True, help="What classifiers see of a beat."
 )
-@click.option("-g", "--generator", default="cnn-gan", show_default=True, help="`ecgsynth train --list` names them.")
+@click.option("-g", "--generator", default="flow", show_default=True, help="`ecgsynth train --list` names them.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True, help="Training, at most.")
 @click.option("--power", type=float, default=1.0, show_default=True, help="Class proportions of the synthetic beats: 1 natural, 0 equal.")
 @click.option("--classifier-steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of each classifier.")

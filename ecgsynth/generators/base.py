@@ -109,6 +109,11 @@ class Generator(ABC):
         return tuple(Cell(*cell) for cell in self._fitted()["cells"])
 
     @property
+    def n_parameters(self) -> int:
+        """How many numbers it has learnt: weights and statistics, and beats where it holds any."""
+        return sum(array.size for array in self._arrays().values())
+
+    @property
     def layout(self) -> Shape:
         """How the columns of its vectors are laid out."""
         return Shape(self._fitted()["n_leads"], self._fitted()["n_samples"])

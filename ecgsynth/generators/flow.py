@@ -117,8 +117,8 @@ class Flow(TrainedGenerator):
         nothing. Every beat is then of a patient drawn anew, or all of one (`of_patient`).
     mode_size : int
         Training beats of a mode: those of each label and lead are divided into clusters of about so many,
-        and the network is told the cluster, too; 0 does not divide them. New beats are of a mode as often
-        as training beats are.
+        and the network is told the cluster, too; 0 does not divide them, nor does a model with styles. New
+        beats are of a mode as often as training beats are.
     guidance : float
         How far beats are led away from what a narrower network would make of the same noise: 1 not at
         all; more makes beats that are more typical of their label.
@@ -151,7 +151,7 @@ class Flow(TrainedGenerator):
     mode_size: int = 300
     guidance: float = 1.3
     precision: str = "auto"
-    steps: int = 15_000
+    steps: int = 20_000
     batch: int = 512
     rate: float = 2e-3
     ema: float = 0.9995
@@ -222,7 +222,7 @@ class Flow(TrainedGenerator):
         return bound
 
     def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
-        modes = _modes(codes, cells, self.mode_size, self.seed)
+        modes = _modes(codes, cells, 0 if self.style else self.mode_size, self.seed)  # modes would tell of the patient, too
         self._modes = np.zeros((len(self.cells), modes.max() + 1), dtype=np.float32)
         np.add.at(self._modes, (cells, modes), 1)
         styles = _styles(train, codes, self.style) if self.style else np.zeros((len(codes), 0), dtype=np.float32)

@@ -29,8 +29,8 @@ from ecgsynth.vectors import Vectors, to_vectors
 
 SPACES = ("samples", "components")
 
-_SCORED = 12_000  # beats on each side of a validation score
-_SCORE_STEPS = 250  # training steps of its classifier
+_SCORED = 20_000  # beats on each side of a validation score
+_SCORE_STEPS = 750  # training steps of its classifier
 _DETECTED = 3_000  # beats on each side of a detection score
 
 
