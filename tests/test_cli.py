@@ -20,6 +20,7 @@ from ecgsynth.simulate import write_record
 from ecgsynth.splits import Split
 
 FAST = ["--set", "hidden=8", "--set", "depth=1", "--set", "batch=16", "--set", "validations=1"]
+QUICK_SCORES = {"_SCORE_STEPS": 5, "_SCORED": 300, "_DETECTED": 300}
 
 
 def call(*arguments, ok=True):
@@ -34,13 +35,19 @@ def call(*arguments, ok=True):
     return result
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_scores():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUICK_SCORES.items():
+            patch.setattr(f"ecgsynth.generators.trained.{name}", value)
+        yield
+
+
 @pytest.fixture(scope="module")
 def work(records_folder, tmp_path_factory):
     """Everything the commands make, made once by the commands."""
     folder = tmp_path_factory.mktemp("work")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ecgsynth.generators.trained._SCORE_STEPS", 5)
-        make_all(folder, records_folder)
+    make_all(folder, records_folder)
     return folder
 
 
@@ -296,7 +303,8 @@ def test_a_full_disk_gives_one_line_and_no_file(work, tmp_path, monkeypatch):
 
 
 def start(*arguments):
-    code = "import ecgsynth.cli, ecgsynth.generators.trained as t; t._SCORE_STEPS, t._SCORED, t._DETECTED = 5, 300, 300; ecgsynth.cli.main()"
+    quick = "; ".join(f"trained.{name} = {value}" for name, value in QUICK_SCORES.items())
+    code = f"import ecgsynth.cli; from ecgsynth.generators import trained; {quick}; ecgsynth.cli.main()"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
