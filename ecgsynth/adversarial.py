@@ -110,6 +110,12 @@ class AdversarialTrainer(Trainer):
         return loss
 
     def _generator_step(self, real: Tensor, cells: Tensor) -> float:
+        loss = self._generator_loss(real, cells)
+        descend(self._generator_optimizer, loss)
+        self.critic.requires_grad_(True)
+        return loss.item()
+
+    def _generator_loss(self, real: Tensor, cells: Tensor) -> Tensor:
         generated = self._generate(cells)
         if self.rules.unrolled:
             weights = self._look_ahead(real, generated, cells)
@@ -118,11 +124,7 @@ class AdversarialTrainer(Trainer):
             self.critic.requires_grad_(False)
             on_real, on_generated = self.critic(real, cells), self.critic(generated, cells)
         loss: Tensor = self.rules.objective.generator(on_real.scores, on_generated.scores)
-        if on_generated.label_loss is not None:
-            loss = loss + on_generated.label_loss
-        descend(self._generator_optimizer, loss)
-        self.critic.requires_grad_(True)
-        return loss.item()
+        return loss if on_generated.label_loss is None else loss + on_generated.label_loss
 
     def _look_ahead(self, real: Tensor, generated: Tensor, cells: Tensor) -> dict[str, Tensor]:
         """Give the weights that the critic would have after some steps on this batch, as a function of the generator's."""

@@ -97,17 +97,26 @@ class Trainer(ABC):
     def train_steps(self) -> Iterator[Losses]:
         """Train until the budget is used; yields after each step."""
         while self.share < 1:
-            begun = time.monotonic()
-            for optimizer in self._optimizers().values():
-                for group in optimizer.param_groups:
-                    group["lr"] = self._rate()
-            losses = self._update(*self._draw_batch())
-            self._update_average()
-            self.step += 1
-            self.seconds += time.monotonic() - begun
-            if any(loss is not None and math.isnan(loss) for loss in (losses.generator_loss, losses.critic_loss)):
-                raise EcgsynthError(f"training diverged: a loss is not a number after {self.step} steps; try a lower rate")
-            yield losses
+            yield self.advance()
+
+    def advance(self) -> Losses:
+        """Take one step."""
+        begun = time.monotonic()
+        for optimizer in self._optimizers().values():
+            for group in optimizer.param_groups:
+                group["lr"] = self._rate()
+        losses = self._update(*self._draw_batch())
+        self._update_average()
+        self.step += 1
+        self.seconds += time.monotonic() - begun
+        if any(loss is not None and math.isnan(loss) for loss in (losses.generator_loss, losses.critic_loss)):
+            raise EcgsynthError(f"training diverged: a loss is not a number after {self.step} steps; try a lower rate")
+        return losses
+
+    @property
+    def ready(self) -> bool:
+        """Whether the generator has begun to learn, so that its beats may be judged."""
+        return True
 
     @property
     def share(self) -> float:
@@ -117,8 +126,7 @@ class Trainer(ABC):
 
     def save(self, path: Path, identity: str, extra: dict[str, Any]) -> None:
         """Write everything needed to go on as if never stopped, and of which training it is."""
-        state = {name: part.state_dict() for name, part in self._parts().items()}
-        state |= {"step": self.step, "seconds": self.seconds, "random": self._random.get_state(), "identity": identity, "extra": extra}
+        state = self.state_dict() | {"identity": identity, "extra": extra}
         buffer = io.BytesIO()  # on a full disk torch would raise an error that does not say so
         torch.save(state, buffer)
         with atomic_path(path, force=True) as temporary:
@@ -130,16 +138,25 @@ class Trainer(ABC):
             state = torch.load(path, weights_only=True)
             if state["identity"] != identity:
                 raise EcgsynthError(f"{path} is of a training with other beats or settings; use those, or delete it to begin anew")
-            for name, part in self._parts().items():
-                part.load_state_dict(state[name])
-            self.step, self.seconds = state["step"], state["seconds"]
-            self._random.set_state(state["random"])
+            self.load_state_dict(state)
             extra: dict[str, Any] = state["extra"]
         except EcgsynthError:
             raise
         except Exception as error:  # torch raises whatever the damage leads to
             raise EcgsynthError(f"{path} does not fit this training, or is damaged; delete it to begin anew") from error
         return extra
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that this training has come to."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        return parts | {"step": self.step, "seconds": self.seconds, "random": self._random.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self._random.set_state(state["random"])
 
     @abstractmethod
     def _update(self, real: Tensor, cells: Tensor) -> Losses:

@@ -134,6 +134,7 @@ def simulator(split: es.Split, minutes: float, seed: int, out: Path) -> Made:
 ROWS: dict[str, tuple[str, Callable[[es.Split, float, int, Path], Made]]] = {
     "real": ("real beats (TRTR)", lambda split, *_: (split.train, {})),
     "flow": ("ecgsynth: `flow`", partial(ours, "flow")),
+    "flow-gan": ("ecgsynth: `flow-gan`", partial(ours, "flow-gan")),
     "cnn-gan": ("ecgsynth: `cnn-gan`", partial(ours, "cnn-gan")),
     "ecgen": ("ecgen 1.1.0: flow matching with a U-Net, 10 steps of Euler's method", partial(theirs, "ecgen_flow")),
     "tsgm": ("tsgm 0.1.0: conditional GAN with LSTM", partial(theirs, "tsgm_cgan")),

@@ -25,6 +25,7 @@ from ecgsynth.generators import Generator, settings_of
 ROWS = {
     "real": ("real beats (TRTR)", None, {}),
     "flow": ("`flow`", "flow", {}),
+    "flow-gan": ("`flow-gan`", "flow-gan", {}),
     "cnn-gan": ("`cnn-gan`", "cnn-gan", {}),
     "real+synthetic": ("real beats and `flow`", "flow", {}),
     "drafts": ("`cnn-gan` before adversarial training: its prior alone", "cnn-gan", {"steps": 1, "validations": 1, "rate": 1e-9}),
@@ -34,7 +35,7 @@ ROWS = {
     "class-mean": ("control: `class-mean`, mean and noise", "class-mean", {}),
     "ecgsyn": ("floor: `ecgsyn`, equations without data", "ecgsyn", {}),
 }
-OF = {"class": tuple(ROWS), "symbol": ("real", "flow", "cnn-gan", "real+synthetic")}
+OF = {"class": tuple(ROWS), "symbol": ("real", "flow", "flow-gan", "real+synthetic")}
 FEWEST = 50  # training beats of a symbol
 TIMES = 4  # as many synthetic beats as real ones, in the same proportions
 
@@ -89,17 +90,15 @@ def table(rows: dict[str, list[dict]]) -> str:
 def differences(rows: dict[str, list[dict]]) -> str:
     """Set out what one row gains on another, seed by seed, and how long training took."""
     lines = []
-    for better, base in (("flow", "real"), ("cnn-gan", "real"), ("cnn-gan", "drafts"), ("real+synthetic", "real")):
-        if base not in rows:
+    for better, base in (("flow", "real"), ("flow-gan", "real"), ("cnn-gan", "real"), ("cnn-gan", "drafts"), ("real+synthetic", "real")):
+        if base not in rows or better not in rows:
             continue
         gain = [one["macro_f1"] - other["macro_f1"] for one, other in zip(rows[better], rows[base], strict=True)]
         lines.append(f"{better} over {base}: {np.mean(gain):+.3f} ± {np.std(gain, ddof=1):.3f}")
-    ratios = {
-        name: np.mean([f["f1"][name] for f in rows["flow"]]) / np.mean([r["f1"][name] for r in rows["real"]])
-        for name in rows["real"][0]["f1"]
-    }
-    lines.append("F1 of flow over that of real: " + ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items()))
-    for row in ("flow", "cnn-gan"):
+    f1 = {row: {name: np.mean([seed["f1"][name] for seed in seeds]) for name in seeds[0]["f1"]} for row, seeds in rows.items()}
+    for row in [name for name in ("flow", "flow-gan", "cnn-gan") if name in rows]:
+        ratios = ", ".join(f"{name} {value / f1['real'][name]:.3f}" for name, value in f1[row].items())
+        lines.append(f"F1 of {row} over that of real: {ratios}")
         lines.append(f"{row}: {np.median([seed['training_minutes'] for seed in rows[row]]):.1f} minutes of training (median)")
     return "\n".join(lines)
 

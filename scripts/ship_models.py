@@ -17,7 +17,7 @@ from ecgsynth.fetch import locate_records
 from ecgsynth.generators import Generator
 from ecgsynth.metrics.diversity import manifold, nearest_distances
 
-SHIPPED = {"mitdb": ("flow", "the best generator"), "mitdb-gan": ("cnn-gan", "the best GAN, several times as fast")}
+SHIPPED = {"mitdb": ("flow", "the best generator"), "mitdb-gan": ("flow-gan", "the best GAN, many times as fast")}
 MOST_BYTES = 8_000_000
 
 CARD = """# {name}

@@ -44,6 +44,7 @@ def test_stages_import_only_from_stages_before_them():
         "priors",
         "training",
         "adversarial",
+        "distillation",
         "models",
         "generators",
         "evaluation",

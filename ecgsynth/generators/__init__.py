@@ -9,6 +9,7 @@ from typing import Any
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Generator
 from ecgsynth.generators.flow import Flow
+from ecgsynth.generators.flow_gan import FlowGan
 from ecgsynth.generators.gan import Gan
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.mechanistic import Ecgsyn
@@ -63,6 +64,8 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
     ),
     "ddpm": partial(Flow, name="ddpm", path="diffusion", sampling_steps=50, rate=5e-4, mode_size=0, guidance=1.0),
     "flow": Flow,
+    # Our own: the flow distilled into one step, with a critic.
+    "flow-gan": FlowGan,
     "vae": Vae,
     "gaussian": Gaussian,
     "smote": Smote,

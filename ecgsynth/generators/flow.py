@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
@@ -16,7 +15,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Arrays, Cells
 from ecgsynth.generators.trained import TrainedGenerator
 from ecgsynth.nets.denoiser import Denoiser, GuidedDenoiser
-from ecgsynth.training import LossTrainer, Recipe
+from ecgsynth.training import LossTrainer, Recipe, Trainer
 from ecgsynth.vectors import Vectors
 
 # Shapes: B batch, P coordinates of a beat.
@@ -170,7 +169,7 @@ class Flow(TrainedGenerator):
         if self.guidance < 1:
             raise EcgsynthError("guidance must be at least 1")
 
-    def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> LossTrainer:
+    def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> Trainer:
         path = PATHS[self.path]
 
         def loss(network: nn.Module, columns: Tensor, told: Tensor, random: torch.Generator) -> Tensor:
@@ -182,20 +181,28 @@ class Flow(TrainedGenerator):
             answers = torch.stack([self._answer(player, mixed, time, mode[:, 0].long(), style) for player in players])
             return (answers - target).square().mean(dim=(1, 2)).sum()
 
-        return LossTrainer(loss=loss, generator=self._new_network(), codes=codes, cells=cells, recipe=recipe, seed=self.seed)
+        return LossTrainer(loss=loss, generator=self._new_flow(), codes=codes, cells=cells, recipe=recipe, seed=self.seed)
 
     def _new_network(self) -> nn.Module:
-        make = partial(Denoiser, self._space.size, self._modes.shape[1], n_style=self.style, depth=self.depth)
-        strong = make(hidden=self.hidden)
-        return strong if self.guidance == 1 else GuidedDenoiser(strong, make(hidden=max(1, self.hidden // _WEAKER)), self.guidance)
+        return self._new_flow()
+
+    def _new_flow(self) -> Denoiser | GuidedDenoiser:
+        strong = self._new_denoiser(self.hidden)
+        return strong if self.guidance == 1 else GuidedDenoiser(strong, self._new_denoiser(max(1, self.hidden // _WEAKER)), self.guidance)
+
+    def _new_denoiser(self, hidden: int) -> Denoiser:
+        return Denoiser(self._space.size, self._modes.shape[1], n_style=self.style, hidden=hidden, depth=self.depth)
 
     def _make(self, network: nn.Module, cells: Tensor, random: torch.Generator) -> Tensor:
         noise = torch.randn(len(cells), self._space.size, generator=random)
         style = torch.randn(len(cells), self.style, generator=random)
         if self._patient is not None:
             style = torch.randn(1, self.style, generator=torch.Generator().manual_seed(self._patient)).expand(len(cells), -1)
-        mode = torch.multinomial(torch.from_numpy(self._modes)[cells], 1, replacement=True, generator=random)[:, 0]
+        mode = self._draw_modes(cells, random)
         return PATHS[self.path].follow(lambda x, time: self._answer(network, x, time, mode, style), noise, self.sampling_steps, random)
+
+    def _draw_modes(self, cells: Tensor, random: torch.Generator) -> Tensor:
+        return torch.multinomial(torch.from_numpy(self._modes)[cells], 1, replacement=True, generator=random)[:, 0]
 
     def of_patient(self, number: int) -> Self:
         """Give this model bound to one synthetic patient: all its beats have one style.
@@ -236,10 +243,12 @@ class Flow(TrainedGenerator):
         super()._restore(arrays)
 
     def _answer(self, network: nn.Module, mixed: Tensor, time: Tensor, mode: Tensor, style: Tensor) -> Tensor:
-        low = self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16())
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        with self._in_precision():
             answer: Tensor = network(mixed, time, mode, style)
         return answer.float()
+
+    def _in_precision(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16()))
 
 
 def _modes(codes: Vectors, cells: Cells, size: int, seed: int) -> Cells:

@@ -111,7 +111,7 @@ class TrainedGenerator(Generator):
         try:
             for losses in trainer.train_steps():
                 scores: dict[str, Any] = {}
-                if validation is not None and trainer.share >= due:
+                if validation is not None and trainer.ready and trainer.share >= due:
                     due = self._next_due(trainer.share)
                     scores = self._validate(train, validation)
                     scores["best"] = scores["validation_score"] > best

@@ -70,6 +70,25 @@ class GuidedDenoiser(nn.Module):
         return answer + (self.guidance - 1) * (answer - self.weak(noisy, time, cells, style))
 
 
+class OneStep(nn.Module):
+    """A denoiser that goes from noise to beat at once.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        What it says of noise at time 0 is added to the noise.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, noise: Tensor, cells: Tensor, draft: None = None) -> Tensor:
+        """Give beats: (B, P), (B,) -> (B, P)."""
+        beats: Tensor = noise + self.denoiser(noise, noise.new_zeros(len(noise)), cells)
+        return beats
+
+
 class _Block(nn.Module):
     def __init__(self, hidden: int, embedding: int) -> None:
         super().__init__()
