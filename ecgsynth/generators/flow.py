@@ -223,7 +223,7 @@ class Flow(TrainedGenerator):
             If the model was trained without styles.
         """
         if not self.style:
-            raise EcgsynthError("this model knows no patients: train it with style=8, or so")
+            raise EcgsynthError("this model knows no patients: train flow with style=8, or so")
         bound = copy.copy(self)
         bound._patient = number
         return bound
