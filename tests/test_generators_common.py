@@ -13,6 +13,7 @@ _GAN = {"steps": 2, "width": 4, "critic_width": 4, "latent": 4, "batch": 16, "va
 QUICK = {name: _GAN for name in GENERATORS if settings_of(name).get("latent")} | {
     "vae": {"steps": 2, "width": 4, "latent": 4, "batch": 16},
     "flow": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2},
+    "flow-gan": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2, "critic_width": 4},
     "ddpm": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 3},
 }
 WANTED = {"N": 30, "V": 7, "Q": 3}
