@@ -71,19 +71,27 @@ class DistillingTrainer(AdversarialTrainer):
         return self._teacher.share >= 1
 
     def _update(self, real: Tensor, cells: Tensor) -> Losses:
-        if self.ready:
-            with self._precision():
-                return super()._update(real, cells)
-        for _ in range(FLOW_STEPS):
-            losses = self._teacher.advance()
-        if self.ready:
+        if not self.ready:
+            for _ in range(FLOW_STEPS):
+                losses = self._teacher.advance()
+            self._begin_if_taught()
+            return losses
+        self._begin_if_taught()  # not yet done if a training goes on with a budget that leaves the teacher none
+        with self._precision():
+            return super()._update(real, cells)
+
+    @property
+    def _given(self) -> int:
+        """How many steps of its own the generator has done."""
+        return self.step - self._teacher.step // FLOW_STEPS
+
+    def _begin_if_taught(self) -> None:
+        if self.ready and self._given <= 0:
             self._begin(self.generator)
             self._begin(self.average)
-        return losses
 
     def _generator_loss(self, real: Tensor, cells: Tensor) -> Tensor:
-        given = self.step - self._teacher.step // FLOW_STEPS
-        while len(self._lessons) <= given:  # a training that goes on hears the earlier ones again
+        while len(self._lessons) <= self._given:  # a training that goes on hears the earlier ones again
             self._lessons.append(self._lesson(len(self._lessons)))
         heard = torch.randint(len(self._lessons), (_LESSONS,), generator=self._random).tolist()
         noise, told, beats = (torch.cat(parts) for parts in zip(*(self._lessons[number] for number in heard), strict=True))

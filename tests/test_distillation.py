@@ -61,6 +61,20 @@ def test_the_flow_learns_first_and_the_generator_begins_as_the_flow_is(trainer):
     assert not torch.equal(weights(trainer.critic), critic)
 
 
+def test_a_training_that_goes_on_with_a_smaller_budget_still_begins_as_the_flow_is(split, tmp_path):
+    stopped = make(steps=20, own_rate=1e-12).fit_steps(split.train, checkpoint=tmp_path / "c")
+    for _ in range(4):
+        next(stopped)
+    stopped.close()
+    resumed = make(steps=6, own_rate=1e-12)
+    trainers = []
+    original = resumed._trainer
+    resumed._trainer = lambda *parts: trainers.append(original(*parts)) or trainers[0]
+    list(resumed.fit_steps(split.train, checkpoint=tmp_path / "c"))
+    flow = weights(trainers[0]._teacher.average.strong)
+    torch.testing.assert_close(weights(trainers[0].generator), flow, atol=1e-6, rtol=0)
+
+
 def test_a_lesson_is_noise_and_what_the_flow_makes_of_it(trainer):
     for _ in range(3):
         trainer.advance()

@@ -40,7 +40,7 @@ class FlowGan(Flow):
     steps : int
         Of the budget. In its first part each step is four of the flow, which takes about as long as one
         of the generator and its critic.
-    sampling_steps, guidance, rate
+    sampling_steps, guidance, rate, class_power
         Of the flow alone: the generator takes one step, and has its guidance learnt.
     hidden, depth, mode_size, precision, minutes, batch, ema, space, components, whitening, validations, seed
         As for `ecgsynth.generators.flow.Flow`.
