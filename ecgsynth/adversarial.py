@@ -55,6 +55,11 @@ class AdversarialTrainer(Trainer):
         self._critic_optimizer = self._optimizer(critic)
         self._generator_optimizer = self._optimizer(self.generator)
 
+    @property
+    def drawn(self) -> int:
+        """How many real beats were learnt from, each as often as it was."""
+        return super().drawn * self.rules.critic_steps
+
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         if self.rules.optimizer == "rmsprop":
             return torch.optim.RMSprop(network.parameters(), self.recipe.rate)

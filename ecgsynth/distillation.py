@@ -70,6 +70,11 @@ class DistillingTrainer(AdversarialTrainer):
         """Whether the teacher is done."""
         return self._teacher.share >= 1
 
+    @property
+    def drawn(self) -> int:
+        """How many real beats teacher and critic learnt from, each as often as it was."""
+        return self._teacher.drawn + self._given * self.recipe.batch
+
     def _update(self, real: Tensor, cells: Tensor) -> Losses:
         if not self.ready:
             for _ in range(FLOW_STEPS):

@@ -119,6 +119,11 @@ class Trainer(ABC):
         return True
 
     @property
+    def drawn(self) -> int:
+        """How many real beats were learnt from, each as often as it was."""
+        return self.step * self.recipe.batch
+
+    @property
     def share(self) -> float:
         """How much of the budget is used, in steps or in minutes, whichever is further."""
         by_time = self.seconds / (60 * self.recipe.minutes) if self.recipe.minutes else 0.0

@@ -41,7 +41,7 @@ def measure(name: str, seed: int, minutes: float, out: Path) -> dict:
     budget = {"minutes": minutes, "steps": 10**9, "validations": 1, "seed": seed} if "steps" in taken else {}
     generator = es.GENERATORS[name](**budget)
     begun = time.perf_counter()
-    steps = sum(1 for _ in generator.fit_steps(split.train))
+    drawn = max((step.drawn for step in generator.fit_steps(split.train)), default=0)
     seconds = time.perf_counter() - begun
     begun = time.perf_counter()
     made = generator.sample(es.class_counts(split.train), seed=seed, workers=1)
@@ -51,7 +51,7 @@ def measure(name: str, seed: int, minutes: float, out: Path) -> dict:
     pick = [rng.permutation(len(beats))[:3000] for beats in (split.test, made)]
     return found.rows["synthetic"][0].to_dict() | {
         "detection": detection_score(real=split.test.take(pick[0]), synthetic=made.take(pick[1]), seed=seed),
-        "training_beats_per_s": steps * generator.batch * getattr(generator, "critic_steps", 1) / seconds if steps else None,
+        "training_beats_per_s": drawn / seconds or None,
         "sampling_beats_per_s": speed,
         "parameters": generator.n_parameters,
         "minutes": seconds / 60,

@@ -58,6 +58,7 @@ def test_the_flow_learns_first_and_the_generator_begins_as_the_flow_is(trainer):
     assert trainer.advance().critic_loss is not None
     assert torch.equal(weights(trainer._teacher.average.strong), flow)  # the flow no longer changes, the players do
     assert not torch.equal(weights(trainer.generator), flow)
+    assert trainer.drawn == (3 * FLOW_STEPS + 1) * 16
     assert not torch.equal(weights(trainer.critic), critic)
 
 

@@ -215,8 +215,9 @@ def test_the_critic_takes_its_steps_before_the_generator_takes_one(critic_steps,
     for name in ("_critic_step", "_generator_step"):
         whole = getattr(game, name)
         monkeypatch.setattr(game, name, lambda *batch, name=name, whole=whole: steps.append(name) or whole(*batch))
-    game._update(*game._draw_batch())
+    game.advance()
     assert steps == ["_critic_step"] * critic_steps + ["_generator_step"]
+    assert game.drawn == critic_steps * game.recipe.batch
 
 
 def test_wgan_presets_say_what_the_papers_say():

@@ -76,19 +76,20 @@ def test_a_checkpoint_of_something_else_is_refused(split, tmp_path):
         list(make("cgan").fit_steps(split.train, checkpoint=tmp_path / "d", by="symbol"))
 
 
-def test_validation_chooses_the_weights_kept(split, monkeypatch):
-    scores = iter([0.2, 0.9, 0.5])
+@pytest.mark.parametrize(("last", "kept_step"), [(0.5, 4), (0.895, 6)])
+def test_validation_keeps_the_last_of_the_best_weights(split, monkeypatch, last, kept_step):
+    scores = iter([0.2, 0.9, last])
     monkeypatch.setattr(TrainedGenerator, "_validate", lambda *_: {"validation_score": next(scores), "detection": 0.7})
     generator = make("cgan", validations=3)
     weights = {}
     for step in generator.fit_steps(split.train, split.val):
         weights[step.step] = generator._network.state_dict()["network.out.weight"].half().numpy().copy()
     measured = [step for step in generator.history_ if step.validation_score is not None]
-    assert [step.best for step in measured] == [True, True, False]
+    assert [step.best for step in measured] == [True, True, kept_step == 6]
     assert {step.detection for step in measured} == {0.7}
     kept = generator._arrays()["network.network.out.weight"]
-    assert np.array_equal(kept, weights[4])
-    assert not np.array_equal(kept, weights[6])
+    assert np.array_equal(kept, weights[kept_step])
+    assert not np.array_equal(kept, weights[10 - kept_step])
 
 
 @every_kind

@@ -74,14 +74,14 @@ def train(
     if not resume:
         checkpoint.unlink(missing_ok=True)
     finished = show_training(generator, train_beats, sides.val, output, by=by, checkpoint=checkpoint, force=options["force"] or resume)
-    best = max((step.validation_score for step in generator.history_ if step.validation_score is not None), default=None)
-    data = {"output": str(output), "generator": name, "params": generator.params, "finished": finished, "validation_score": best}
+    kept = next((step.validation_score for step in reversed(generator.history_) if step.best), None)
+    data = {"output": str(output), "generator": name, "params": generator.params, "finished": finished, "validation_score": kept}
     data["sha256"] = generator.fingerprint()
     if not finished:
         note(f"stopped early: the best weights so far are kept; the same command with --resume goes on ({checkpoint})")
     if generator.holds_real_beats:
         note("note: this model holds the real training beats; guard it as you guard them")
-    score = f", validation macro-F1 {best:.3f}" if best is not None else ""
+    score = f", validation macro-F1 {kept:.3f}" if kept is not None else ""
     labels = "classes" if by == "class" else "symbols"
     emit(data, f"Wrote {output}: {name}, {labels} {' '.join(generator.classes)}{score}", as_json=as_json)
     if not finished:

@@ -78,7 +78,8 @@ class Gan(TrainedGenerator):
     components, whitening : int, float
         Of the latter: see `ecgsynth.spaces.ComponentSpace`.
     validations : int
-        How often in the whole training scores are taken and the best weights are kept.
+        How often in the whole training scores are taken, and weights kept: the last whose score is the
+        best, but for what chance may do.
     seed : int
         Same beats, seed, steps and machine: same model.
 

@@ -27,7 +27,9 @@ class TrainingStep:
         How well boosted trees tell generated from validation beats, where that was measured: area
         under the ROC curve, 0.5 is ideal.
     best : bool
-        Whether these weights are the ones kept.
+        Whether these weights were kept, in place of earlier ones.
+    drawn : int
+        Real beats learnt from so far, each as often as it was.
     """
 
     step: int
@@ -38,6 +40,7 @@ class TrainingStep:
     validation_score: float | None = None
     detection: float | None = None
     best: bool = False
+    drawn: int = 0
 
     def losses_text(self) -> str:
         """Say in a few words how this step went."""

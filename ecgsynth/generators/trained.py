@@ -31,6 +31,7 @@ SPACES = ("samples", "components")
 
 _SCORED = 20_000  # beats on each side of a validation score
 _SCORE_STEPS = 750  # training steps of its classifier
+_CHANCE = 0.01  # by which scores of equally good weights differ: the later ones are then kept, as they have learnt more
 _DETECTED = 3_000  # beats on each side of a detection score
 
 
@@ -114,10 +115,11 @@ class TrainedGenerator(Generator):
                 if validation is not None and trainer.ready and trainer.share >= due:
                     due = self._next_due(trainer.share)
                     scores = self._validate(train, validation)
-                    scores["best"] = scores["validation_score"] > best
+                    scores["best"] = scores["validation_score"] > best - _CHANCE
+                    best = max(best, scores["validation_score"])
                     if scores["best"]:
-                        best, kept = scores["validation_score"], {key: value.clone() for key, value in trainer.average.state_dict().items()}
-                yield TrainingStep(trainer.step, trainer.share, **asdict(losses), **scores)
+                        kept = {key: value.clone() for key, value in trainer.average.state_dict().items()}
+                yield TrainingStep(trainer.step, trainer.share, **asdict(losses), **scores, drawn=trainer.drawn)
                 if checkpoint is not None and scores:
                     self._save_checkpoint(trainer, checkpoint, best, kept)
         except GeneratorExit:  # whoever iterates has stopped: the step before is whole, as it is not after any other error
