@@ -20,8 +20,8 @@ def training_speed(name: str, split: es.Split, steps: int) -> float | None:
     if "steps" not in settings_of(name):
         return None
     generator = make(steps=steps)
-    times = [time.perf_counter() for _ in generator.fit_steps(split.train)]
-    return generator.batch * (len(times) - 1) / (times[-1] - times[0])
+    marks = [(time.perf_counter(), step.drawn) for step in generator.fit_steps(split.train)]
+    return (marks[-1][1] - marks[0][1]) / (marks[-1][0] - marks[0][0])
 
 
 def sampling_speed(name: str, split: es.Split, beats: int) -> float:

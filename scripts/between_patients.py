@@ -19,6 +19,7 @@ from ecgsynth.generators import Generator
 from ecgsynth.metrics.bootstrap import confusion_by_patient, gain, macro_f1
 
 CLASSES = "NSVF"
+TIMES = 4  # as many synthetic beats as real ones where a classifier learns from them alone
 SHARE = 0.5  # rare classes are brought up in proportion to their count to this power
 
 ROWS = {
@@ -52,7 +53,7 @@ def training_set(row: str, split: es.Split, model: Generator, seed: int) -> es.B
     """Give the beats that the row's classifier learns from."""
     train, more = split.train, added(split)
     if row == "synthetic":
-        return model.sample(es.class_counts(train), seed=seed)
+        return model.sample({name: TIMES * count for name, count in es.class_counts(train).items()}, seed=seed)
     if row == "real+synthetic":
         return es.concatenate([train, model.sample(more, seed=seed)])
     if row == "smote":

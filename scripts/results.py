@@ -35,7 +35,7 @@ ROWS = {
     "class-mean": ("control: `class-mean`, mean and noise", "class-mean", {}),
     "ecgsyn": ("floor: `ecgsyn`, equations without data", "ecgsyn", {}),
 }
-OF = {"class": tuple(ROWS), "symbol": ("real", "flow", "flow-gan", "real+synthetic")}
+OF = {"class": tuple(ROWS), "symbol": ("real", "flow")}
 FEWEST = 50  # training beats of a symbol
 TIMES = 4  # as many synthetic beats as real ones, in the same proportions
 

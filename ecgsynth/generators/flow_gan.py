@@ -55,7 +55,7 @@ class FlowGan(Flow):
     """
 
     name: str = "flow-gan"
-    steps: int = 8_500
+    steps: int = 7_000
     teaching: float = 0.6
     likeness: float = 5.0
     penalty: float = 0.05
