@@ -16,6 +16,7 @@ from ecgsynth.training import Losses, Trainer
 FLOW_STEPS = 4  # of the teacher, in one of this training: they take about as long as one of the pupil
 _LESSON = 64  # beats that the teacher makes for each step of the pupil
 _LESSONS = 8  # of which a batch of the pupil is made
+_MOST_LESSONS = 4000  # kept in memory: each takes some 30 kB
 
 
 class DistillingTrainer(AdversarialTrainer):
@@ -26,7 +27,8 @@ class DistillingTrainer(AdversarialTrainer):
     teacher : Trainer
         Of the flow; its budget is a part of that of this training.
     begin : callable
-        Sets up a generator before it first learns, by what the teacher has learnt.
+        Sets up a generator by what the teacher has learnt so far; done after each of the teacher's steps, so
+        that a training stopped early leaves something to sample from.
     answer : callable
         (noise, cells) -> the beats that the flow makes of this noise.
     teaching : float
@@ -62,13 +64,13 @@ class DistillingTrainer(AdversarialTrainer):
         self._teacher, self._begin, self._answer = teacher, begin, answer
         self._teaching, self._likeness = teaching, likeness
         self._precision = precision
-        self._lessons: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._lessons: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         self._lesson_seed = seed
 
     @property
     def ready(self) -> bool:
-        """Whether the teacher is done."""
-        return self._teacher.share >= 1
+        """Whether the generator has begun to learn, so that its beats may be judged."""
+        return self._given > 0
 
     @property
     def drawn(self) -> int:
@@ -76,12 +78,12 @@ class DistillingTrainer(AdversarialTrainer):
         return self._teacher.drawn + self._given * self.recipe.batch
 
     def _update(self, real: Tensor, cells: Tensor) -> Losses:
-        if not self.ready:
+        if not self._taught:
             for _ in range(FLOW_STEPS):
                 losses = self._teacher.advance()
-            self._begin_if_taught()
+            self._begin(self.generator)
+            self._begin(self.average)
             return losses
-        self._begin_if_taught()  # not yet done if a training goes on with a budget that leaves the teacher none
         with self._precision():
             return super()._update(real, cells)
 
@@ -90,15 +92,16 @@ class DistillingTrainer(AdversarialTrainer):
         """How many steps of its own the generator has done."""
         return self.step - self._teacher.step // FLOW_STEPS
 
-    def _begin_if_taught(self) -> None:
-        if self.ready and self._given <= 0:
-            self._begin(self.generator)
-            self._begin(self.average)
+    @property
+    def _taught(self) -> bool:
+        """Whether the teacher is done; it stays so if a training goes on with a larger budget."""
+        return self._given > 0 or self._teacher.share >= 1
 
     def _generator_loss(self, real: Tensor, cells: Tensor) -> Tensor:
-        while len(self._lessons) <= self._given:  # a training that goes on hears the earlier ones again
-            self._lessons.append(self._lesson(len(self._lessons)))
-        heard = torch.randint(len(self._lessons), (_LESSONS,), generator=self._random).tolist()
+        known = min(self._given + 1, _MOST_LESSONS)  # one more each step
+        heard = torch.randint(known, (_LESSONS,), generator=self._random).tolist()
+        for number in set(heard) - self._lessons.keys():
+            self._lessons[number] = self._lesson(number)
         noise, told, beats = (torch.cat(parts) for parts in zip(*(self._lessons[number] for number in heard), strict=True))
         return super()._generator_loss(real, cells) + self._likeness * mse_loss(self.generator(noise, told, None), beats)
 

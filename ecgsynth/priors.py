@@ -109,6 +109,7 @@ class MixturePrior:
         """
         from sklearn.cluster import KMeans
         from sklearn.decomposition import PCA
+        from threadpoolctl import threadpool_limits
 
         components = min(components, *signals.shape)
         pca = PCA(components, svd_solver="covariance_eigh").fit(signals)
@@ -117,7 +118,8 @@ class MixturePrior:
         for label in np.unique(labels):
             own = codes[labels == label]
             wanted = min(clusters, max(1, len(own) // beats_per_cluster))
-            cluster = KMeans(wanted, n_init=1, max_iter=50, random_state=seed).fit_predict(own)
+            with threadpool_limits(1):  # several threads would add up in no fixed order
+                cluster = KMeans(wanted, n_init=1, max_iter=50, random_state=seed).fit_predict(own)
             parts = [own[cluster == number] for number in np.unique(cluster)]
             pooled = sum((part - part.mean(axis=0)).T @ (part - part.mean(axis=0)) for part in parts) / len(own)
             for part in parts:

@@ -2,51 +2,61 @@
 
     python scripts/compare_generators.py -o results/generators --minutes 2 --seeds 5 --jobs 2
 
-Each job trains on one core. A run that was stopped goes on: what is measured is kept in DIR/work.
+Each job is done on one core. The minutes are those of training steps; what goes before them (principal components, clusters)
+is not counted. A run that was stopped goes on: what is measured is kept in DIR/work, and what fails is a row that says so.
 """
 
 import json
 import time
+import traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
 import click
 import numpy as np
+from shared import Found, chosen, mitdb_split, part, write
+from threadpoolctl import threadpool_limits
 
 import ecgsynth as es
-from ecgsynth.fetch import locate_records
-from ecgsynth.generators import settings_of
+from ecgsynth.generators import Generator, settings_of
 from ecgsynth.metrics.detection import detection_score
 
+CLASSIFIER = es.BeatClassifier(steps=2000)
 COLUMNS = ("TSTR macro-F1", "detection (0.5 is ideal)", "training beats/s", "sampling beats/s", "parameters")
 
 
-def prepare(folder: Path, out: Path) -> None:
-    """Cut and divide the beats once for all jobs."""
-    if not (out / "work" / "split").is_dir():
-        es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0).save(out / "work" / "split")
+def set_up(name: str, seed: int, minutes: float) -> Generator:
+    """Make an untrained generator that has so many minutes, if it trains."""
+    budget = {"minutes": minutes, "steps": 10**9, "validations": 1, "seed": seed} if "steps" in settings_of(name) else {}
+    return es.GENERATORS[name](**budget)
 
 
-def measure(name: str, seed: int, minutes: float, out: Path) -> dict:
-    """Train one generator on one core, sample from it, and measure."""
+def do_job(name: str, seed: int, minutes: float, out: Path) -> Found:
+    """Measure on one core, or read what was measured."""
     import torch
 
     torch.set_num_threads(1)
+    params = None if name == "real" else set_up(name, seed, minutes).params
+    settings = {"params": params, "classifier": vars(CLASSIFIER)}
+    with threadpool_limits(1):
+        return part(out / "work" / f"{name}-{minutes:g}-{seed}.json", settings, lambda: measure(name, seed, minutes, out))
+
+
+def measure(name: str, seed: int, minutes: float, out: Path) -> Found:
+    """Train one generator, sample from it, and measure."""
     split = es.Split.load(out / "work" / "split")
+    judged = {"train": split.train, "test": split.test, "seeds": (seed,), "classifier": CLASSIFIER}
     if name == "real":
-        found = es.evaluate(synthetic=_any(split), train=split.train, test=split.test, seeds=(seed,), rows=("real",))
-        return found.rows["real"][0].to_dict()
-    taken = settings_of(name)
-    budget = {"minutes": minutes, "steps": 10**9, "validations": 1, "seed": seed} if "steps" in taken else {}
-    generator = es.GENERATORS[name](**budget)
+        return es.evaluate(synthetic=split.train, rows=("real",), **judged).rows["real"][0].to_dict()
+    generator = set_up(name, seed, minutes)
     begun = time.perf_counter()
     drawn = max((step.drawn for step in generator.fit_steps(split.train)), default=0)
     seconds = time.perf_counter() - begun
     begun = time.perf_counter()
     made = generator.sample(es.class_counts(split.train), seed=seed, workers=1)
     speed = len(made) / (time.perf_counter() - begun)
-    found = es.evaluate(synthetic=made, train=split.train, test=split.test, seeds=(seed,), rows=("synthetic",))
+    found = es.evaluate(synthetic=made, rows=("synthetic",), **judged)
     rng = np.random.default_rng(seed)
     pick = [rng.permutation(len(beats))[:3000] for beats in (split.test, made)]
     return found.rows["synthetic"][0].to_dict() | {
@@ -58,14 +68,10 @@ def measure(name: str, seed: int, minutes: float, out: Path) -> dict:
     }
 
 
-def _any(split: es.Split) -> es.Beats:
-    return es.GENERATORS["class-mean"]().fit(split.train).sample(split.train.counts())
+def table(rows: dict[str, list[Found]], failed: dict[str, str]) -> str:
+    """Set means and standard deviations over seeds in Markdown, best TSTR first, then what failed."""
 
-
-def table(rows: dict[str, list[dict]]) -> str:
-    """Set means and standard deviations over seeds in Markdown, best TSTR first."""
-
-    def spread(seeds: list[dict], key: str, digits: int) -> str:
+    def spread(seeds: list[Found], key: str, digits: int) -> str:
         values = [seed[key] for seed in seeds if seed.get(key) is not None]
         return (
             f"{np.mean(values):,.{digits}f} ± {np.std(values, ddof=1):,.{digits}f}"
@@ -84,11 +90,13 @@ def table(rows: dict[str, list[dict]]) -> str:
         ]
         shown = ["" if np.isnan(speed) else f"{speed:,.0f}" for speed in speeds]
         cells = [spread(seeds, "macro_f1", 3), spread(seeds, "detection", 3), *shown, f"{seeds[0]['parameters']:,}"]
-        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+        partly = f" (failed after {len(seeds)} of the seeds: {failed[name]})" if name in failed else ""
+        lines.append(f"| `{name}`{partly} | " + " | ".join(cells) + " |")
+    lines += [f"| `{name}` | failed: {why} |" + " |" * (len(COLUMNS) - 1) for name, why in failed.items() if name not in rows]
     return "\n".join(lines)
 
 
-def draw(rows: dict[str, list[dict]], path: Path) -> None:
+def draw(rows: dict[str, list[Found]], path: Path) -> None:
     """Draw TSTR of each generator, every seed a point, beside TRTR."""
     from matplotlib.figure import Figure
 
@@ -117,24 +125,29 @@ def draw(rows: dict[str, list[dict]], path: Path) -> None:
 @click.option("--only", help="Only these, by comma.")
 def main(out: Path, minutes: float, seeds: int, jobs: int, only: str | None) -> None:
     """Measure, and write the table and the figure."""
-    folder = locate_records()
-    if folder is None:
-        raise click.ClickException("needs the MIT-BIH records: `ecgsynth fetch DIR`, then set ECGSYNTH_MITDB=DIR")
-    (out / "work").mkdir(parents=True, exist_ok=True)
-    prepare(folder, out)
-    names = ["real", *(only.split(",") if only else es.GENERATORS)]
-    todo = [(name, seed) for seed in range(seeds) for name in names if not (out / "work" / f"{name}-{seed}.json").is_file()]
+    names = ["real", *chosen(only, es.GENERATORS)]
+    if not (out / "work" / "split").is_dir():
+        mitdb_split().save(out / "work" / "split")
+    rows: dict[str, list[Found]] = {}
+    failed: dict[str, str] = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        tasks = {pool.submit(measure, name, seed, minutes, out): (name, seed) for name, seed in todo}
+        tasks = {pool.submit(do_job, name, seed, minutes, out): (name, seed) for seed in range(seeds) for name in names}
         for done, task in enumerate(as_completed(tasks), start=1):
             name, seed = tasks[task]
-            (out / "work" / f"{name}-{seed}.json").write_text(json.dumps(task.result()))
-            click.echo(f"{done}/{len(todo)}  seed {seed}  {name:<16} macro-F1 {task.result()['macro_f1']:.3f}", err=True)
-    rows = {name: [json.loads((out / "work" / f"{name}-{seed}.json").read_text()) for seed in range(seeds)] for name in names}
-    (out / "generators.json").write_text(json.dumps({"ecgsynth": es.__version__, "minutes": minutes, "rows": rows}, indent=1) + "\n")
-    (out / "generators.md").write_text(table(rows) + "\n")
+            error = task.exception()
+            if isinstance(error, click.ClickException):
+                raise error
+            if error:  # whatever it is, the others are measured
+                failed[name] = traceback.format_exception_only(error)[-1].strip().replace("|", " ")
+            else:
+                rows.setdefault(name, []).append(task.result())
+            said = failed[name] if error else f"macro-F1 {task.result()['macro_f1']:.3f}"
+            click.echo(f"{done}/{len(tasks)}  seed {seed}  {name:<16} {said}", err=True)
+    facts = {"ecgsynth": es.__version__, "minutes": minutes, "classifier": vars(CLASSIFIER)}
+    write(out / "generators.json", json.dumps(facts | {"rows": rows, "failed": failed}, indent=1) + "\n")
+    write(out / "generators.md", table(rows, failed) + "\n")
     draw(rows, out / "generators.png")
-    click.echo(table(rows))
+    click.echo(table(rows, failed))
 
 
 if __name__ == "__main__":

@@ -21,18 +21,18 @@ from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import click
 import neurokit2 as nk
 import numpy as np
 import torch
 from imblearn.over_sampling import SMOTE
+from shared import Found, chosen, mitdb_split, part, write
 from threadpoolctl import threadpool_limits
 
 import ecgsynth as es
-from ecgsynth.fetch import locate_records
 
+CLASSIFIER = es.BeatClassifier()
 TSTR_BEATS = 3_000
 RECORDS = 40  # simulated, of a minute each
 HERE = Path(__file__).parent
@@ -143,25 +143,42 @@ ROWS: dict[str, tuple[str, Callable[[es.Split, float, int, Path], Made]]] = {
 }
 
 
-def judge(name: str, made: es.Beats, split: es.Split, seed: int, out: Path) -> dict[str, Any]:
-    """Score classifiers of these beats on the test side: ours, and ecgen's if it is there."""
+def judge(name: str, made: es.Beats, split: es.Split, seed: int, out: Path) -> Found:
+    """Score classifiers of these beats on the test side: ours, and ecgen's if that can be had."""
     row = "real" if name == "real" else "synthetic"
-    scores = es.evaluate(synthetic=made, train=split.train, test=split.test, seeds=(seed,), rows=(row,)).rows[row][0].to_dict()
+    scores = es.evaluate(synthetic=made, train=split.train, test=split.test, seeds=(seed,), rows=(row,), classifier=CLASSIFIER)
+    found = scores.rows[row][0].to_dict()
+    if install("ecgen", out):
+        return found
     order = np.random.default_rng(seed).permutation(len(made))
     counts = es.class_counts(made, total=min(TSTR_BEATS, len(made)))
     few = np.concatenate([order[made.classes[order] == label][:count] for label, count in counts.items()])
     made.take(few).save(out / "work" / "few.npz", force=True)
-    try:
-        said = run_peer("ecgen_tstr", out, out / "work" / "few.npz", out / "work" / "split" / "test.npz", "--seed", str(seed))
-        return scores | {"ecgen_tstr": json.loads(said), "macro_auroc": json.loads(said)["macro_auroc"]}
-    except (subprocess.CalledProcessError, RuntimeError) as error:
-        return scores | {"ecgen_tstr": {"error": reason(error)}}
+    said = json.loads(run_peer("ecgen_tstr", out, out / "work" / "few.npz", out / "work" / "split" / "test.npz", "--seed", str(seed)))
+    return found | {"ecgen_tstr": said, "macro_auroc": said["macro_auroc"]}
 
 
-def table(rows: dict[str, list[dict[str, Any]]], failed: dict[str, str]) -> str:
+def measured(name: str, minutes: float, seed: int, split: es.Split, out: Path) -> Found:
+    """Have one row's beats made and judged, or read what was found before."""
+
+    def measure() -> Found:
+        made, facts = ROWS[name][1](split, minutes, seed, out)
+        return {"beats": len(made)} | judge(name, made, split, seed, out) | facts
+
+    settings: Found = {
+        "classifier": vars(CLASSIFIER),
+        "second judge": not install("ecgen", out),
+        "peers": {peer: list(map(str, what[:1])) for peer, what in PEERS.items()},
+    }
+    if name in es.GENERATORS and name != "smote":
+        settings |= {"params": es.GENERATORS[name](seed=seed).params}
+    return part(out / "work" / f"{name}-{minutes:g}-{seed}.json", settings, measure)
+
+
+def table(rows: dict[str, list[Found]], failed: dict[str, str]) -> str:
     """Set means over seeds, of scores with the standard deviation, in Markdown; best TSTR first, then what failed."""
 
-    def cell(seeds: list[dict[str, Any]], key: str) -> str:
+    def cell(seeds: list[Found], key: str) -> str:
         values, digits = [seed[key] for seed in seeds if key in seed], COLUMNS[key][1]
         spread = f" ± {np.std(values, ddof=1):.3f}" if digits == 3 and len(values) > 1 else ""
         return f"{np.mean(values):,.{digits}f}{spread}" if values else ""
@@ -178,39 +195,30 @@ def table(rows: dict[str, list[dict[str, Any]]], failed: dict[str, str]) -> str:
 @click.option("-o", "--out", default=Path("results/peers"), type=click.Path(path_type=Path))
 @click.option("--minutes", default=5.0, help="Of training, for each that trains.")
 @click.option("--seeds", default=5, type=click.IntRange(min=1))
-@click.option("--only", default=",".join(ROWS), help="Only these rows, by comma.")
-def main(out: Path, minutes: float, seeds: int, only: str) -> None:
+@click.option("--only", help="Only these rows, by comma.")
+def main(out: Path, minutes: float, seeds: int, only: str | None) -> None:
     """Measure, and write the table."""
-    folder = locate_records()
-    if folder is None:
-        raise click.ClickException("needs the MIT-BIH records: `ecgsynth fetch DIR`, then set ECGSYNTH_MITDB=DIR")
-    names = only.split(",")
-    if strange := set(names) - set(ROWS):
-        raise click.ClickException(f"unknown row {', '.join(sorted(strange))}; known: {', '.join(ROWS)}")
-    out = out.absolute()
-    (out / "work").mkdir(parents=True, exist_ok=True)
+    out, names = out.absolute(), chosen(only, ROWS)
     if not (out / "work" / "split").is_dir():
-        es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0).save(out / "work" / "split")
+        mitdb_split().save(out / "work" / "split")
     split = es.Split.load(out / "work" / "split")
     torch.set_num_threads(1)
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[Found]] = {}
     failed: dict[str, str] = {}
     for seed, name in ((seed, name) for seed in range(seeds) for name in names):
-        part = out / "work" / f"{name}-{minutes:g}-{seed}.json"
         try:
-            if not part.is_file() and name not in failed:
-                with threadpool_limits(1):
-                    made, facts = ROWS[name][1](split, minutes, seed, out)
-                    measured = {"beats": len(made)} | judge(name, made, split, seed, out) | facts
-                part.write_text(json.dumps(measured))
+            with threadpool_limits(1):
+                found = measured(name, minutes, seed, split, out)
+        except click.ClickException:
+            raise
         except Exception as error:  # whatever it is, the others are measured
             failed[name] = reason(error).replace("|", " ")
-        if part.is_file():
-            rows.setdefault(name, []).append(json.loads(part.read_text()))
-        click.echo(f"seed {seed}  {name:<10} {failed.get(name) or format(rows[name][-1]['macro_f1'], '.3f')}", err=True)
+        else:
+            rows.setdefault(name, []).append(found)
+        click.echo(f"seed {seed}  {name:<10} {failed.get(name) or format(found['macro_f1'], '.3f')}", err=True)
     made_by = {"ecgsynth": es.__version__, "python": platform.python_version(), "torch": torch.__version__, "minutes": minutes}
-    (out / "peers.json").write_text(json.dumps(made_by | {"rows": rows, "failed": failed}, indent=1) + "\n")
-    (out / "peers.md").write_text(table(rows, failed) + "\n")
+    write(out / "peers.json", json.dumps(made_by | {"rows": rows, "failed": failed}, indent=1) + "\n")
+    write(out / "peers.md", table(rows, failed) + "\n")
     click.echo(table(rows, failed))
 
 

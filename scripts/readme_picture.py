@@ -6,9 +6,9 @@ Run: python scripts/readme_picture.py results/work/mitdb-beats/flow-0.safetensor
 from pathlib import Path
 
 import click
+from shared import mitdb_split
 
 import ecgsynth as es
-from ecgsynth.fetch import locate_records
 from ecgsynth.report.figures import real_beside_generated
 
 
@@ -18,10 +18,7 @@ from ecgsynth.report.figures import real_beside_generated
 @click.option("--seed", default=1)
 def main(model: Path, output: Path, seed: int) -> None:
     """Draw and save."""
-    folder = locate_records()
-    if folder is None:
-        raise click.ClickException("needs the MIT-BIH records: `ecgsynth fetch DIR`, then set ECGSYNTH_MITDB=DIR")
-    split = es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0)
+    split = mitdb_split()
     synthetic = es.load_generator(model).sample(dict.fromkeys("NSVFQ", 20), seed=seed)
     output.parent.mkdir(parents=True, exist_ok=True)
     real_beside_generated(split.test, synthetic, per_class=4).savefig(output, dpi=110)

@@ -5,8 +5,10 @@
     python scripts/results.py -o results --seeds 5 --by symbol     # the annotation symbols with 50 training beats or more
 
 Scheme `beats`, split seed 0; the seed of a row is that of its generator, its sampling and its
-classifier. Each part, models too, is kept in OUT as it is done, so a second call goes on. Nothing is chosen here:
-settings are the defaults, which were chosen on the validation side.
+classifier. Nothing is chosen here: settings are the defaults, which were chosen on the validation side.
+
+Each part, models too, is kept in OUT/work as it is done, so a second call goes on. Several processes may share the
+work by `--rows`; a last call without it writes the tables.
 """
 
 import json
@@ -16,9 +18,9 @@ from pathlib import Path
 
 import click
 import numpy as np
+from shared import Found, chosen, mitdb_split, part, write
 
 import ecgsynth as es
-from ecgsynth.fetch import locate_records
 from ecgsynth.generators import Generator, settings_of
 
 # Row -> what the table calls it, the generator and its settings; None learns from real beats alone.
@@ -38,44 +40,53 @@ ROWS = {
 OF = {"class": tuple(ROWS), "symbol": ("real", "flow")}
 FEWEST = 50  # training beats of a symbol
 TIMES = 4  # as many synthetic beats as real ones, in the same proportions
+CLASSIFIER = es.BeatClassifier()
 
 
-def split_of(folder: Path, by: str) -> es.Split:
-    """Cut and divide the beats; leaves out labels too rare to be learnt."""
-    split = es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0)
+def split_by(by: str) -> es.Split:
+    """Divide the beats; leaves out labels too rare to be learnt."""
+    split = mitdb_split()
     frequent = [label for label, count in split.train.counts(by).items() if by == "class" or count >= FEWEST]
     sides = {side: getattr(split, side) for side in ("train", "val", "test")}
     return replace(split, **{side: beats.take(np.isin(beats.labels(by), frequent)) for side, beats in sides.items()})
 
 
-def model_of(row: str, seed: int, split: es.Split, by: str, work: Path) -> Generator | None:
-    """Train the row's generator, or load it if that is done."""
+def untrained(row: str, seed: int) -> Generator | None:
+    """Set up the row's generator, if it has one."""
     _, name, settings = ROWS[row]
     if name is None:
         return None
+    return es.GENERATORS[name](**settings, **({"seed": seed} if "seed" in settings_of(name) else {}))
+
+
+def trained(row: str, seed: int, split: es.Split, by: str, work: Path) -> tuple[Generator, float]:
+    """Train the row's generator, or load it if that is done; gives the minutes it took, too."""
+    model = untrained(row, seed)
     path = work / f"{'flow' if row == 'real+synthetic' else row}-{seed}.safetensors"
-    model = es.GENERATORS[name](**settings, **({"seed": seed} if "seed" in settings_of(name) else {}))
-    if not path.is_file():
-        model.fit(split.train, split.val, by=by).save(path)
-    done = es.load_generator(path)
-    if done.params != model.params:
-        raise click.ClickException(f"{path} is of other settings: begin with another --out")
-    return done
+
+    def train() -> Found:
+        begun = time.monotonic()
+        model.fit(split.train, split.val, by=by).save(path, force=True)
+        return {"minutes": round((time.monotonic() - begun) / 60, 2)}
+
+    found = part(path.with_suffix(".training.json"), {"params": model.params, "train": split.train.digest()}, train)
+    return es.load_generator(path), found["minutes"]
 
 
-def measure(row: str, seed: int, split: es.Split, by: str, work: Path) -> dict:
+def measure(row: str, seed: int, split: es.Split, by: str, work: Path) -> Found:
     """Train what the row needs, and score a classifier of it on the test side, once."""
-    begun = time.monotonic()
-    model = model_of(row, seed, split, by, work) or es.GENERATORS["class-mean"]().fit(split.train, by=by)  # unused by the row "real"
-    minutes = (time.monotonic() - begun) / 60
-    counts = {label: TIMES * count for label, count in es.class_counts(split.train, by=by).items()}
-    synthetic = model.sample(counts, seed=seed)
+    if row == "real":
+        beats, minutes = split.train, None
+    else:
+        model, minutes = trained(row, seed, split, by, work)
+        counts = {label: TIMES * count for label, count in es.class_counts(split.train, by=by).items()}
+        beats = model.sample(counts, seed=seed)
     learns = row if row in ("real", "real+synthetic") else "synthetic"
-    result = es.evaluate(synthetic=synthetic, train=split.train, test=split.test, seeds=(seed,), rows=(learns,), by=by)
-    return {"training_minutes": round(minutes, 2)} | result.rows[learns][0].to_dict()
+    result = es.evaluate(synthetic=beats, train=split.train, test=split.test, seeds=(seed,), rows=(learns,), by=by, classifier=CLASSIFIER)
+    return {"training_minutes": minutes} | result.rows[learns][0].to_dict()
 
 
-def table(rows: dict[str, list[dict]]) -> str:
+def table(rows: dict[str, list[Found]]) -> str:
     """Set the mean and standard deviation over seeds in a Markdown table."""
     labels = list(rows["real"][0]["f1"])
     lines = ["| a classifier learns from | macro-F1 | accuracy | " + " | ".join(f"F1 {label}" for label in labels) + " |"]
@@ -87,7 +98,7 @@ def table(rows: dict[str, list[dict]]) -> str:
     return "\n".join(lines)
 
 
-def differences(rows: dict[str, list[dict]]) -> str:
+def differences(rows: dict[str, list[Found]]) -> str:
     """Set out what one row gains on another, seed by seed, and how long training took."""
     lines = []
     for better, base in (("flow", "real"), ("flow-gan", "real"), ("cnn-gan", "real"), ("cnn-gan", "drafts"), ("real+synthetic", "real")):
@@ -107,30 +118,30 @@ def differences(rows: dict[str, list[dict]]) -> str:
 @click.option("-o", "--out", default=Path("results"), type=click.Path(path_type=Path))
 @click.option("--seeds", default=5, type=click.IntRange(min=2))
 @click.option("--by", default="class", type=click.Choice(list(OF)))
-@click.option("--rows", help="Only these, with commas between: several processes may share the work.")
-def main(out: Path, seeds: int, by: str, rows: str | None) -> None:
+@click.option("--rows", "names", help="Only these, with commas between: several processes may share the work.")
+def main(out: Path, seeds: int, by: str, names: str | None) -> None:
     """Measure, and print the table."""
-    folder = locate_records()
-    if folder is None:
-        raise click.ClickException("needs the MIT-BIH records: `ecgsynth fetch DIR`, then set ECGSYNTH_MITDB=DIR")
     name = {"class": "mitdb-beats", "symbol": "mitdb-symbols"}[by]
     work = out / "work" / name
-    work.mkdir(parents=True, exist_ok=True)
-    split = split_of(folder, by)
-    done: dict[str, list[dict]] = {}
+    rows = chosen(names, OF[by])
+    split = split_by(by)
+    done: dict[str, list[Found]] = {}
     for seed in range(seeds):
-        for row in rows.split(",") if rows else OF[by]:
-            part = work / f"{row}-{seed}.json"
-            if not part.is_file():
-                result = json.dumps(measure(row, seed, split, by, work))
-                part.write_text(result)
-            done.setdefault(row, []).append(json.loads(part.read_text()))
-            click.echo(f"seed {seed}  {row:<15} macro-F1 {done[row][-1]['macro_f1']:.4f}", err=True)
-    if set(done) != set(OF[by]):
-        return  # other rows may be measured by another process
-    (out / f"{name}.json").write_text(json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "rows": done}, indent=1) + "\n")
-    (out / f"{name}.md").write_text(table(done) + "\n")
-    click.echo(f"{table(done)}\n\n{differences(done)}")
+        for row in rows:
+            model = untrained(row, seed)
+            settings = {
+                "generator": model and model.params,
+                "times": TIMES,
+                "classifier": vars(CLASSIFIER) | {"seed": seed},
+                "train": split.train.digest(),
+            }
+            found = part(work / f"{row}-{seed}.json", settings, lambda row=row, seed=seed: measure(row, seed, split, by, work))
+            done.setdefault(row, []).append(found)
+            click.echo(f"seed {seed}  {row:<15} macro-F1 {found['macro_f1']:.4f}", err=True)
+    if not names:
+        write(out / f"{name}.json", json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "times": TIMES, "rows": done}, indent=1) + "\n")
+        write(out / f"{name}.md", table(done) + "\n")
+        click.echo(f"{table(done)}\n\n{differences(done)}")
 
 
 if __name__ == "__main__":

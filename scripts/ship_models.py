@@ -11,18 +11,18 @@ from pathlib import Path
 
 import click
 import numpy as np
+from shared import Found, mitdb_split, write
 
 import ecgsynth as es
-from ecgsynth.fetch import locate_records
 from ecgsynth.generators import Generator
 from ecgsynth.metrics.diversity import manifold, nearest_distances
 
-SHIPPED = {"mitdb": ("flow", "the best generator"), "mitdb-gan": ("flow-gan", "the best GAN, many times as fast")}
+SHIPPED = {"mitdb": "flow", "mitdb-gan": "flow-gan"}
 MOST_BYTES = 8_000_000
 
 CARD = """# {name}
 
-`{row}`, {what}: beats of the AAMI classes N S V F Q, learnt from the MIT-BIH Arrhythmia Database.
+A model of the generator `{row}`: beats of the AAMI classes N S V F Q, learnt from the MIT-BIH Arrhythmia Database.
 
 `ecgsynth sample --model {name} -o beats.npz --count N=5000 --count V=500`
 
@@ -31,29 +31,33 @@ CARD = """# {name}
 | Learnt from | MIT-BIH Arrhythmia Database 1.0.0, 48 records, lead MLII (V5 in records 102 and 104) |
 | Beats | {beats:,} of the train side of `ecgsynth split --scheme beats --seed 0`: {counts} |
 | Window | {n_samples} samples at {fs:g} Hz, R peak at sample {r_sample}; 0.5 to 40 Hz; mV; with RR before and after, s |
-| Training | {minutes:.1f} minutes, seed 0; weights chosen on the val side |
+| Training | {minutes:.1f} minutes on one CPU core, seed 0; weights chosen on the val side |
 | Made by | `python scripts/results.py`, then `python scripts/ship_models.py` |
 | SHA-256 | `{sha256}` |
 | Data SHA-256 | `{data}` |
 
 ## Scores
 
-On the test side, natural proportions, five seeds of training, sampling and classifier (mean ± standard deviation):
-a classifier trained on its beats alone has macro-F1 {tstr}, one trained on the real beats {trtr}.
+On the test side, over {seeds} seeds of training, sampling and classifier (mean ± standard deviation): a classifier
+trained on beats of such a model alone, {times} times as many as real ones and in their proportions, has macro-F1
+{tstr}, one trained on the real beats {trtr}. This model is that of seed 0.
 
 | | N | S | V | F | Q |
 |---|---|---|---|---|---|
 {rows}
 
-Recall, coverage: share of real test beats of a class within reach of a beat of this model, and the same for
-real training beats in its place. Nearest: median distance to the nearest of the training beats, over that of
-real test beats; below 1 a model's beats lie nearer to what it learnt than fresh real beats do.
+Recall: share of real test beats of a class that lie as near to a beat of this model as that one's fifth neighbour
+among its own; coverage: share of real test beats that have a beat of this model as near as their own fifth neighbour.
+Behind the stroke, the same for real training beats in place of the model's. Nearest: median distance of its beats to
+the nearest training beat, over that of real test beats; below 1 they lie nearer to what it learnt than fresh real
+beats do.
 
 ## Limits
 
 - For research, teaching and development, not for diagnosis.
 - The split is within patients: scores say nothing about new patients, whose beats this model does not know.
-- 47 people of one hospital in the 1970s, two thirds of them with arrhythmia. Fusion beats (F) come from few of them.
+- 47 people recorded at one hospital from 1975 to 1979; 25 of the 48 records were chosen for uncommon arrhythmias.
+  Fusion beats (F) come from few of them.
 - A model learnt from people can remember them; the distances above are a check, not a proof.
 
 ## Licence
@@ -81,15 +85,37 @@ def diversity(model: Generator, split: es.Split) -> dict[str, list[str]]:
     return lines
 
 
-def spread(seeds: list[dict]) -> str:
+def spread(seeds: list[Found]) -> str:
     """Set mean and standard deviation of macro-F1 over seeds."""
     values = [seed["macro_f1"] for seed in seeds]
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
-def f1_line(title: str, seeds: list[dict]) -> str:
+def f1_line(title: str, seeds: list[Found]) -> str:
     """Set the mean F1 of each class in a table's line."""
     return f"| {title} | " + " | ".join(f"{np.mean([seed['f1'][name] for seed in seeds]):.3f}" for name in "NSVFQ") + " |"
+
+
+def card(name: str, model: Generator, split: es.Split, measured: Found) -> str:
+    """Write what is to be known of a model."""
+    row, rows, found = SHIPPED[name], measured["rows"], diversity(model, split)
+    lines = [f1_line("F1, trained on its beats", rows[row]), f1_line("F1, trained on real beats", rows["real"])]
+    titles = {"recall": "recall / of real training beats", "coverage": "coverage / of real training beats", "nearest": "nearest"}
+    return CARD.format(
+        name=name,
+        row=row,
+        beats=len(split.train),
+        counts=", ".join(f"{label} {count:,}" for label, count in model.counts.items()),
+        **{key: model.shape_[key] for key in ("n_samples", "fs", "r_sample")},
+        minutes=rows[row][0]["training_minutes"],
+        sha256=model.fingerprint(),
+        data=model.shape_["data_sha256"],
+        seeds=measured["seeds"],
+        times=measured["times"],
+        tstr=spread(rows[row]),
+        trtr=spread(rows["real"]),
+        rows="\n".join(lines + [f"| {title} | {' | '.join(found[key])} |" for key, title in titles.items()]),
+    )
 
 
 @click.command()
@@ -97,42 +123,18 @@ def f1_line(title: str, seeds: list[dict]) -> str:
 @click.option("-o", "--out", default=Path(es.__file__).parent / "models", type=click.Path(path_type=Path))
 def main(results: Path, out: Path) -> None:
     """Copy each model and write its card."""
-    folder = locate_records()
-    if folder is None:
-        raise click.ClickException("needs the MIT-BIH records: `ecgsynth fetch DIR`, then set ECGSYNTH_MITDB=DIR")
-    split = es.split_beats(es.extract_beats(es.read_records(folder, lead=es.LEADS)), scheme="beats", seed=0)
-    measured = json.loads((results / "mitdb-beats.json").read_text())["rows"]
-    for name, (row, what) in SHIPPED.items():
-        model = es.load_generator(results / "work" / "mitdb-beats" / f"{row}-0.safetensors")
+    split = mitdb_split()
+    measured = json.loads((results / "mitdb-beats.json").read_text())
+    for name, row in SHIPPED.items():
+        path = results / "work" / "mitdb-beats" / f"{row}-0.safetensors"
+        model, size = es.load_generator(path), path.stat().st_size
         if model.shape_["data_sha256"] != split.train.digest():
-            raise click.ClickException(f"{row} of {results} did not learn from this train side")
-        model.save(out / f"{name}.safetensors", force=True)
-        size = (out / f"{name}.safetensors").stat().st_size
+            raise click.ClickException(f"{path} did not learn from this train side")
         if size > MOST_BYTES:
-            raise click.ClickException(f"{name} has {size:,} bytes, more than {MOST_BYTES:,}")
-        found = diversity(model, split)
-        lines = [f1_line("F1, trained on its beats", measured[row]), f1_line("F1, trained on real beats", measured["real"])]
-        for title, key in (
-            ("recall, of real training beats", "recall"),
-            ("coverage, of real training beats", "coverage"),
-            ("nearest", "nearest"),
-        ):
-            lines.append(f"| {title} | {' | '.join(found[key])} |")
-        text = CARD.format(
-            name=name,
-            row=row,
-            what=what,
-            beats=len(split.train),
-            counts=", ".join(f"{label} {count:,}" for label, count in model.counts.items()),
-            **{key: model.shape_[key] for key in ("n_samples", "fs", "r_sample")},
-            minutes=measured[row][0]["training_minutes"],
-            sha256=model.fingerprint(),
-            data=model.shape_["data_sha256"],
-            tstr=spread(measured[row]),
-            trtr=spread(measured["real"]),
-            rows="\n".join(lines),
-        )
-        (out / f"{name}.md").write_text(text)
+            raise click.ClickException(f"{path} has {size:,} bytes, more than {MOST_BYTES:,}")
+        text = card(name, model, split, measured)
+        model.save(out / f"{name}.safetensors", force=True)
+        write(out / f"{name}.md", text)
         click.echo(f"{name}: {size / 1e6:.1f} MB")
 
 

@@ -49,6 +49,14 @@ def test_gains_change_sign_with_the_sides_and_grow_with_the_difference():
     assert up == gain(ours=better, base=worse)
 
 
+def test_seeds_are_compared_in_pairs_and_more_of_them_make_an_interval_narrower():
+    poor, good = confusions(0.5, 1), confusions(0.9, 1)
+    both = np.concatenate([poor, good])  # their scores differ much from seed to seed, but not between the sides
+    assert gain(ours=both, base=both) == (0, 0, 0)
+    crossed = [gain(ours=np.concatenate([both] * times), base=np.concatenate([both[::-1]] * times)) for times in (1, 8)]
+    assert crossed[1].high - crossed[1].low < 0.6 * (crossed[0].high - crossed[0].low)
+
+
 def test_more_patients_make_an_interval_narrower():
     few, many = (np.concatenate([confusions(0.7, 1, seed) for seed in range(times)], axis=1) for times in (1, 8))
     other = [np.concatenate([confusions(0.6, 1, seed) for seed in range(times)], axis=1) for times in (1, 8)]

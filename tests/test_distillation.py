@@ -41,39 +41,53 @@ def weights(network) -> Tensor:
 
 
 def test_the_flow_learns_first_and_the_generator_begins_as_the_flow_is(trainer):
-    before, critic = weights(trainer.generator), weights(trainer.critic)
+    critic = weights(trainer.critic)
     for step in range(1, 4):
-        assert not trainer.ready
+        assert not trainer._taught
         taught = weights(trainer._teacher.average)
         assert trainer.advance().critic_loss is None
         assert trainer._teacher.step == step * FLOW_STEPS
         assert not torch.equal(weights(trainer._teacher.average), taught)
         assert torch.equal(weights(trainer.critic), critic)
-        if step < 3:
-            assert torch.equal(weights(trainer.generator), before)
-    assert trainer.ready
-    flow = weights(trainer._teacher.average.strong)
-    assert torch.equal(weights(trainer.generator), flow)
-    assert torch.equal(weights(trainer.average), flow)
+        flow = weights(trainer._teacher.average.strong)
+        assert torch.equal(weights(trainer.generator), flow)  # so a training stopped here leaves more than noise
+        assert torch.equal(weights(trainer.average), flow)
+    assert trainer._taught
+    assert not trainer.ready
     assert trainer.advance().critic_loss is not None
+    assert trainer.ready
     assert torch.equal(weights(trainer._teacher.average.strong), flow)  # the flow no longer changes, the players do
     assert not torch.equal(weights(trainer.generator), flow)
     assert trainer.drawn == (3 * FLOW_STEPS + 1) * 16
     assert not torch.equal(weights(trainer.critic), critic)
 
 
-def test_a_training_that_goes_on_with_a_smaller_budget_still_begins_as_the_flow_is(split, tmp_path):
-    stopped = make(steps=20, own_rate=1e-12).fit_steps(split.train, checkpoint=tmp_path / "c")
-    for _ in range(4):
-        next(stopped)
-    stopped.close()
-    resumed = make(steps=6, own_rate=1e-12)
+def resumed(stopped_at, steps, more, split, path):
+    """A trainer stopped at a step of its budget, and the same gone on with to the end of another budget."""
     trainers = []
-    original = resumed._trainer
-    resumed._trainer = lambda *parts: trainers.append(original(*parts)) or trainers[0]
-    list(resumed.fit_steps(split.train, checkpoint=tmp_path / "c"))
-    flow = weights(trainers[0]._teacher.average.strong)
-    torch.testing.assert_close(weights(trainers[0].generator), flow, atol=1e-6, rtol=0)
+    for budget in (steps, more):
+        model = make(steps=budget, own_rate=1e-12)
+        original = model._trainer
+        model._trainer = lambda *parts, original=original: trainers.append(original(*parts)) or trainers[-1]
+        training = model.fit_steps(split.train, checkpoint=path)
+        for _ in range(stopped_at if budget == steps else 10**9):
+            if next(training, None) is None:
+                break
+        training.close()
+    return trainers
+
+
+def test_a_training_that_goes_on_with_a_smaller_budget_still_begins_as_the_flow_is(split, tmp_path):
+    _, trainer = resumed(4, 20, 6, split, tmp_path / "c")
+    flow = weights(trainer._teacher.average.strong)
+    torch.testing.assert_close(weights(trainer.generator), flow, atol=1e-6, rtol=0)
+
+
+def test_a_training_that_goes_on_with_a_larger_budget_leaves_the_flow_as_it_is(split, tmp_path):
+    before, after = resumed(5, 10, 20, split, tmp_path / "c")
+    assert before.ready
+    assert after.step == 20
+    assert torch.equal(weights(after._teacher.average.strong), weights(before._teacher.average.strong))
 
 
 def test_a_lesson_is_noise_and_what_the_flow_makes_of_it(trainer):
@@ -90,11 +104,23 @@ def test_a_lesson_is_noise_and_what_the_flow_makes_of_it(trainer):
     torch.testing.assert_close(beats, followed)
 
 
-def test_every_step_of_the_generator_brings_one_new_lesson(trainer):
+def test_every_step_of_the_generator_brings_one_new_lesson_up_to_a_limit(trainer, monkeypatch):
+    monkeypatch.setattr("ecgsynth.distillation._MOST_LESSONS", 5)
     for step in range(1, 11):
         trainer.advance()
-        assert len(trainer._lessons) == max(0, step - 3)
+        assert set(trainer._lessons) <= set(range(min(max(0, step - 3), 5)))
     assert trainer.share == 1
+    assert len(trainer._lessons) > 3  # of 5, heard 8 at a time
+
+
+def test_in_half_precision_every_weight_of_the_generator_learns(split):
+    trainer = trainer_of(make(precision="bfloat16"), split)
+    for _ in range(3):
+        trainer.advance()
+    before = {name: value.clone() for name, value in trainer.generator.named_parameters()}
+    trainer.advance()
+    unchanged = [name for name, value in trainer.generator.named_parameters() if torch.equal(value, before[name])]
+    assert not unchanged
 
 
 def test_a_generator_that_must_be_like_the_flow_becomes_so(split):

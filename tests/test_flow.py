@@ -101,7 +101,9 @@ def test_a_short_training_learns_the_classes(name, split):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"path": "x"}, {"precision": "x"}, {"sampling_steps": 0}, {"sampling_steps": 1001}, {"guidance": 0.5}, {"rate": 0}], ids=str
+    "bad",
+    [{"path": "x"}, {"precision": "x"}, {"sampling_steps": 0}, {"sampling_steps": 1001}, {"guidance": 0.5}, {"rate": 0}, {"seed": -1}],
+    ids=str,
 )
 def test_settings_that_make_no_sense_are_refused(bad):
     with pytest.raises(EcgsynthError):
@@ -113,11 +115,14 @@ def test_settings_that_make_no_sense_are_refused(bad):
 def test_beats_of_one_synthetic_patient_are_alike_and_no_real_one_is_stored(beats):
     settings = {"style": 2, "steps": 600, "hidden": 64, "depth": 2, "batch": 128, "sampling_steps": 4}
     model = GENERATORS["flow"](**settings).fit(beats)
-    one = [model.of_patient(number).sample({"N": 4000}, seed=seed).signals for number, seed in ((1, 0), (1, 1), (2, 0))]
+    drawn = [model.of_patient(number).sample({"N": 4000}, seed=seed) for number, seed in ((1, 0), (1, 1), (2, 0))]
+    assert [made.info["patient"] for made in drawn] == [1, 1, 2]
+    one = [made.signals for made in drawn]
     assert not np.array_equal(one[0], one[1])
     means = [signals.mean(axis=0) for signals in one]
     assert np.linalg.norm(means[0] - means[1]) < 0.25 * np.linalg.norm(means[0] - means[2])
     anew = model.sample({"N": 4000}).signals
+    assert "patient" not in model.sample({"N": 1}).info
     assert one[0].std(axis=0).mean() < anew.std(axis=0).mean()
     patients = len(set(beats.patients.tolist()))
     assert not [name for name, array in model._arrays().items() if patients in array.shape]

@@ -123,6 +123,8 @@ def test_requests_that_cannot_be_met_are_refused(fitted, split):
         fitted.sample({"N": 0})
     with pytest.raises(EcgsynthError, match="no negative"):
         fitted.sample({"N": -1, "V": 2})
+    with pytest.raises(EcgsynthError, match="numbered from 0"):
+        fitted.sample({"N": 1}, seed=-1)
 
 
 @pytest.mark.parametrize("name", list(GENERATORS))

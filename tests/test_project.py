@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 
 import ecgsynth
@@ -76,6 +77,23 @@ def test_scripts_start_and_say_what_they_do(script):
     result = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "Usage" in result.stdout
+
+
+def test_parts_of_a_measurement_are_kept_and_never_mixed_with_others(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from shared import part
+
+    def stopped():
+        raise KeyboardInterrupt
+
+    path = tmp_path / "work" / "flow-0.json"
+    with pytest.raises(KeyboardInterrupt):
+        part(path, {"steps": (1, 2)}, stopped)
+    assert not path.exists()
+    assert part(path, {"steps": (1, 2)}, lambda: {"macro_f1": 0.5}) == {"macro_f1": 0.5}
+    assert part(path, {"steps": (1, 2)}, stopped) == {"macro_f1": 0.5}
+    with pytest.raises(click.ClickException, match="other settings"):
+        part(path, {"steps": (1, 3)}, stopped)
 
 
 def test_the_readme_shows_the_measured_table():

@@ -144,7 +144,7 @@ def _read_patients(path: Path) -> dict[str, str]:
 @click.argument("beats_file", metavar="BEATS", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 @click.option("--scheme", type=click.Choice(["beats", "patients", "dechazal"]), default="beats", show_default=True)
-@click.option("--seed", default=0, show_default=True, help="Same beats and seed, same split.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same beats and seed, same split.")
 @force_option
 @json_option
 def split(beats_file: Path, output: Path, scheme: str, seed: int, force: bool, as_json: bool) -> None:

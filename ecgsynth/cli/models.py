@@ -20,7 +20,7 @@ _COLUMNS = ("step", "generator_loss", "critic_loss", "score_gap", "validation_sc
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The model to write (.safetensors).")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so many minutes of training.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps: the budget that can be repeated exactly.")
-@click.option("--seed", type=int, help="Same beats, seed, steps and machine: same model.")
+@click.option("--seed", type=click.IntRange(min=0), help="Same beats, seed, steps and machine: same model.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting of the generator; repeatable.")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
 @click.option("--at-least", default=2, show_default=True, help="Leave out labels with fewer training beats.")
@@ -186,7 +186,7 @@ def _list_generators(generators: dict[str, Any], as_json: bool) -> None:
     "--power", type=float, default=1.0, show_default=True, help="Class proportions to this power; 0 makes all equal, 0.5 is between."
 )
 @click.option("--total", type=click.IntRange(min=1), help="Beats in all; without --like, in the proportions the model learnt.")
-@click.option("--seed", default=0, show_default=True, help="Same model, counts and seed, same beats.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same model, counts and seed, same beats.")
 @click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Number of the first beat of each class.")
 @click.option("--lead", help="Beats of this lead only.")
 @click.option("--patient", type=int, help="All beats of one synthetic patient, by number; for models trained with --set style=8.")

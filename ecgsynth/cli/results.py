@@ -110,7 +110,7 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
 @click.option("--power", type=float, default=1.0, show_default=True, help="Class proportions of the synthetic beats: 1 natural, 0 equal.")
 @click.option("--classifier-steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of each classifier.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Classifiers a row.")
-@click.option("--seed", default=0, show_default=True, help="Of split, training and sampling.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of split, training and sampling.")
 @click.option("--simulated", is_flag=True, help="Use simulated records, whatever else is there.")
 @force_option
 @json_option

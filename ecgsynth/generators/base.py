@@ -212,8 +212,8 @@ class Generator(ABC):
         -------
         Beats
             Label by label in the order of `ecgsynth.labels.LABELS`, with ``source`` set to the
-            generator's name, ``samples`` to the number of each beat, and ``info`` naming the seed, and
-            the SHA-256 of the model and of the beats it learnt from.
+            generator's name, ``samples`` to the number of each beat, and ``info`` naming the seed,
+            the SHA-256 of the model and of the beats it learnt from, and the synthetic patient if all are of one.
 
         Raises
         ------

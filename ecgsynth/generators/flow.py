@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
@@ -228,6 +228,10 @@ class Flow(TrainedGenerator):
         bound._patient = number
         return bound
 
+    def _to_beats(self, vectors: Vectors, cells: Cells, numbers: Cells, seed: int) -> Beats:
+        made = super()._to_beats(vectors, cells, numbers, seed)
+        return made if self._patient is None else replace(made, info={**made.info, "patient": self._patient})
+
     def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
         modes = _modes(codes, cells, 0 if self.style else self.mode_size, self.seed)  # modes would tell of the patient, too
         self._modes = np.zeros((len(self.cells), modes.max() + 1), dtype=np.float32)
@@ -248,18 +252,21 @@ class Flow(TrainedGenerator):
         return answer.float()
 
     def _in_precision(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16()))
+        used = self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16())
+        return torch.autocast("cpu", torch.bfloat16, enabled=used, cache_enabled=False)  # the cache would outlive a change of the weights
 
 
 def _modes(codes: Vectors, cells: Cells, size: int, seed: int) -> Cells:
     """Give the mode of each beat: beats of a cell are divided into clusters of about `size`, none very small."""
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
     modes = np.zeros(len(codes), dtype=np.int64)
     for cell in np.unique(cells):
         own = np.flatnonzero(cells == cell)
         count = min(max(1, round(len(own) / size)), _MOST_MODES) if size else 1
-        found = KMeans(count, random_state=seed).fit(codes[own])
+        with threadpool_limits(1):  # several threads would add up in no fixed order
+            found = KMeans(count, random_state=seed).fit(codes[own])
         large = np.flatnonzero(np.bincount(found.labels_) >= _FEWEST)
         nearest = found.transform(codes[own])[:, large].argmin(axis=1) if len(large) else np.zeros(len(own), dtype=np.int64)
         modes[own] = nearest + (modes.max() + 1 if cell else 0)

@@ -39,8 +39,8 @@ class Request:
     def __post_init__(self) -> None:
         if any(count < 0 for count in self.counts.values()) or not sum(self.counts.values()):
             raise EcgsynthError("ask for at least one beat, and no negative number")
-        if self.first < 0:
-            raise EcgsynthError("beats are numbered from 0")
+        if min(self.first, self.seed) < 0:
+            raise EcgsynthError("beats and seeds are numbered from 0")
 
     def fits(self, vectors: Vectors, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say which beats are among those asked for: (n, D), (n,) -> (n,)."""

@@ -58,7 +58,7 @@ def gain(*, ours: Confusions, base: Confusions, draws: int = 2000, seed: int = 0
     Parameters
     ----------
     ours, base : array of int, shape (n_seeds, n_patients, n_classes, n_classes)
-        Confusion matrices; each draw takes a seed of training of either at random, too.
+        Confusion matrices; what has the same place among the seeds was trained alike and is compared.
     draws : int
         Bootstrap draws.
     seed : int
@@ -67,19 +67,20 @@ def gain(*, ours: Confusions, base: Confusions, draws: int = 2000, seed: int = 0
     Returns
     -------
     Interval
-        Mean difference over seeds, and its percentile interval.
+        Mean difference over seeds, and its percentile interval: each draw takes patients and seeds with
+        replacement. A class that none of the patients drawn has is left out of the macro-F1 of that draw.
 
     References
     ----------
     Efron B, Tibshirani RJ. An introduction to the bootstrap (1993), doi:10.1201/9780429246593.
     """
     rng = np.random.default_rng(seed)
-    n_patients = ours.shape[1]
+    n_seeds, n_patients = ours.shape[:2]
     found = np.empty(draws)
     for draw in range(draws):
-        drawn = rng.integers(0, n_patients, n_patients)
-        one, other = (side[rng.integers(len(side))][drawn].sum(axis=0) for side in (ours, base))
-        found[draw] = macro_f1(one) - macro_f1(other)
+        seeds, patients = rng.integers(n_seeds, size=n_seeds), rng.integers(n_patients, size=n_patients)
+        one, other = (side[seeds][:, patients].sum(axis=1) for side in (ours, base))
+        found[draw] = (macro_f1(one) - macro_f1(other)).mean()
     value = float(macro_f1(ours.sum(axis=1)).mean() - macro_f1(base.sum(axis=1)).mean())
     low, high = np.percentile(found, [2.5, 97.5])
     return Interval(value, float(low), float(high))

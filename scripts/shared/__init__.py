@@ -1,0 +1,58 @@
+"""What the scripts share: the records, and long measurements kept part by part."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import ecgsynth as es
+from ecgsynth.fetch import locate_records
+from ecgsynth.files import atomic_path
+
+Found = dict[str, Any]
+
+
+def mitdb_beats() -> es.Beats:
+    """Cut the beats of MIT-BIH."""
+    folder = locate_records()
+    if folder is None:
+        raise click.ClickException("needs the MIT-BIH records: `ecgsynth fetch DIR`, then set ECGSYNTH_MITDB=DIR")
+    return es.extract_beats(es.read_records(folder, lead=es.LEADS))
+
+
+def mitdb_split() -> es.Split:
+    """Cut the beats of MIT-BIH and divide them by the scheme `beats`, seed 0."""
+    return es.split_beats(mitdb_beats(), scheme="beats", seed=0)
+
+
+def chosen(text: str | None, known: Iterable[str]) -> list[str]:
+    """Read names with commas between; all if there is no text."""
+    names = text.split(",") if text else list(known)
+    if strange := set(names) - set(known):
+        raise click.ClickException(f"unknown {', '.join(sorted(strange))}; known: {', '.join(known)}")
+    return names
+
+
+def part(path: Path, settings: Found, measure: Callable[[], Found]) -> Found:
+    """Give what was measured before, else measure it and keep it in a file.
+
+    What was measured with other settings is refused, not mixed in.
+    """
+    settings = json.loads(json.dumps(settings))
+    if path.is_file():
+        kept = json.loads(path.read_text())
+        if kept["settings"] != settings:
+            raise click.ClickException(f"{path} was measured with other settings: begin with another --out")
+        found: Found = kept["found"]
+        return found
+    found = measure()
+    write(path, json.dumps({"settings": settings, "found": found}))
+    return found
+
+
+def write(path: Path, text: str) -> None:
+    """Write a whole file or none."""
+    with atomic_path(path, force=True) as temporary:
+        temporary.write_text(text)
