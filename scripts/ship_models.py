@@ -48,9 +48,9 @@ trained on beats of such a model alone, {times} times as many as real ones and i
 
 Recall: share of real test beats of a class that lie as near to a beat of this model as that one's fifth neighbour
 among its own; coverage: share of real test beats that have a beat of this model as near as their own fifth neighbour.
-Behind the stroke, the same for real training beats in place of the model's. Nearest: median distance of its beats to
-the nearest training beat, over that of real test beats; below 1 they lie nearer to what it learnt than fresh real
-beats do.
+Behind the stroke, the same for real beats of the val side in place of the model's. Nearest: median distance of its
+beats to the nearest training beat, over that of real test beats; below 1 they lie nearer to what it learnt than fresh
+real beats do.
 
 ## Limits
 
@@ -69,14 +69,14 @@ doi:10.1161/01.CIR.101.23.e215.
 
 
 def diversity(model: Generator, split: es.Split) -> dict[str, list[str]]:
-    """Compare beats of the model, and training beats in their place, with the test side, class by class."""
+    """Compare beats of the model, and held-out real beats in their place, with the test side, class by class."""
     rng = np.random.default_rng(0)
     lines: dict[str, list[str]] = {"recall": [], "coverage": [], "nearest": []}
     for name in "NSVFQ":
-        test, train = (side.signals[side.classes == name] for side in (split.test, split.train))
+        test, train, held_out = (side.signals[side.classes == name] for side in (split.test, split.train, split.val))
         test = test[rng.permutation(len(test))[:2000]]
         made = model.sample({name: len(test)}, seed=1).signals
-        fresh = train[rng.permutation(len(train))[: len(test)]]
+        fresh = held_out[rng.permutation(len(held_out))[: len(test)]]
         ours, theirs = (manifold(real=test, synthetic=beats) for beats in (made, fresh))
         near = [np.median(nearest_distances(beats=beats, among=train)) for beats in (made, test)]
         lines["recall"].append(f"{ours.recall:.2f} / {theirs.recall:.2f}")
@@ -100,7 +100,7 @@ def card(name: str, model: Generator, split: es.Split, measured: Found) -> str:
     """Write what is to be known of a model."""
     row, rows, found = SHIPPED[name], measured["rows"], diversity(model, split)
     lines = [f1_line("F1, trained on its beats", rows[row]), f1_line("F1, trained on real beats", rows["real"])]
-    titles = {"recall": "recall / of real training beats", "coverage": "coverage / of real training beats", "nearest": "nearest"}
+    titles = {"recall": "recall / of real beats", "coverage": "coverage / of real beats", "nearest": "nearest"}
     return CARD.format(
         name=name,
         row=row,
