@@ -9,16 +9,14 @@ validation side of the scheme `beats`, where they have a fifth of their beats.
 """
 
 import json
-import time
 from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, mitdb_beats, part, write
+from shared import Found, mitdb_beats, part, trained, write
 
 import ecgsynth as es
 from ecgsynth.classifier import BeatClassifier
-from ecgsynth.generators import Generator
 from ecgsynth.metrics.bootstrap import confusion_by_patient, gain, macro_f1
 
 CLASSES = "NSVF"
@@ -55,7 +53,8 @@ def augmented(train: es.Beats, counts: dict[str, int], seed: int) -> es.Beats:
 def training_set(row: str, split: es.Split, seed: int, work: Path) -> es.Beats:
     """Give the beats that the row's classifier learns from."""
     train, more = split.train, added(split)
-    model = trained(seed, split, work) if "synthetic" in row else None
+    if "synthetic" in row:
+        model, _ = trained(es.GENERATORS["flow"](seed=seed), work / f"flow-{seed}.safetensors", train)
     if row == "synthetic":
         return model.sample({name: TIMES * count for name, count in es.class_counts(train).items()}, seed=seed)
     if row == "real+synthetic":
@@ -63,19 +62,6 @@ def training_set(row: str, split: es.Split, seed: int, work: Path) -> es.Beats:
     if row == "smote":
         return es.concatenate([train, es.GENERATORS["smote"]().fit(train).sample(more, seed=seed)])
     return es.concatenate([train, augmented(train, more, seed)]) if row == "augmented" else train
-
-
-def trained(seed: int, split: es.Split, work: Path) -> Generator:
-    """Train the generator, or load it if that is done."""
-    model, path = es.GENERATORS["flow"](seed=seed), work / f"flow-{seed}.safetensors"
-
-    def train() -> Found:
-        begun = time.monotonic()
-        model.fit(split.train).save(path, force=True)
-        return {"minutes": round((time.monotonic() - begun) / 60, 2)}
-
-    part(path.with_suffix(".training.json"), {"params": model.params, "train": split.train.digest()}, train)
-    return es.load_generator(path)
 
 
 def classifier_of(row: str, seed: int) -> BeatClassifier:

@@ -1,6 +1,6 @@
 """Which class proportions and what number of synthetic beats teach a classifier best, found on the validation side.
 
-python scripts/choose_proportions.py results/work/mitdb-beats/flow-0.safetensors --powers 1,0.75 --times 1,4 --seeds 3
+Run: python scripts/choose_proportions.py results/work/mitdb-beats/flow-0.safetensors --powers 1,0.75 --times 1,4 --seeds 3
 """
 
 from itertools import product

@@ -12,13 +12,12 @@ work by `--rows`; a last call without it writes the tables.
 """
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, chosen, mitdb_split, part, write
+from shared import Found, chosen, mitdb_split, part, trained, write
 
 import ecgsynth as es
 from ecgsynth.generators import Generator, settings_of
@@ -59,26 +58,13 @@ def untrained(row: str, seed: int) -> Generator | None:
     return es.GENERATORS[name](**settings, **({"seed": seed} if "seed" in settings_of(name) else {}))
 
 
-def trained(row: str, seed: int, split: es.Split, by: str, work: Path) -> tuple[Generator, float]:
-    """Train the row's generator, or load it if that is done; gives the minutes it took, too."""
-    model = untrained(row, seed)
-    path = work / f"{'flow' if row == 'real+synthetic' else row}-{seed}.safetensors"
-
-    def train() -> Found:
-        begun = time.monotonic()
-        model.fit(split.train, split.val, by=by).save(path, force=True)
-        return {"minutes": round((time.monotonic() - begun) / 60, 2)}
-
-    found = part(path.with_suffix(".training.json"), {"params": model.params, "train": split.train.digest()}, train)
-    return es.load_generator(path), found["minutes"]
-
-
 def measure(row: str, seed: int, split: es.Split, by: str, work: Path) -> Found:
     """Train what the row needs, and score a classifier of it on the test side, once."""
     if row == "real":
         beats, minutes = split.train, None
     else:
-        model, minutes = trained(row, seed, split, by, work)
+        path = work / f"{'flow' if row == 'real+synthetic' else row}-{seed}.safetensors"
+        model, minutes = trained(untrained(row, seed), path, split.train, split.val, by=by)
         counts = {label: TIMES * count for label, count in es.class_counts(split.train, by=by).items()}
         beats = model.sample(counts, seed=seed)
     learns = row if row in ("real", "real+synthetic") else "synthetic"

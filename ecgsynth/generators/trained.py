@@ -115,8 +115,9 @@ class TrainedGenerator(Generator):
             for losses in trainer.train_steps():
                 scores: dict[str, Any] = {}
                 timely = trainer.share >= due
-                due = self._next_due(trainer.share) if timely else due
-                if validation is not None and timely and trainer.ready:
+                if timely:
+                    due = self._next_due(trainer.share)
+                if timely and trainer.ready and validation is not None:
                     scores = self._validate(train, validation)
                     scores["best"] = scores["validation_score"] > best - _CHANCE
                     best = max(best, scores["validation_score"])

@@ -1,6 +1,7 @@
 """What the scripts share: the records, and long measurements kept part by part."""
 
 import json
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 import ecgsynth as es
 from ecgsynth.fetch import locate_records
 from ecgsynth.files import atomic_path
+from ecgsynth.generators import Generator
 
 Found = dict[str, Any]
 
@@ -50,6 +52,20 @@ def part(path: Path, settings: Found, measure: Callable[[], Found]) -> Found:
     found = measure()
     write(path, json.dumps({"settings": settings, "found": found}))
     return found
+
+
+def trained(
+    model: Generator, path: Path, train: es.Beats, validation: es.Beats | None = None, *, by: str = "class"
+) -> tuple[Generator, float]:
+    """Train a generator, or load it from `path` if that is done; gives the minutes it took, too."""
+
+    def fit() -> Found:
+        begun = time.monotonic()
+        model.fit(train, validation, by=by).save(path, force=True)
+        return {"minutes": round((time.monotonic() - begun) / 60, 2)}
+
+    found = part(path.with_suffix(".training.json"), {"params": model.params, "train": train.digest()}, fit)
+    return es.load_generator(path), found["minutes"]
 
 
 def write(path: Path, text: str) -> None:
