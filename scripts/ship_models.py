@@ -1,6 +1,7 @@
 """Put the models that come with the package in their place, each with its card.
 
     python scripts/results.py -o results --seeds 5     # trains and measures them
+    python scripts/diversity.py --results results
     python scripts/ship_models.py --results results
 
 The models are those of seed 0: none is chosen by its score on the test side.
@@ -15,7 +16,6 @@ from shared import Found, mitdb_split, write
 
 import ecgsynth as es
 from ecgsynth.generators import Generator
-from ecgsynth.metrics.diversity import manifold, nearest_distances
 
 SHIPPED = {"mitdb": "flow", "mitdb-gan": "flow-gan"}
 MOST_BYTES = 8_000_000
@@ -32,7 +32,7 @@ A model of the generator `{row}`: beats of the AAMI classes N S V F Q, learnt fr
 | Beats | {beats:,} of the train side of `ecgsynth split --scheme beats --seed 0`: {counts} |
 | Window | {n_samples} samples at {fs:g} Hz, R peak at sample {r_sample}; 0.5 to 40 Hz; mV; with RR before and after, s |
 | Training | {minutes:.1f} minutes on one CPU core, seed 0; weights chosen on the val side |
-| Made by | `python scripts/results.py`, then `python scripts/ship_models.py` |
+| Made by | `python scripts/results.py`, `scripts/diversity.py`, `scripts/ship_models.py` |
 | SHA-256 | `{sha256}` |
 | Data SHA-256 | `{data}` |
 
@@ -49,8 +49,8 @@ trained on beats of such a model alone, {times} times as many as real ones and i
 Recall: share of real test beats of a class that lie as near to a beat of this model as that one's fifth neighbour
 among its own; coverage: share of real test beats that have a beat of this model as near as their own fifth neighbour.
 Behind the stroke, the same for real beats of the val side in place of the model's. Nearest: median distance of its
-beats to the nearest training beat, over that of real test beats; below 1 they lie nearer to what it learnt than fresh
-real beats do.
+beats to the nearest training beat, over that of real test beats, with a bootstrap interval over beats; the line below
+it, the same for real beats of the val side. Below 1 they lie nearer to what it learnt than fresh real beats do.
 
 ## Limits
 
@@ -68,23 +68,6 @@ doi:10.1161/01.CIR.101.23.e215.
 """
 
 
-def diversity(model: Generator, split: es.Split) -> dict[str, list[str]]:
-    """Compare beats of the model, and held-out real beats in their place, with the test side, class by class."""
-    rng = np.random.default_rng(0)
-    lines: dict[str, list[str]] = {"recall": [], "coverage": [], "nearest": []}
-    for name in "NSVFQ":
-        test, train, held_out = (side.signals[side.classes == name] for side in (split.test, split.train, split.val))
-        test = test[rng.permutation(len(test))[:2000]]
-        made = model.sample({name: len(test)}, seed=1).signals
-        fresh = held_out[rng.permutation(len(held_out))[: len(test)]]
-        ours, theirs = (manifold(real=test, synthetic=beats) for beats in (made, fresh))
-        near = [np.median(nearest_distances(beats=beats, among=train)) for beats in (made, test)]
-        lines["recall"].append(f"{ours.recall:.2f} / {theirs.recall:.2f}")
-        lines["coverage"].append(f"{ours.coverage:.2f} / {theirs.coverage:.2f}")
-        lines["nearest"].append(f"{near[0] / near[1]:.2f}")
-    return lines
-
-
 def spread(seeds: list[Found]) -> str:
     """Set mean and standard deviation of macro-F1 over seeds."""
     values = [seed["macro_f1"] for seed in seeds]
@@ -96,11 +79,24 @@ def f1_line(title: str, seeds: list[Found]) -> str:
     return f"| {title} | " + " | ".join(f"{np.mean([seed['f1'][name] for seed in seeds]):.3f}" for name in "NSVFQ") + " |"
 
 
-def card(name: str, model: Generator, split: es.Split, measured: Found) -> str:
+def diversity_lines(found: Found) -> list[str]:
+    """Set how various the model's beats are, and how near to those learnt from, in lines of the table."""
+
+    def line(title: str, key: str, form: str) -> str:
+        return f"| {title} | " + " | ".join(form.format(*found[name][key], *found[name]["nearest_interval"]) for name in "NSVFQ") + " |"
+
+    return [
+        line("recall / of real beats", "recall", "{:.2f} / {:.2f}"),
+        line("coverage / of real beats", "coverage", "{:.2f} / {:.2f}"),
+        line("nearest, 95 % interval", "nearest", "{0:.2f} ({2:.2f} to {3:.2f})"),
+        line("nearest, of real beats", "nearest", "{1:.2f}"),
+    ]
+
+
+def card(name: str, model: Generator, split: es.Split, measured: Found, various: Found) -> str:
     """Write what is to be known of a model."""
-    row, rows, found = SHIPPED[name], measured["rows"], diversity(model, split)
+    row, rows = SHIPPED[name], measured["rows"]
     lines = [f1_line("F1, trained on its beats", rows[row]), f1_line("F1, trained on real beats", rows["real"])]
-    titles = {"recall": "recall / of real beats", "coverage": "coverage / of real beats", "nearest": "nearest"}
     return CARD.format(
         name=name,
         row=row,
@@ -114,7 +110,7 @@ def card(name: str, model: Generator, split: es.Split, measured: Found) -> str:
         times=measured["times"],
         tstr=spread(rows[row]),
         trtr=spread(rows["real"]),
-        rows="\n".join(lines + [f"| {title} | {' | '.join(found[key])} |" for key, title in titles.items()]),
+        rows="\n".join(lines + diversity_lines(various["rows"][row][0])),
     )
 
 
@@ -124,7 +120,7 @@ def card(name: str, model: Generator, split: es.Split, measured: Found) -> str:
 def main(results: Path, out: Path) -> None:
     """Copy each model and write its card."""
     split = mitdb_split()
-    measured = json.loads((results / "mitdb-beats.json").read_text())
+    measured, various = (json.loads((results / f"mitdb-{name}.json").read_text()) for name in ("beats", "diversity"))
     for name, row in SHIPPED.items():
         path = results / "work" / "mitdb-beats" / f"{row}-0.safetensors"
         model, size = es.load_generator(path), path.stat().st_size
@@ -132,7 +128,7 @@ def main(results: Path, out: Path) -> None:
             raise click.ClickException(f"{path} did not learn from this train side")
         if size > MOST_BYTES:
             raise click.ClickException(f"{path} has {size:,} bytes, more than {MOST_BYTES:,}")
-        text = card(name, model, split, measured)
+        text = card(name, model, split, measured, various)
         model.save(out / f"{name}.safetensors", force=True)
         write(out / f"{name}.md", text)
         click.echo(f"{name}: {size / 1e6:.1f} MB")
