@@ -96,7 +96,10 @@ def test_parts_of_a_measurement_are_kept_and_never_mixed_with_others(tmp_path, m
         part(path, {"steps": (1, 3)}, stopped)
 
 
-@pytest.mark.parametrize("table", sorted((ROOT / "results").glob("*.md")), ids=lambda path: path.name)
+TABLES = [table for pattern in ("*.md", "*/*.md") for table in sorted((ROOT / "results").glob(pattern))]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda path: path.name)
 def test_every_measured_table_is_shown_as_it_was_measured(table):
     pages = (ROOT / "README.md").read_text() + (ROOT / "docs" / "results.md").read_text()
     assert table.read_text().strip() in pages
