@@ -75,14 +75,16 @@ def main(results: Path, seeds: int) -> None:
     """Measure, and print the table."""
     split, work = mitdb_split(), results / "work" / "mitdb-beats"
     rows: dict[str, list[Found]] = {}
+    models: dict[str, list[str]] = {}
     for row in ROWS:
         for seed in range(seeds):
             model = es.load_generator(work / f"{row}-{seed}.safetensors")
-            settings = {"model": model.fingerprint(), "test": split.test.digest(), "most": MOST}
+            models.setdefault(row, []).append(model.fingerprint())
+            settings = {"model": models[row][-1], "test": split.test.digest(), "most": MOST}
             path = work.with_name("mitdb-diversity") / f"{row}-{seed}.json"
             rows.setdefault(row, []).append(part(path, settings, lambda model=model, seed=seed: measure(model, split, seed)))
             click.echo(f"seed {seed}  {row}", err=True)
-    write(results / "mitdb-diversity.json", json.dumps({"ecgsynth": es.__version__, "rows": rows}, indent=1) + "\n")
+    write(results / "mitdb-diversity.json", json.dumps({"ecgsynth": es.__version__, "models": models, "rows": rows}, indent=1) + "\n")
     write(results / "mitdb-diversity.md", table(rows) + "\n")
     click.echo(table(rows))
 

@@ -91,7 +91,8 @@ def differences(rows: dict[str, list[Found]]) -> str:
         if base not in rows or better not in rows:
             continue
         gain = [one["macro_f1"] - other["macro_f1"] for one, other in zip(rows[better], rows[base], strict=True)]
-        lines.append(f"{better} over {base}: {np.mean(gain):+.3f} ± {np.std(gain, ddof=1):.3f}")
+        share = np.mean([seed["macro_f1"] for seed in rows[better]]) / np.mean([seed["macro_f1"] for seed in rows[base]])
+        lines.append(f"{better} over {base}: {np.mean(gain):+.3f} ± {np.std(gain, ddof=1):.3f}, {share:.3f} of it")
     f1 = {row: {name: np.mean([seed["f1"][name] for seed in seeds]) for name in seeds[0]["f1"]} for row, seeds in rows.items()}
     for row in [name for name in ("flow", "flow-gan", "cnn-gan") if name in rows]:
         ratios = ", ".join(f"{name} {value / f1['real'][name]:.3f}" for name, value in f1[row].items())

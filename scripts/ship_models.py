@@ -128,6 +128,8 @@ def main(results: Path, out: Path) -> None:
             raise click.ClickException(f"{path} did not learn from this train side")
         if size > MOST_BYTES:
             raise click.ClickException(f"{path} has {size:,} bytes, more than {MOST_BYTES:,}")
+        if model.fingerprint() != various["models"][row][0]:
+            raise click.ClickException(f"{path} is not the model that scripts/diversity.py measured: run it again")
         text = card(name, model, split, measured, various)
         model.save(out / f"{name}.safetensors", force=True)
         write(out / f"{name}.md", text)

@@ -32,7 +32,7 @@ def test_a_card_says_what_is_to_be_known(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_makes_beats_of_every_class_and_remembers_no_real_ones(name):
+def test_a_model_makes_beats_of_every_class(name):
     model = load_generator(name)
     assert not model.holds_real_beats
     beats = model.sample(dict.fromkeys("NSVFQ", 50), seed=3)

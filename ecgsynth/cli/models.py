@@ -199,6 +199,7 @@ def sample(file: Path | None, model: str | None, output: Path, patient: int | No
 
     \b
     Examples:
+      ecgsynth sample --model mitdb -o beats.npz --count N=5000 --count V=500
       ecgsynth sample model.safetensors -o v.npz --count V=2000 --count S=500
       ecgsynth sample model.safetensors -o synthetic.npz --like split/train.npz --seed 1
       ecgsynth sample model.safetensors -o balanced.npz --balance split/train.npz --total 10000
@@ -276,8 +277,9 @@ def models(name: str | None, as_json: bool) -> None:
     """List the models that come with ecgsynth, or show the card of one.
 
     \b
-    Example:
-      ecgsynth models --json
+    Examples:
+      ecgsynth models
+      ecgsynth models mitdb
     """
     from ecgsynth.models import card, shipped
 
@@ -286,7 +288,5 @@ def models(name: str | None, as_json: bool) -> None:
         emit({"name": name, "card": text}, text, as_json=as_json)
         return
     found = shipped()
-    if not found:
-        note("no model comes with this version")
     lines = [f"{key:<12} {path.stat().st_size / 1e6:4.1f} MB  {card(key).splitlines()[2]}" for key, path in found.items()]
     emit({key: str(path) for key, path in found.items()}, "\n".join(lines), as_json=as_json)

@@ -105,9 +105,7 @@ def load_generator(path: str | Path) -> Generator:
     if not Path(path).is_file():
         found = shipped()
         if str(path) not in found:
-            raise EcgsynthError(
-                f"no model at {path}, and none of that name comes with ecgsynth ({', '.join(found) or 'none does in this version'})"
-            )
+            raise EcgsynthError(f"no model at {path}, and none of that name comes with ecgsynth ({', '.join(found)})")
         path = found[str(path)]
     try:
         with safe_open(path, framework="numpy") as file:

@@ -22,5 +22,5 @@ def card(name: str) -> str:
     """
     found = shipped()
     if name not in found:
-        raise EcgsynthError(f"no model {name} comes with ecgsynth; there are {', '.join(found) or 'none in this version'}")
+        raise EcgsynthError(f"no model {name} comes with ecgsynth; there are {', '.join(found)}")
     return found[name].with_suffix(".md").read_text(encoding="utf-8")
