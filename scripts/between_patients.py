@@ -2,9 +2,10 @@
 
     python scripts/between_patients.py -o results/between-patients --seeds 5
 
-Everything learns from the training patients of DS1 alone; its validation patients are not used. Each way of getting more
-out of the same real beats has the same classifier and number of steps; each gain over real beats alone has a 95 % interval
-over test patients and seeds. One thing of the test patients is known here: the defaults of `flow` were chosen on the
+Everything learns from the training patients of DS1. What is added to the real beats, and how much of each class, is chosen
+for each method alike on the validation patients of DS1, over three seeds; then each is measured once on the patients of
+DS2, with the same classifier and number of steps, its gain over real beats alone with a 95 % interval over test patients
+and seeds. One thing of the test patients is known here: the defaults of `flow` were chosen on the
 validation side of the scheme `beats`, where they have a fifth of their beats.
 """
 
@@ -21,7 +22,8 @@ from ecgsynth.metrics.bootstrap import confusion_by_patient, gain, macro_f1
 
 CLASSES = "NSVF"
 TIMES = 4  # as many synthetic beats as real ones where a classifier learns from them alone
-SHARE = 0.5  # rare classes are brought up in proportion to their count to this power
+ADDED = ((0.5, 1), (0.75, 1), (1, 2), (1, 5))  # classes to this power of their count, the largest so many times: one is chosen
+CHOOSING = 3  # seeds
 
 ROWS = {
     "real": "real beats (TRTR)",
@@ -33,11 +35,17 @@ ROWS = {
 }
 
 
-def added(split: es.Split) -> dict[str, int]:
-    """Count what each method adds: with it, classes stand in proportion to their count to the power of `SHARE`."""
-    counts = split.train.counts()
+ADDING = ("real+synthetic", "smote", "augmented")
+
+How = tuple[float, int]  # one of `ADDED`
+
+
+def added(train: es.Beats, how: How) -> dict[str, int]:
+    """Count what a method adds to each class."""
+    power, times = how
+    counts = train.counts()
     largest = max(counts.values())
-    return {name: round(largest ** (1 - SHARE) * count**SHARE) - count for name, count in counts.items()}
+    return {name: round(times * largest ** (1 - power) * count**power) - count for name, count in counts.items()}
 
 
 def augmented(train: es.Beats, counts: dict[str, int], seed: int) -> es.Beats:
@@ -47,35 +55,70 @@ def augmented(train: es.Beats, counts: dict[str, int], seed: int) -> es.Beats:
     shifts = rng.integers(-5, 6, len(picked))
     moved = np.stack([np.roll(signal, shift) for signal, shift in zip(picked.signals, shifts, strict=True)])
     changed = moved * rng.uniform(0.8, 1.2, (len(picked), 1)) + rng.normal(0, 0.02, moved.shape)
-    return es.Beats(signals=changed, classes=picked.classes, rr_before=picked.rr_before, rr_after=picked.rr_after)
+    return es.Beats(signals=changed.astype(np.float32), classes=picked.classes, rr_before=picked.rr_before, rr_after=picked.rr_after)
 
 
-def training_set(row: str, split: es.Split, seed: int, work: Path) -> es.Beats:
+def training_set(row: str, how: How | None, train: es.Beats, seed: int, work: Path) -> es.Beats:
     """Give the beats that the row's classifier learns from."""
-    train, more = split.train, added(split)
     if "synthetic" in row:
         model, _ = trained(es.GENERATORS["flow"](seed=seed), work / f"flow-{seed}.safetensors", train)
     if row == "synthetic":
         return model.sample({name: TIMES * count for name, count in es.class_counts(train).items()}, seed=seed)
-    if row == "real+synthetic":
-        return es.concatenate([train, model.sample(more, seed=seed)])
-    if row == "smote":
-        return es.concatenate([train, es.GENERATORS["smote"]().fit(train).sample(more, seed=seed)])
-    return es.concatenate([train, augmented(train, more, seed)]) if row == "augmented" else train
+    if how is None:
+        return train
+    more = added(train, how)
+    if row == "augmented":
+        return es.concatenate([train, augmented(train, more, seed)])
+    source = model if row == "real+synthetic" else es.GENERATORS["smote"]().fit(train)
+    return es.concatenate([train, source.sample(more, seed=seed)])
 
 
-def classifier_of(row: str, seed: int) -> BeatClassifier:
-    """Set up the row's classifier."""
-    return BeatClassifier(features="shape+rr", balanced=row == "weights", seed=seed)
+def measured(side: str, row: str, how: How | None, seed: int, split: es.Split, work: Path) -> list[list[list[int]]]:
+    """Train a classifier, and count what it says of each patient of a side; or read what was counted."""
+    classifier = BeatClassifier(features="shape+rr", balanced=row == "weights", seed=seed)
+    asked: es.Beats = getattr(split, side)
+    settings = {
+        "generator": es.GENERATORS["flow"](seed=seed).params if "synthetic" in row else None,
+        "times": TIMES if row == "synthetic" else None,
+        "added": how,
+        "classifier": vars(classifier),
+        "train": split.train.digest(),
+        "asked": asked.digest(),
+    }
+
+    def measure() -> Found:
+        predicted = classifier.fit(training_set(row, how, split.train, seed, work)).predict(asked)
+        found = confusion_by_patient(annotated=asked.classes, predicted=predicted, patients=asked.patients, classes=CLASSES)
+        return {"confusion": found.tolist()}
+
+    name = f"{side}-{row}-{seed}" if how is None else f"{side}-{row}-{how[0]:g}-{how[1]}-{seed}"
+    confusion: list[list[list[int]]] = part(work / f"{name}.json", settings, measure)["confusion"]
+    click.echo(f"{name:<40} macro-F1 {macro_f1(np.sum(confusion, axis=0)):.3f}", err=True)
+    return confusion
 
 
-def measure(row: str, seed: int, split: es.Split, work: Path) -> Found:
-    """Train a classifier, and count what it says of each test patient."""
-    classifier = classifier_of(row, seed).fit(training_set(row, split, seed, work))
-    found = confusion_by_patient(
-        annotated=split.test.classes, predicted=classifier.predict(split.test), patients=split.test.patients, classes=CLASSES
-    )
-    return {"confusion": found.tolist()}
+def choose(split: es.Split, work: Path) -> dict[str, dict[How, np.ndarray]]:
+    """Give the macro-F1 on the validation patients of each method with each way of adding, a value a seed."""
+
+    def score(row: str, how: How, seed: int) -> float:
+        return float(macro_f1(np.sum(measured("val", row, how, seed, split, work), axis=0)))
+
+    return {row: {how: np.array([score(row, how, seed) for seed in range(CHOOSING)]) for how in ADDED} for row in ADDING}
+
+
+def best(scores: dict[How, np.ndarray]) -> How:
+    """Give the way of adding with the best mean over seeds."""
+    return max(scores, key=lambda how: float(scores[how].mean()))
+
+
+def choices(found: dict[str, dict[How, np.ndarray]]) -> str:
+    """Set the scores that were chosen by in Markdown."""
+    heads = [f"{times} x N, count to the power {power:g}" for power, times in ADDED]
+    lines = ["| macro-F1 on the validation patients of DS1 | " + " | ".join(heads) + " |", "|---" * (1 + len(ADDED)) + "|"]
+    for row, scores in found.items():
+        cells = [f"{s.mean():.3f} ± {s.std(ddof=1):.3f}{' (taken)' * (how == best(scores))}" for how, s in scores.items()]
+        lines.append(f"| {ROWS[row]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def table(rows: dict[str, np.ndarray]) -> str:
@@ -101,24 +144,15 @@ def main(out: Path, seeds: int) -> None:
     """Measure, and print the table."""
     beats = mitdb_beats()
     split = es.split_beats(beats.take(np.isin(beats.classes, list(CLASSES))), scheme="dechazal", seed=0)
-    rows: dict[str, list[list]] = {}
-    for seed in range(seeds):
-        for row in ROWS:
-            settings = {
-                "generator": es.GENERATORS["flow"](seed=seed).params if "synthetic" in row else None,
-                "times": TIMES,
-                "share": SHARE,
-                "classifier": vars(classifier_of(row, seed)),
-                "train": split.train.digest(),
-            }
-            work = out / "work"
-            found = part(work / f"{row}-{seed}.json", settings, lambda row=row, seed=seed, work=work: measure(row, seed, split, work))
-            rows.setdefault(row, []).append(found["confusion"])
-            click.echo(f"seed {seed}  {row:<15} macro-F1 {macro_f1(np.sum(rows[row][-1], axis=0)):.3f}", err=True)
-    write(out / "between-patients.json", json.dumps({"ecgsynth": es.__version__, "rows": rows}) + "\n")
+    work = out / "work"
+    found = choose(split, work)
+    taken = {row: best(scores) for row, scores in found.items()}
+    rows = {row: [measured("test", row, taken.get(row), seed, split, work) for seed in range(seeds)] for row in ROWS}
+    write(out / "between-patients.json", json.dumps({"ecgsynth": es.__version__, "added": taken, "rows": rows}) + "\n")
+    write(out / "choice.md", choices(found) + "\n")
     text = table({row: np.array(confusions) for row, confusions in rows.items()})
     write(out / "between-patients.md", text + "\n")
-    click.echo(text)
+    click.echo(f"{choices(found)}\n\n{text}")
 
 
 if __name__ == "__main__":
