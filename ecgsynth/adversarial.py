@@ -122,20 +122,24 @@ class AdversarialTrainer(Trainer):
 
     def _generator_loss(self, real: Tensor, cells: Tensor) -> Tensor:
         generated = self._generate(cells)
+        state: dict[str, Tensor] = {}
         if self.rules.unrolled:
-            weights = self._look_ahead(real, generated, cells)
-            on_real, on_generated = (functional_call(self.critic, weights, (beats, cells)) for beats in (real, generated))
+            state = self._look_ahead(real, generated, cells)
         else:
             self.critic.requires_grad_(False)
-            on_real, on_generated = self.critic(real, cells), self.critic(generated, cells)
-        loss: Tensor = self.rules.objective.generator(on_real.scores, on_generated.scores)
-        return loss if on_generated.label_loss is None else loss + on_generated.label_loss
+        judged = (real, generated) if self.rules.objective.relative else (generated,)
+        verdicts = [functional_call(self.critic, state, (beats, cells)) for beats in judged]
+        loss: Tensor = self.rules.objective.generator(verdicts[0].scores, verdicts[-1].scores)
+        return loss if verdicts[-1].label_loss is None else loss + verdicts[-1].label_loss
 
     def _look_ahead(self, real: Tensor, generated: Tensor, cells: Tensor) -> dict[str, Tensor]:
-        """Give the weights that the critic would have after some steps on this batch, as a function of the generator's."""
+        """Give the state that the critic would have after some steps on this batch, as a function of the generator's."""
         weights: dict[str, Tensor] = dict(self.critic.named_parameters())
+        buffers = {name: buffer.clone() for name, buffer in self.critic.named_buffers()}  # batch normalisation writes to them
         for _ in range(self.rules.unrolled):
-            on_real, on_generated = (functional_call(self.critic, weights, (beats, cells)) for beats in (real, generated))
-            slopes = torch.autograd.grad(self._critic_loss(on_real, on_generated), list(weights.values()), create_graph=True)
+            state = weights | buffers
+            on_real, on_generated = (functional_call(self.critic, state, (beats, cells)) for beats in (real, generated))
+            loss = self._critic_loss(on_real, on_generated)
+            slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True, materialize_grads=True)
             weights = {name: weight - self._rate() * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
-        return weights
+        return weights | buffers

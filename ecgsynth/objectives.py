@@ -11,10 +11,14 @@ from torch.nn.functional import relu, softplus
 
 
 class Objective(NamedTuple):
-    """The loss of the critic and that of the generator, each of the scores (real, generated)."""
+    """The loss of the critic and that of the generator, each of the scores (real, generated).
+
+    Only a `relative` one's generator reads the scores of real beats.
+    """
 
     critic: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor, Tensor], Tensor]
+    relative: bool = False
 
 
 OBJECTIVES = {
@@ -35,6 +39,7 @@ OBJECTIVES = {
     "relativistic": Objective(
         critic=lambda real, generated: softplus(generated - real).mean(),
         generator=lambda real, generated: softplus(real - generated).mean(),
+        relative=True,
     ),
     # Lim and Ye 2017, doi:10.48550/arXiv.1705.02894.
     "hinge": Objective(

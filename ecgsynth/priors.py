@@ -9,16 +9,14 @@ from torch import Tensor
 
 Arrays = dict[str, NDArray[Any]]
 
-# Shapes: B batch, L samples, Z latent, P principal components, M mixture components, K classes.
+# Shapes: B batch, L samples, Z latent, P principal components, M mixture components, K cells.
 
 
 class Prior(Protocol):
     """Draws what a generator network turns into beats."""
 
-    drafts: bool
-
-    def draw(self, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Give (latent, draft) for each label: (B, Z) and (B, L) or None."""
+    def draw(self, cells: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Give (latent, draft) for each cell: (B, Z) and (B, L) or None."""
 
     def arrays(self) -> Arrays:
         """Give everything learnt."""
@@ -33,14 +31,12 @@ class NormalPrior:
         How many.
     """
 
-    drafts = False
-
     def __init__(self, latent: int) -> None:
         self.latent = latent
 
-    def draw(self, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def draw(self, cells: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Give (latent, None)."""
-        return torch.randn(len(labels), self.latent, generator=generator), None
+        return torch.randn(len(cells), self.latent, generator=generator), None
 
     def arrays(self) -> Arrays:
         """Nothing is learnt."""
@@ -48,11 +44,11 @@ class NormalPrior:
 
 
 class MixturePrior:
-    """Besides normal numbers, a draft of the beat from a Gaussian mixture a class, in principal components.
+    """Besides normal numbers, a draft of the beat from a Gaussian mixture a cell, in principal components.
 
-    A generator that must make every mode of a class out of one round cloud tears or drops some; one
-    that starts from as many clouds as the class has shapes need not. Each component is a cluster of
-    k-means; its covariance is shrunk towards the pooled one of its class, the more the fewer beats it
+    A generator that must make every mode of a cell out of one round cloud tears or drops some; one
+    that starts from as many clouds as the cell has shapes need not. Each component is a cluster of
+    k-means; its covariance is shrunk towards the pooled one of its cell, the more the fewer beats it
     has.
 
     References
@@ -61,8 +57,6 @@ class MixturePrior:
     Weinshall D. Gaussian mixture GANs (2018), doi:10.48550/arXiv.1808.10356. Deviation: the mixture
     is fitted before training instead of learnt with the generator.
     """
-
-    drafts = True
 
     def __init__(self, latent: int, arrays: Arrays) -> None:
         self.latent = latent
@@ -79,7 +73,7 @@ class MixturePrior:
     def fit(
         cls,
         signals: NDArray[np.float32],
-        labels: NDArray[np.int64],
+        cells: NDArray[np.int64],
         *,
         latent: int,
         components: int = 64,
@@ -93,16 +87,16 @@ class MixturePrior:
         ----------
         signals : array, shape (n, L)
             Beats of mean 0.
-        labels : array of int, shape (n,)
-            Class of each, from 0.
+        cells : array of int, shape (n,)
+            Cell (label and lead) of each, from 0.
         latent : int
             Normal numbers drawn besides the draft.
         components : int
             Principal components; no more than the beats allow.
         clusters : int
-            Mixture components of a class, at most.
+            Mixture components of a cell, at most.
         beats_per_cluster : int
-            A class has no more clusters than one for so many beats, so that no component stands for
+            A cell has no more clusters than one for so many beats, so that no component stands for
             a few beats alone.
         seed : int
             Of k-means.
@@ -115,8 +109,8 @@ class MixturePrior:
         pca = PCA(components, svd_solver="covariance_eigh").fit(signals)
         codes = pca.transform(signals).astype(np.float64)
         means, factors, sizes, owners = [], [], [], []
-        for label in np.unique(labels):
-            own = codes[labels == label]
+        for cell in np.unique(cells):
+            own = codes[cells == cell]
             wanted = min(clusters, max(1, len(own) // beats_per_cluster))
             with threadpool_limits(1):  # several threads would add up in no fixed order
                 cluster = KMeans(wanted, n_init=1, max_iter=50, random_state=seed).fit_predict(own)
@@ -129,18 +123,18 @@ class MixturePrior:
                 means.append(part.mean(axis=0))
                 factors.append(np.linalg.cholesky(covariance + 1e-8 * (np.trace(covariance) + 1e-6) * np.eye(components)))
                 sizes.append(len(part))
-                owners.append(label)
-        weights = np.where(np.unique(labels)[:, None] == np.array(owners), np.array(sizes), 0)
+                owners.append(cell)
+        weights = np.where(np.unique(cells)[:, None] == np.array(owners), np.array(sizes), 0)
         arrays = {"means": np.stack(means), "factors": np.stack(factors), "basis": pca.components_, "weights": weights}
         # The factors are most of a model's file: in half precision it is half as large.
         kept = {name: np.asarray(array, dtype=np.float16 if name == "factors" else np.float32) for name, array in arrays.items()}
         return cls(latent, kept)
 
-    def draw(self, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def draw(self, cells: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Give (latent, draft): (B, Z), (B, L)."""
-        chance = torch.rand(len(labels), generator=generator, dtype=torch.float64)
-        component = torch.searchsorted(self._ladder, labels + chance, right=True) % len(self._means)
-        noise = torch.randn(len(labels), self._means.shape[1], generator=generator)
+        chance = torch.rand(len(cells), generator=generator, dtype=torch.float64)
+        component = torch.searchsorted(self._ladder, cells + chance, right=True) % len(self._means)
+        noise = torch.randn(len(cells), self._means.shape[1], generator=generator)
         # One product a component, as a factor for each beat would fill the memory.
         order = component.argsort(stable=True)
         numbers, sizes = component[order].unique_consecutive(return_counts=True)
@@ -148,7 +142,7 @@ class MixturePrior:
         spread = [part @ self._factors[number].T for part, number in zip(parts, numbers.tolist(), strict=True)]
         codes = self._means[component]
         codes[order] += torch.cat(spread)
-        return torch.randn(len(labels), self.latent, generator=generator), codes @ self._basis
+        return torch.randn(len(cells), self.latent, generator=generator), codes @ self._basis
 
     def arrays(self) -> Arrays:
         """Give means (M, P), factors (M, P, P), basis (P, L), weights (K, M)."""

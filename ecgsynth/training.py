@@ -196,7 +196,10 @@ class Trainer(ABC):
         for mean, parameter in zip(self.average.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(parameter, 1 - decay)
         for kept, buffer in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-            kept.copy_(buffer)
+            if buffer.is_floating_point():
+                kept.lerp_(buffer, 1 - decay)  # statistics of batch normalisation belong to the weights beside them
+            else:
+                kept.copy_(buffer)
 
 
 class LossTrainer(Trainer):

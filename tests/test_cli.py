@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -157,6 +158,19 @@ def test_two_leads_by_symbol_with_rhythm_go_through_every_stage(work, records, t
     page = (folder / "report.html").read_text()
     assert "left bundle branch block" in page
     assert "MLII+V1, the first is shown" in page
+
+
+def test_a_model_that_comes_with_the_package_needs_no_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(socket, "socket", None)
+    call("sample", "--model", "mitdb", "-o", tmp_path / "beats.npz", "--count", "N=5", "--count", "F=2")
+    assert Beats.load(tmp_path / "beats.npz").counts() == {"N": 5, "F": 2}
+
+
+def test_any_network_joins_any_objective(work):
+    settings = ("network=lstm", "objective=hinge", "width=4", "critic_width=4", "latent=4", "batch=16")
+    chosen = [part for setting in settings for part in ("--set", setting)]
+    out = call("train", work / "split", "-g", "cgan", "-o", work / "lstm.safetensors", "--steps", 2, *chosen, "--json")
+    assert json.loads(out.stdout)["params"]["network"] == "lstm"
 
 
 def test_a_model_that_comes_with_the_package_or_a_file_but_not_both(work):

@@ -12,6 +12,7 @@ from ecgsynth.adversarial import AdversarialTrainer, Rules
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
 from ecgsynth.generators.gan import Gan
+from ecgsynth.nets import NETWORKS
 from ecgsynth.nets.conditioning import CONDITIONINGS, AuxiliaryCritic, ProjectionCritic, SeparateGenerators, ToldCritic, Verdict
 from ecgsynth.nets.mlp import MlpCritic, MlpGenerator
 from ecgsynth.objectives import OBJECTIVES, clip_weights, gradient_penalty, zero_centred_penalty
@@ -273,6 +274,78 @@ def test_looking_one_step_ahead_is_one_step_of_gradient_descent():
     assert all(weight.requires_grad for weight in ahead.values())  # and the generator's gradient goes through it
 
 
+class Normalised(nn.Module):
+    def __init__(self, critic):
+        super().__init__()
+        self.norm, self.critic = nn.BatchNorm1d(SHAPE.size), critic
+
+    def forward(self, beats, cells):
+        return self.critic(self.norm(beats), cells)
+
+
+def test_looking_ahead_leaves_the_statistics_of_batch_normalisation():
+    game = trainer(unrolled=2)
+    game.critic = Normalised(game.critic)
+    before = {name: buffer.clone() for name, buffer in game.critic.named_buffers()}
+    game._generator_step(*game._draw_batch())
+    assert all(torch.equal(buffer, before[name]) for name, buffer in game.critic.named_buffers())
+
+
+@pytest.mark.parametrize(("objective", "calls"), [("log", 1), ("wasserstein", 1), ("hinge", 1), ("relativistic", 2)])
+def test_only_a_relative_objective_has_real_beats_judged_for_the_generator(objective, calls):
+    game = trainer(objective=OBJECTIVES[objective])
+    judged = []
+    game.critic.register_forward_hook(lambda *_: judged.append(1))
+    game._generator_step(*game._draw_batch())
+    assert len(judged) == calls
+
+
+# presets
+
+
+@pytest.mark.parametrize(
+    ("name", "signature"),
+    {
+        "gan": {"network": "mlp", "conditioning": "separate", "objective": "log", "latent": 32, "batch": 128, "rate": 5e-4},
+        "cgan": {"network": "mlp", "objective": "log", "latent": 32, "batch": 128, "rate": 5e-4, "optimizer": "adam"},
+        "dcgan": {"network": "dcgan", "objective": "log"},
+        "acgan": {"network": "dcgan", "conditioning": "auxiliary"},
+        "pacgan": {"pack": 2},
+        "unrolled-gan": {"unrolled": 5},
+        "rcgan": {"network": "lstm"},
+        "bilstm-cnn-gan": {"network": "bilstm-convolutional"},
+        "tts-cgan": {"network": "transformer", "conditioning": "auxiliary", "regulariser": "gradient"},
+    }.items(),
+    ids=str,
+)
+def test_a_preset_is_what_makes_the_method(name, signature):
+    params = GENERATORS[name]().params
+    assert {key: params[key] for key in signature} == signature
+    assert params["unrolled"] == signature.get("unrolled", 0)
+    assert params["pack"] == signature.get("pack", 1)
+
+
+@pytest.mark.parametrize(
+    ("network", "in_generator", "in_critic"),
+    [
+        ("lstm", {nn.LSTM}, {nn.LSTM}),
+        ("bilstm-convolutional", {nn.LSTM}, {nn.Conv1d}),
+        ("transformer", {nn.TransformerEncoderLayer}, {nn.TransformerEncoderLayer}),
+        ("dcgan", {nn.ConvTranspose1d, nn.BatchNorm1d}, {nn.Conv1d}),
+        ("mlp", set(), set()),
+    ],
+)
+def test_a_network_is_built_of_what_its_name_says(network, in_generator, in_critic):
+    typical = {nn.LSTM, nn.Conv1d, nn.ConvTranspose1d, nn.TransformerEncoderLayer}
+    made = [make(Shape(1, 64), *latent) for make, latent in zip(NETWORKS[network], ((8,), ()), strict=True)]
+    for one, wanted in zip(made, (in_generator, in_critic), strict=True):
+        found = {type(part) for part in one.modules()}
+        assert wanted <= found
+        assert found & typical == wanted & typical
+    both_ways = [part.bidirectional for one in made for part in one.modules() if isinstance(part, nn.LSTM)]
+    assert both_ways == {"lstm": [False, False], "bilstm-convolutional": [True]}.get(network, [])
+
+
 # cnn-gan
 
 
@@ -336,6 +409,8 @@ def test_a_short_training_learns_the_classes(split):
         {"objective": "hinge"},
         {"conditioning": "separate", "pack": 2},
         {"unrolled": 2, "conditioning": "auxiliary"},
+        {"unrolled": 2, "conditioning": "separate"},
+        {"unrolled": 2, "network": "dcgan"},
     ],
     ids=str,
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from ecgsynth.beats import Beats, extract_beats
 from ecgsynth.errors import EcgsynthError
@@ -61,10 +62,26 @@ def test_beats_carry_their_rhythm_and_lead(fitted, split):
     assert np.array_equal(short.signals, all_of_them.signals[short.samples])
 
 
-def test_beats_are_made_by_address(fitted):
-    run = fitted.sample({"F": 40}, seed=2)
-    assert np.array_equal(fitted.sample({"N": 1, "F": 9}, seed=2, first=31).signals[1:], run.signals[31:])
-    assert not np.array_equal(run.signals[:9], run.signals[31:])
+def test_a_beat_depends_on_its_address_alone(fitted, monkeypatch):
+    monkeypatch.setattr(type(fitted), "block", 64)
+    asked = {"N": 200, "V": 150}
+    usual = fitted.sample(asked, seed=5, workers=1)
+    threads = torch.get_num_threads()
+    for workers, at_once in ((2, 1), (3, 2), (None, 1)):
+        torch.set_num_threads(at_once)
+        try:
+            again = fitted.sample(dict(reversed(asked.items())), seed=5, workers=workers)
+            assert torch.get_num_threads() == at_once
+        finally:
+            torch.set_num_threads(threads)
+        assert np.array_equal(again.signals, usual.signals)
+        assert np.array_equal(again.rr_before, usual.rr_before)
+    for first, count in ((0, 1), (63, 2), (100, 50)):
+        part = fitted.sample({"V": count}, seed=5, first=first)
+        own = usual.classes == "V"
+        assert np.array_equal(part.signals, usual.signals[own][first : first + count])
+        assert part.samples.tolist() == list(range(first, first + count))
+    assert usual.samples[usual.classes == "V"].tolist() == list(range(150))
 
 
 @pytest.mark.parametrize("name", list(GENERATORS))
@@ -104,6 +121,19 @@ def test_leads_with_too_few_beats_are_not_told_apart(split):
 def test_intervals_that_never_come_are_given_up(split):
     with pytest.raises(EcgsynthError, match="have such RR intervals"):
         GENERATORS["memorizer"]().fit(split.train).sample({"N": 1}, rr_before=(9.0, 9.5))
+
+
+def test_beats_without_rhythm_cannot_be_chosen_by_it(split):
+    silent = replace(split.train, rr_before=None, rr_after=None)
+    model = GENERATORS["gaussian"]().fit(silent)
+    with pytest.raises(EcgsynthError, match="without RR intervals"):
+        model.sample({"N": 1}, rr_before=(0.5, 1.0))
+
+
+@pytest.mark.parametrize("interval", [(0.0, 1.0), (1.0, 0.5), (-1.0, 1.0)])
+def test_an_empty_interval_is_refused(split, interval):
+    with pytest.raises(EcgsynthError, match="the smaller first"):
+        GENERATORS["memorizer"]().fit(split.train).sample({"N": 1}, rr_after=interval)
 
 
 def test_a_saved_model_loads_equal(fitted, tmp_path):

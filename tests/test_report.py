@@ -330,8 +330,10 @@ def test_training_curves_mark_the_kept_weights():
     figure = figures.training_curves(HISTORY)
     assert len(figure.axes) == 5
     assert figure.axes[3].lines[-1].get_xydata().tolist() == [[40, 0.4]]
-    bare = [dataclasses.replace(step, validation_score=None, best=False) for step in HISTORY]
-    assert figures.kept_step(bare) is None
+    unscored = [dataclasses.replace(step, validation_score=None, best=False) for step in HISTORY]
+    assert figures.kept_step(unscored) is None
+    assert len(figures.training_curves(unscored).axes) == 4  # detection was measured all the same
+    bare = [dataclasses.replace(step, detection=None) for step in unscored]
     assert len(figures.training_curves(bare).axes) == 3
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS, load_generator
@@ -103,35 +102,27 @@ def test_minutes_end_a_training(name, split):
     assert (steps[-1].critic_loss is not None) == (name == "flow-gan")  # whose second part has had its time
 
 
+@every_kind
+def test_beats_of_one_label_are_learnt_without_a_classifier(name, split):
+    alone = [side.take(side.classes == "N") for side in (split.train, split.val)]
+    model = make(name)
+    steps = list(model.fit_steps(*alone))
+    assert [step.step for step in steps if step.detection is not None] == [3, 6]
+    assert all(step.validation_score is None for step in steps)
+    assert steps[-1].best
+    assert model.sample({"N": 3}).counts() == {"N": 3}
+
+
+def test_a_validation_side_without_the_labels_learnt_is_left_out(split):
+    model = make("cgan").fit(split.train.take(split.train.classes == "N"), split.val.take(split.val.classes == "V"))
+    assert all(step.detection is None for step in model.history_)
+
+
 def test_a_loss_that_is_not_a_number_is_one_clear_error(split, monkeypatch):
     broken = OBJECTIVES["hinge"]._replace(critic=lambda real, generated: (real - generated).mean() * np.nan)
     monkeypatch.setitem(OBJECTIVES, "hinge", broken)
     with pytest.raises(EcgsynthError, match="training diverged"):
         make("cgan", objective="hinge").fit(split.train)
-
-
-@every_kind
-def test_a_beat_depends_on_its_address_alone(name, split, monkeypatch):
-    model = make(name).fit(split.train)
-    monkeypatch.setattr(type(model), "block", 64)
-    asked = {"N": 200, "V": 150}
-    usual = model.sample(asked, seed=5, workers=1)
-    threads = torch.get_num_threads()
-    for workers, at_once in ((2, 1), (3, 2), (None, 1)):
-        torch.set_num_threads(at_once)
-        try:
-            again = model.sample(dict(reversed(asked.items())), seed=5, workers=workers)
-            assert torch.get_num_threads() == at_once
-        finally:
-            torch.set_num_threads(threads)
-        assert np.array_equal(again.signals, usual.signals)
-        assert np.array_equal(again.rr_before, usual.rr_before)
-    for first, count in ((0, 1), (63, 2), (100, 50)):
-        part = model.sample({"V": count}, seed=5, first=first)
-        own = usual.classes == "V"
-        assert np.array_equal(part.signals, usual.signals[own][first : first + count])
-        assert part.samples.tolist() == list(range(first, first + count))
-    assert usual.samples[usual.classes == "V"].tolist() == list(range(150))
 
 
 @every_kind

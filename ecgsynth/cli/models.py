@@ -147,7 +147,7 @@ def _write_curve(path: Path, rows: Iterable[list[object]], *, append: bool) -> N
 
 def _settings(make: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Read ``--set`` and its shorthands by the constructor's own annotations."""
-    known = {name: p for name, p in inspect.signature(make).parameters.items() if name not in ("name", "network")}
+    known = {name: p for name, p in inspect.signature(make).parameters.items() if name != "name"}
     given = {name: options[name] for name in ("minutes", "steps", "seed") if options[name] is not None}
     for item in options["settings"]:
         name, equals, text = item.partition("=")
@@ -171,7 +171,7 @@ def _list_generators(generators: dict[str, Any], as_json: bool) -> None:
     from ecgsynth.generators import settings_of
 
     listed = {name: settings_of(name) for name in generators}
-    text = "\n".join(f"{name:<11} {', '.join(f'{key}={value}' for key, value in kept.items())}" for name, kept in listed.items())
+    text = "\n".join(f"{name:<15} {', '.join(f'{key}={value}' for key, value in kept.items())}" for name, kept in listed.items())
     emit(listed, text, as_json=as_json)
 
 

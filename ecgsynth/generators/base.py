@@ -171,7 +171,7 @@ class Generator(ABC):
         with closing(self._fit_steps(train, validation, Path(checkpoint) if checkpoint else None)) as steps:
             for step in steps:
                 due = not self.history_ or step.share >= self.history_[-1].share + 1 / _HISTORY
-                if due or step.validation_score is not None or step.share >= 1:
+                if due or step.detection is not None or step.share >= 1:
                     self.history_.append(step)
                 yield step
 
@@ -253,6 +253,8 @@ class Generator(ABC):
         known = self.classes if lead is None else tuple(cell.label for cell in self.cells if cell.lead == lead)
         if lead is not None and lead not in self.leads:
             raise EcgsynthError(f"unknown lead {lead}; this model has learnt {', '.join(self.leads)}")
+        if (request.rr_before or request.rr_after) and not self.shape_["rhythm"]:
+            raise EcgsynthError("this model was trained without RR intervals, so its beats cannot be chosen by them")
         unknown = [name for name in counts if name not in known]
         if unknown:
             of_lead = f" of lead {lead}" if lead else ""

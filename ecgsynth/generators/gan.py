@@ -85,6 +85,11 @@ class Gan(TrainedGenerator):
 
     Notes
     -----
+    Deviations that all methods share here, whatever their papers do: beats are made by an average of the
+    generator over its steps; rare labels are drawn more often (`class_power`); the learning rate falls in
+    the second half; Adam's second momentum is 0.99; weights begin as PyTorch has them. "Told the label"
+    means the label and its lead, of which ``conditioning="separate"`` has one generator each.
+
     With the mixture prior the label is in the draft, and the network that refines it should not be told
     (``conditioning="blind"``): one that is told soon signs the beats of each class with faint marks of its
     own, by which a classifier then knows generated beats, but no real ones (measured on validation beats

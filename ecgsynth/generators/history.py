@@ -50,7 +50,5 @@ class TrainingStep:
 
     def scores_text(self) -> str:
         """Say in a few words what was measured after this step; nothing if nothing was."""
-        if self.validation_score is None:
-            return ""
-        told_apart = f"  detection {self.detection:.2f}" if self.detection is not None else ""
-        return f"  validation {self.validation_score:.3f}{' (kept)' if self.best else ''}{told_apart}"
+        useful = "" if self.validation_score is None else f"  validation {self.validation_score:.3f}{' (kept)' if self.best else ''}"
+        return useful + ("" if self.detection is None else f"  detection {self.detection:.2f}")

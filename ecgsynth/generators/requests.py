@@ -26,7 +26,7 @@ class Request:
     Raises
     ------
     EcgsynthError
-        If a number is negative, or nothing is asked for.
+        If a number is negative, nothing is asked for, or an interval is empty.
     """
 
     counts: Mapping[str, int]
@@ -41,6 +41,9 @@ class Request:
             raise EcgsynthError("ask for at least one beat, and no negative number")
         if min(self.first, self.seed) < 0:
             raise EcgsynthError("beats and seeds are numbered from 0")
+        for interval in (self.rr_before, self.rr_after):
+            if interval is not None and not 0 < interval[0] < interval[1]:
+                raise EcgsynthError(f"RR from {interval[0]:g} to {interval[1]:g} s: two numbers above 0, the smaller first")
 
     def fits(self, vectors: Vectors, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say which beats are among those asked for: (n, D), (n,) -> (n,)."""

@@ -105,6 +105,8 @@ class TrainedGenerator(Generator):
         return codes
 
     def _train(self, trainer: Trainer, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
+        if validation is not None and np.isin(validation.labels(self.by), self.classes).sum() < 2:
+            validation = None  # it has nothing to tell of what is learnt
         best, kept = -1.0, None
         if checkpoint is not None and checkpoint.is_file():
             extra = trainer.restore(checkpoint, self._identity())
@@ -119,8 +121,9 @@ class TrainedGenerator(Generator):
                     due = self._next_due(trainer.share)
                 if timely and trainer.ready and validation is not None:
                     scores = self._validate(train, validation)
-                    scores["best"] = scores["validation_score"] > best - _CHANCE
-                    best = max(best, scores["validation_score"])
+                    score = scores["validation_score"]
+                    scores["best"] = score is None or score > best - _CHANCE
+                    best = best if score is None else max(best, score)
                     if scores["best"]:
                         kept = {key: value.clone() for key, value in trainer.average.state_dict().items()}
                 yield TrainingStep(trainer.step, trainer.share, **asdict(losses), **scores, drawn=trainer.drawn)
@@ -138,19 +141,21 @@ class TrainedGenerator(Generator):
         return (int(share * self.validations + 1e-6) + 1) / self.validations - 1e-9
 
     def _validate(self, train: Beats, validation: Beats) -> dict[str, Any]:
-        """Measure utility by a small classifier trained on generated beats, and how easily they are detected."""
+        """Measure utility, by a small classifier trained on generated beats of several labels, and how easily they are detected."""
         rng = np.random.default_rng(0)
         by = self.by
         validation = validation.take(np.isin(validation.labels(by), self.classes))
         scored = validation.take(rng.permutation(len(validation))[:_SCORED])
         made = self.sample(class_counts(train, total=_SCORED, by=by), seed=self.seed)
-        predicted = BeatClassifier(steps=_SCORE_STEPS).fit(made, by=by).predict(scored)
-        labels = list(dict.fromkeys([*scored.counts(by), *set(predicted.tolist())]))
-        utility = score_classes(annotated=scored.labels(by), predicted=predicted, classes=labels)
+        score = None
+        if len(self.classes) > 1:
+            predicted = BeatClassifier(steps=_SCORE_STEPS).fit(made, by=by).predict(scored)
+            labels = list(dict.fromkeys([*scored.counts(by), *set(predicted.tolist())]))
+            score = score_classes(annotated=scored.labels(by), predicted=predicted, classes=labels).macro_f1
         counts = class_counts(scored, total=min(_DETECTED, len(scored)), by=by)
         fresh = self.sample(counts, seed=self.seed, first=len(made))
         real = scored.take(np.concatenate([np.flatnonzero(scored.labels(by) == name)[:count] for name, count in counts.items()]))
-        return {"validation_score": utility.macro_f1, "detection": detection_score(real=real, synthetic=fresh)}
+        return {"validation_score": score, "detection": detection_score(real=real, synthetic=fresh)}
 
     def _save_checkpoint(self, trainer: Trainer, path: Path, best: float, kept: dict[str, Tensor] | None) -> None:
         extra = {"best": best, "kept": kept, "history": [asdict(step) for step in self.history_]}

@@ -5,6 +5,8 @@ tokens; one latent a beat is given at every token; RR before and after stand bes
 critic, and are read off the mean token of a generator.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -96,7 +98,9 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Give outputs: (B, P, H) -> (B, P, H)."""
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels cannot be derived twice, as a gradient penalty needs
+        # The fused kernels cannot be derived twice, as a gradient penalty needs. The choice holds for the whole
+        # process, so it is not made by the threads that sample.
+        with sdpa_kernel(SDPBackend.MATH) if torch.is_grad_enabled() else nullcontext():
             outputs: Tensor = self.blocks(tokens + self.position)
         return outputs
 

@@ -154,7 +154,7 @@ def training_curves(history: Sequence[TrainingStep]) -> Figure:
         raise ValueError("no training step to draw")
     kept = kept_step(history)
     drawn = history[:: math.ceil(len(history) / _MOST_STEPS)]
-    scored = [step for step in history if step.validation_score is not None]
+    scored = [step for step in history if step.detection is not None or step.validation_score is not None]
     found = [
         ("generator loss", drawn, [step.generator_loss for step in drawn]),
         ("critic loss", drawn, [step.critic_loss for step in drawn]),
