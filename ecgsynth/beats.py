@@ -25,6 +25,8 @@ AFTER = 148 / 360
 BAND = (0.5, 40.0)
 FLAT_MV = 0.02
 """A window that moves less than this, peak to peak in mV, holds no heartbeat: four steps of MIT-BIH's converter."""
+DIGEST_MV = 0.01
+"""Waveforms that are closer than this, in mV, are the same to `Beats.digest`: two steps of MIT-BIH's converter."""
 
 FORMAT = 1
 
@@ -139,8 +141,12 @@ class Beats:
         return replace(self, signals=self.signals[index], **columns)
 
     def digest(self) -> str:
-        """Return the SHA-256 of the signals and their classes, by which the same beats are known again."""
-        return hashlib.sha256(self.signals.tobytes() + "".join(self.classes.tolist()).encode()).hexdigest()
+        """Return the SHA-256 of the signals and their classes, by which the same beats are known again.
+
+        Signals count to 0.01 mV, as the last digits of filtered ones differ from one kind of processor to another.
+        """
+        rounded = np.rint(self.signals * np.float32(1 / DIGEST_MV)) + np.float32(0)  # which makes -0 a 0
+        return hashlib.sha256(rounded.tobytes() + "".join(self.classes.tolist()).encode()).hexdigest()
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write one ``.npz`` that loads without pickle.

@@ -34,6 +34,17 @@ def test_without_filter_a_beat_is_the_window_around_its_annotation():
     assert np.array_equal(beats.signals[1], signal[1200 - 108 : 1200 + 148].astype(np.float32))
 
 
+def test_a_digest_knows_beats_again_whatever_the_last_digits():
+    signals = noise(2 * 256).reshape(2, 256).astype(np.float32)
+    beats = Beats(signals=signals, classes=np.array(["N", "V"]))
+    other = signals.copy()
+    other[0, 0] += 0.02
+    assert replace(beats, signals=signals * np.float32(1 + 1e-7)).digest() == beats.digest()
+    assert replace(beats, signals=np.zeros_like(signals)).digest() == replace(beats, signals=np.full_like(signals, -0.001)).digest()
+    changed = (replace(beats, signals=other), replace(beats, classes=np.array(["N", "N"])), beats.take(np.array([1, 0])))
+    assert len({beats.digest(), *(one.digest() for one in changed)}) == 4
+
+
 def test_the_filter_is_that_of_scipy_run_both_ways():
     signal = noise(4000)
     beats = extract_beats([make_record(signal, [2000])])
