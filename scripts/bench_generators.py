@@ -1,14 +1,16 @@
 """Training and sampling speed of each generator, and neurokit2's simulator, in one run on one machine.
 
-    python scripts/bench_generators.py --steps 60 --beats 20000
+    python scripts/bench_generators.py --steps 60 --beats 20000 --whole flow,flow-gan
 
-Uses simulated beats: speed does not depend on whose they are.
+`--whole` also trains these with their defaults to the end, and tells the minutes. All cores are used: the machine must be
+idle. Uses simulated beats: speed does not depend on whose they are.
 """
 
 import time
 
 import click
 import neurokit2
+from shared import chosen
 
 import ecgsynth as es
 from ecgsynth.generators import settings_of
@@ -35,6 +37,13 @@ def sampling_speed(name: str, split: es.Split, beats: int) -> float:
     return len(made) / (time.perf_counter() - begun)
 
 
+def training_minutes(name: str, split: es.Split) -> float:
+    """Minutes of a whole training with the defaults, validation left out."""
+    begun = time.perf_counter()
+    es.GENERATORS[name]().fit(split.train)
+    return (time.perf_counter() - begun) / 60
+
+
 def neurokit_speed(seconds: int) -> float:
     """Beats a second of `ecg_simulate` (ECGSYN), 70 beats a minute at 360 Hz, N alone."""
     neurokit2.ecg_simulate(duration=10, sampling_rate=360, heart_rate=70, method="ecgsyn", random_state=0)
@@ -47,7 +56,8 @@ def neurokit_speed(seconds: int) -> float:
 @click.option("--steps", default=60, type=click.IntRange(min=3), help="Training steps timed.")
 @click.option("--beats", default=20_000, type=click.IntRange(min=10), help="Beats sampled.")
 @click.option("--seconds", default=120, type=click.IntRange(min=10), help="Of ECG that neurokit2 simulates.")
-def main(steps: int, beats: int, seconds: int) -> None:
+@click.option("--whole", help="Generators to train to the end, by comma.")
+def main(steps: int, beats: int, seconds: int, whole: str | None) -> None:
     """Print the table."""
     split = es.split_beats(es.extract_beats(es.simulate_records(n_patients=12, minutes=10), source="simulated"))
     base = neurokit_speed(seconds)
@@ -57,6 +67,8 @@ def main(steps: int, beats: int, seconds: int) -> None:
         training, sampling = training_speed(name, split, steps), sampling_speed(name, split, beats)
         shown = f"{training:,.0f}" if training else "no steps"
         click.echo(f"{name:<16}{shown:>18}{sampling:>18,.0f}{sampling / base:>13,.0f}x")
+    for name in chosen(whole, es.GENERATORS) if whole else ():
+        click.echo(f"{name}: {training_minutes(name, split):.1f} minutes of training")
 
 
 if __name__ == "__main__":

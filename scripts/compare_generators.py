@@ -3,13 +3,16 @@
     python scripts/compare_generators.py -o results/generators --minutes 2 --seeds 5 --jobs 2
 
 Each job is done on one core. The minutes are those of training steps; what goes before them (principal components, clusters)
-is not counted. A run that was stopped goes on: what is measured is kept in DIR/work, and what fails is a row that says so.
+is not among them, but it is in the time by which training beats/s are counted. `flow`, `ddpm` and `flow-gan` compute in
+bfloat16 where the processor does, all others in float32. A run that was stopped goes on: what is measured is kept in DIR/work,
+and what fails is a row that says so.
 """
 
 import json
 import time
 import traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -97,7 +100,7 @@ def table(rows: dict[str, list[Found]], failed: dict[str, str]) -> str:
 
 
 def draw(rows: dict[str, list[Found]], path: Path) -> None:
-    """Draw TSTR of each generator, every seed a point, beside TRTR."""
+    """Draw TSTR of each generator, every seed a point, beside TRTR; grey are those whose files hold real beats."""
     from matplotlib.figure import Figure
 
     ranked = sorted((name for name in rows if name != "real"), key=lambda name: np.mean([seed["macro_f1"] for seed in rows[name]]))
@@ -105,14 +108,15 @@ def draw(rows: dict[str, list[Found]], path: Path) -> None:
     axes = figure.subplots()
     for place, name in enumerate(ranked):
         values = [seed["macro_f1"] for seed in rows[name]]
-        axes.barh(place, np.mean(values), color="#9db8d9", height=0.7)
+        color = "#cccccc" if getattr(es.GENERATORS[name], "holds_real_beats", False) else "#9db8d9"
+        axes.barh(place, np.mean(values), color=color, height=0.7)
         axes.plot(values, [place] * len(values), "o", color="#1b3a5c", markersize=3)
-    trtr = [seed["macro_f1"] for seed in rows["real"]]
+    trtr = [seed["macro_f1"] for seed in rows.get("real", [])] or [np.nan]
     axes.axvspan(min(trtr), max(trtr), color="#c0504d", alpha=0.5, linewidth=0)
-    axes.text(np.mean(trtr), len(ranked) - 0.3, "real beats", ha="center", va="bottom", color="#8c2f2c", fontsize=8)
+    axes.text(np.mean(trtr), len(ranked) - 0.5, "real beats", ha="center", va="bottom", color="#8c2f2c", fontsize=8)
     axes.set_yticks(range(len(ranked)), ranked)
     axes.set_xlabel("macro-F1 on real test beats of a classifier trained on generated ones")
-    axes.set_xlim(0, 1)
+    axes.set(xlim=(0, 1), ylim=(-0.6, len(ranked) + 0.1))
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
 
@@ -122,7 +126,7 @@ def draw(rows: dict[str, list[Found]], path: Path) -> None:
 @click.option("--minutes", default=2.0, help="Of training, for each that trains.")
 @click.option("--seeds", default=5, type=click.IntRange(min=1))
 @click.option("--jobs", default=2, type=click.IntRange(min=1), help="At a time, each on one core.")
-@click.option("--only", help="Only these, by comma.")
+@click.option("--only", help="Only these, by comma; nothing is written but the parts.")
 def main(out: Path, minutes: float, seeds: int, jobs: int, only: str | None) -> None:
     """Measure, and write the table and the figure."""
     names = ["real", *chosen(only, es.GENERATORS)]
@@ -137,6 +141,8 @@ def main(out: Path, minutes: float, seeds: int, jobs: int, only: str | None) -> 
             error = task.exception()
             if isinstance(error, click.ClickException):
                 raise error
+            if isinstance(error, BrokenProcessPool):
+                raise click.ClickException("a job was killed, as by want of memory: the same command goes on, --jobs 1 needs less")
             if error:  # whatever it is, the others are measured
                 failed[name] = traceback.format_exception_only(error)[-1].strip().replace("|", " ")
             else:
@@ -144,6 +150,8 @@ def main(out: Path, minutes: float, seeds: int, jobs: int, only: str | None) -> 
             said = failed[name] if error else f"macro-F1 {task.result()['macro_f1']:.3f}"
             click.echo(f"{done}/{len(tasks)}  seed {seed}  {name:<16} {said}", err=True)
     facts = {"ecgsynth": es.__version__, "minutes": minutes, "classifier": vars(CLASSIFIER)}
+    if only:
+        return click.echo(table(rows, failed))
     write(out / "generators.json", json.dumps(facts | {"rows": rows, "failed": failed}, indent=1) + "\n")
     write(out / "generators.md", table(rows, failed) + "\n")
     draw(rows, out / "generators.png")

@@ -7,8 +7,8 @@
 Scheme `beats`, split seed 0; the seed of a row is that of its generator, its sampling and its
 classifier. Nothing is chosen here: settings are the defaults, which were chosen on the validation side.
 
-Each part, models too, is kept in OUT/work as it is done, so a second call goes on. Several processes may share the
-work by `--rows`; a last call without it writes the tables.
+All is done on one core, whose number of threads decides the last digits. Each part, models too, is kept in OUT/work as it
+is done, so a second call goes on. Several processes may share the work by `--rows`; a last call without it writes the tables.
 """
 
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import torch
 from shared import Found, chosen, mitdb_split, part, trained, write
 
 import ecgsynth as es
@@ -108,6 +109,7 @@ def differences(rows: dict[str, list[Found]]) -> str:
 @click.option("--rows", "names", help="Only these, with commas between: several processes may share the work.")
 def main(out: Path, seeds: int, by: str, names: str | None) -> None:
     """Measure, and print the table."""
+    torch.set_num_threads(1)
     name = {"class": "mitdb-beats", "symbol": "mitdb-symbols"}[by]
     work = out / "work" / name
     rows = chosen(names, OF[by])
