@@ -1,8 +1,11 @@
 """Flow matching, diffusion and the VAE against what is known in closed form."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
@@ -31,6 +34,36 @@ def test_following_the_exact_velocity_gives_the_distribution():
     made = PATHS["straight"].follow(velocity, torch.randn(20_000, 1, generator=random), 16, random)
     assert made.mean().item() == pytest.approx(MEAN, abs=0.02)
     assert made.std().item() == pytest.approx(SPREAD, abs=0.02)
+
+
+def _bent(x, time):
+    return torch.stack([-x[:, 1] + time, x[:, 0] * x[:, 1]], dim=1)
+
+
+def test_a_velocity_is_followed_as_scipy_follows_it():
+    begin = torch.tensor([[0.3, -0.2]], dtype=torch.float64)
+
+    def slope(time, x):
+        return _bent(torch.from_numpy(x)[None], torch.tensor([time], dtype=torch.float64))[0].numpy()
+
+    oracle = solve_ivp(slope, (0, 1), begin[0].numpy(), rtol=1e-10, atol=1e-12).y[:, -1]
+    follow = PATHS["straight"].follow
+    errors = [np.abs(follow(_bent, begin, steps, torch.Generator()).numpy()[0] - oracle).max() for steps in (20, 40, 80)]
+    assert errors[0] < 1e-3
+    assert all(coarse / fine > 6 for coarse, fine in pairwise(errors))  # third order: 8
+
+
+def test_a_velocity_is_asked_once_a_step():
+    asked = []
+
+    def still(x, time):
+        asked.append(time[0].item())
+        return torch.zeros_like(x)
+
+    PATHS["straight"].follow(still, torch.zeros(2, 3), 7, torch.Generator())
+    assert len(asked) == 7
+    assert asked[0] == 0
+    assert max(asked) < 1
 
 
 def test_the_diffusion_ends_in_noise_and_keeps_variance():
@@ -113,7 +146,7 @@ def test_settings_that_make_no_sense_are_refused(bad):
 
 
 def test_beats_of_one_synthetic_patient_are_alike_and_no_real_one_is_stored(beats):
-    settings = {"style": 2, "steps": 600, "hidden": 64, "depth": 2, "batch": 128, "sampling_steps": 4}
+    settings = {"style": 2, "steps": 600, "hidden": 64, "depth": 2, "batch": 128, "sampling_steps": 12}
     model = GENERATORS["flow"](**settings).fit(beats)
     drawn = [model.of_patient(number).sample({"N": 4000}, seed=seed) for number, seed in ((1, 0), (1, 1), (2, 0))]
     assert [made.info["patient"] for made in drawn] == [1, 1, 2]

@@ -1,6 +1,7 @@
 """Flow matching and diffusion: a network learns to lead noise to beats in many small steps."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.polynomial import Polynomial
 from torch import Tensor, nn
 
 from ecgsynth.beats import Beats
@@ -22,6 +24,8 @@ from ecgsynth.vectors import Vectors
 
 DDPM_STEPS = 1000
 _BETAS = (1e-4, 0.02)
+_ORDER = 3  # of the method by which a velocity is followed
+_CROWDING = 1.5  # its steps crowd at the noise, where paths bend most: even ones to this power
 _WEAKER = 4  # times narrower is the network that the other is guided by
 _MOST_MODES = 64  # of a label and lead
 _FEWEST = 40  # beats of a mode: fewer join the nearest other
@@ -51,13 +55,16 @@ def _straight(beats: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tenso
     return (1 - share) * noise + share * beats, beats - noise
 
 
-def _heun(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int, random: torch.Generator) -> Tensor:
-    """Follow the velocity from time 0 to 1 by Heun's method."""
-    times = torch.linspace(0, 1, steps + 1)
+def _adams_bashforth(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int, random: torch.Generator) -> Tensor:
+    """Follow the velocity from time 0 to 1, asking it once a step: its parabola through the last three answers is followed on."""
+    times = (np.linspace(0, 1, steps + 1) ** _CROWDING).tolist()
+    known: list[tuple[float, Tensor]] = []
     for now, then in pairwise(times):
-        slope = velocity(x, now.expand(len(x)))
-        ahead = velocity(x + (then - now) * slope, then.expand(len(x)))
-        x = x + (then - now) * (slope + ahead) / 2
+        known = [(now, velocity(x, torch.full((len(x),), now))), *known][:_ORDER]
+        for place, (at, slope) in enumerate(known):
+            others = [time for time, _ in known[:place] + known[place + 1 :]]
+            share = math.prod((Polynomial([-time, 1]) / (at - time) for time in others), start=Polynomial([1])).integ()  # Lagrange's
+            x = x + (share(then) - share(now)) * slope
     return x
 
 
@@ -88,7 +95,7 @@ def _ancestral(noise_of: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: i
 PATHS = {
     # Lipman et al. 2023, doi:10.48550/arXiv.2210.02747, with the straight path of Liu et al. 2023,
     # doi:10.48550/arXiv.2209.03003.
-    "straight": Path(lambda count, random: torch.rand(count, generator=random), _straight, _heun),
+    "straight": Path(lambda count, random: torch.rand(count, generator=random), _straight, _adams_bashforth),
     # Ho, Jain and Abbeel 2020, doi:10.48550/arXiv.2006.11239; sampled on fewer links as in Nichol and
     # Dhariwal 2021, doi:10.48550/arXiv.2102.09672.
     "diffusion": Path(lambda count, random: torch.randint(DDPM_STEPS, (count,), generator=random) / DDPM_STEPS, _diffused, _ancestral),
@@ -107,8 +114,8 @@ class Flow(TrainedGenerator):
         ``"straight"`` for flow matching, ``"diffusion"`` for the noise schedule and ancestral sampling of
         DDPM.
     sampling_steps : int
-        Steps from noise to beat: of Heun's method, which asks the network twice a step, or links of the
-        diffusion chain, once.
+        Steps from noise to beat, each of which asks the network once: of the Adams-Bashforth method of third
+        order, or links of the diffusion chain.
     hidden, depth : int
         Width and number of the network's blocks.
     style : int
