@@ -25,11 +25,15 @@ AFTER = 148 / 360
 BAND = (0.5, 40.0)
 FLAT_MV = 0.02
 """A window that moves less than this, peak to peak in mV, holds no heartbeat: four steps of MIT-BIH's converter."""
+RR_AROUND = 1000
+"""RR intervals before a beat, and as many after it, of which `Beats.rr_mean` is the mean: a quarter of an hour to each side."""
+
 DIGEST_MV = 0.01
 """Waveforms that are closer than this, in mV, are the same to `Beats.digest`: two steps of MIT-BIH's converter."""
 
 FORMAT = 1
 
+_LONG = 3.0  # s: longer intervals, which are pauses or gaps in the annotations, count as this in the running mean
 _UNKNOWN: Any = None  # a column that was not given: filled in on creation
 
 
@@ -57,6 +61,8 @@ class Beats:
         by which the generator's `sample` makes the same beat again.
     rr_before, rr_after : array of float32, shape (n_beats,)
         Time from the beat before and to the beat after, s; NaN where there is none.
+    rr_mean : array of float32, shape (n_beats,)
+        What is usual for the patient at that time: the mean RR interval around the beat, s; NaN where unknown.
     ages : array of float32, shape (n_beats,)
         Years; NaN where unknown.
     source : str
@@ -78,6 +84,7 @@ class Beats:
     samples: NDArray[np.int64] = _UNKNOWN
     rr_before: NDArray[np.float32] = _UNKNOWN
     rr_after: NDArray[np.float32] = _UNKNOWN
+    rr_mean: NDArray[np.float32] = _UNKNOWN
     ages: NDArray[np.float32] = _UNKNOWN
     source: str = "real"
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -177,7 +184,8 @@ class Beats:
                 head = json.loads(str(file["head"]))
                 if head["format"] != FORMAT:
                     raise EcgsynthError(f"{path} is of format {head['format']}; this version reads format {FORMAT}")
-                arrays = {name: file[name] for name in ("signals", *_COLUMNS)}
+                absent = {"rr_mean"} - set(file.files)  # version 0.1.0 did not write it
+                arrays = {name: file[name] for name in ("signals", *_COLUMNS) if name not in absent}
             keep = {name: head[name] for name in ("fs", "r_sample", "source", "info")}
             return cls(**arrays, **keep)
         except EcgsynthError:
@@ -197,6 +205,7 @@ _COLUMNS: dict[str, tuple[Any, Any]] = {
     "samples": (np.int64, -1),
     "rr_before": (np.float32, np.nan),
     "rr_after": (np.float32, np.nan),
+    "rr_mean": (np.float32, np.nan),
     "ages": (np.float32, np.nan),
 }
 assert set(_COLUMNS) < {f.name for f in fields(Beats)}
@@ -307,10 +316,21 @@ def _cut_record(
         samples=record.samples[keep],
         rr_before=np.concatenate([[np.nan], seconds])[: len(keep)][keep],
         rr_after=np.concatenate([seconds, [np.nan]])[: len(keep)][keep],
+        rr_mean=_running_mean(seconds)[: len(keep)][keep],
         ages=np.full(n_kept, record.age),
     )
     lost = Counter(zip(record.symbols[~keep].tolist(), reasons[~keep].tolist(), strict=True))
     return beats, [(record.name, symbol, reason, count) for (symbol, reason), count in sorted(lost.items())]
+
+
+def _running_mean(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the mean of the RR intervals around each of the n + 1 beats that n intervals lie between; NaN where there is none."""
+    if not len(seconds):
+        return np.array([np.nan])
+    places = np.arange(len(seconds) + 1)
+    first, last = np.maximum(places - RR_AROUND, 0), np.minimum(places + RR_AROUND, len(seconds))
+    sums = np.concatenate([[0.0], np.cumsum(np.minimum(seconds, _LONG))])
+    return np.asarray((sums[last] - sums[first]) / (last - first))
 
 
 def _windows(

@@ -8,12 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ecgsynth.augmentation import vary
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.vectors import log_rhythm
+from ecgsynth.vectors import RHYTHM, log_rhythm, shape_of
 
 FEATURES = ("shape", "shape+rr")
-"""What a classifier may see of a beat: its waveform, or that and both RR intervals."""
+"""What a classifier may see of a beat: its waveform, or that and both RR intervals, over their running mean where that is known."""
 
 # Shapes: B batch, C channels, L samples, R rhythm columns, K labels.
 
@@ -21,7 +22,9 @@ FEATURES = ("shape", "shape+rr")
 class BeatNet(nn.Module):
     """Four strided convolutions, whose output is joined by the rhythm where it is given, and two linear layers."""
 
-    def __init__(self, n_leads: int, n_samples: int, n_labels: int, *, n_rhythm: int = 0, width: int = 32) -> None:
+    def __init__(
+        self, n_leads: int, n_samples: int, n_labels: int, *, n_rhythm: int = 0, width: int = 32, positions: int | None = None
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = n_leads
@@ -29,8 +32,9 @@ class BeatNet(nn.Module):
             layers += [nn.Conv1d(channels, out, kernel, stride=2, padding=kernel // 2, bias=False), nn.BatchNorm1d(out), nn.ReLU()]
             channels = out
         self.features = nn.Sequential(*layers)  # (B, leads, L) -> (B, C, L / 16)
-        flat = channels * -(-n_samples // 16)
-        self.thin = nn.Sequential(nn.Flatten(), nn.Dropout(0.3))
+        flat = channels * (positions or -(-n_samples // 16))
+        pooled = [nn.AdaptiveAvgPool1d(positions)] if positions else []
+        self.thin = nn.Sequential(*pooled, nn.Flatten(), nn.Dropout(0.3))
         self.head = nn.Sequential(nn.Linear(flat + n_rhythm, 128), nn.ReLU(), nn.Linear(128, n_labels))
 
     def forward(self, signals: Tensor, rhythm: Tensor) -> Tensor:
@@ -59,6 +63,11 @@ class BeatClassifier:
         Channels of the first layer.
     balanced : bool
         Weigh the loss so that all labels count alike.
+    augment : bool
+        Vary each beat anew whenever it is learnt from: `ecgsynth.augmentation.vary`.
+    positions : int, optional
+        Places along the beat at which features are kept, a sixteenth of its samples if not given; fewer say
+        less of where exactly a wave is.
     seed : int
         Same beats, seed and machine: same classifier.
     """
@@ -72,6 +81,8 @@ class BeatClassifier:
         rate: float = 2e-3,
         width: int = 32,
         balanced: bool = False,
+        augment: bool = False,
+        positions: int | None = None,
         seed: int = 0,
     ) -> None:
         self.features = features
@@ -80,6 +91,8 @@ class BeatClassifier:
         self.rate = rate
         self.width = width
         self.balanced = balanced
+        self.augment = augment
+        self.positions = positions
         self.seed = seed
         if features not in FEATURES:
             raise EcgsynthError(f"unknown features {features!r}; known: {', '.join(FEATURES)}")
@@ -102,7 +115,8 @@ class BeatClassifier:
         if len(self.classes_) < 2:
             raise EcgsynthError(f"a classifier needs two classes or more; these beats are all {', '.join(self.classes_)}")
         if self.features != "shape":
-            rhythm = _known_rhythm(beats)
+            self._n_rhythm = shape_of(beats).n_rhythm
+            rhythm = _rhythm(beats, self._n_rhythm)
             self._usual = rhythm.mean(axis=0), rhythm.std(axis=0) + np.float32(1e-3)
         inputs = self._inputs(beats)
         numbers = {name: number for number, name in enumerate(self.classes_)}
@@ -112,14 +126,19 @@ class BeatClassifier:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
             n_rhythm = inputs[1].shape[1]
-            self._net = BeatNet(beats.n_leads, beats.n_samples, len(self.classes_), n_rhythm=n_rhythm, width=self.width)
+            self._net = BeatNet(
+                beats.n_leads, beats.n_samples, len(self.classes_), n_rhythm=n_rhythm, width=self.width, positions=self.positions
+            )
         optimizer = torch.optim.AdamW(self._net.parameters(), self.rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=max(self.steps, 4))
         self._net.train()
         for step, index in zip(range(self.steps), _batches(len(beats), self.batch, generator), strict=False):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(self.seed * 1_000_003 + step)  # dropout reads no other
-                loss = nn.functional.cross_entropy(self._net(*(part[index] for part in inputs)), labels[index], weights)
+                shown, told = (part[index] for part in inputs)
+                if self.augment:
+                    shown = vary(shown, fs=beats.fs, r_sample=beats.r_sample, random=generator)
+                loss = nn.functional.cross_entropy(self._net(shown, told), labels[index], weights)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -143,13 +162,15 @@ class BeatClassifier:
         if self.features == "shape":
             return signals, torch.zeros(len(beats), 0)
         mean, spread = self._usual
-        return signals, torch.from_numpy((_known_rhythm(beats) - mean) / spread)
+        return signals, torch.from_numpy((_rhythm(beats, self._n_rhythm) - mean) / spread)
 
 
-def _known_rhythm(beats: Beats) -> NDArray[np.float32]:
-    if not np.isfinite(beats.rr_before).any():
-        raise EcgsynthError("these beats have no RR intervals, so a classifier that is to use them cannot: use features='shape'")
-    return log_rhythm(beats)
+def _rhythm(beats: Beats, n_rhythm: int) -> NDArray[np.float32]:
+    """Give the logarithm of RR before and after: of each over the running mean if that is the third of `n_rhythm` that are known."""
+    if not np.isfinite(beats.rr_before).any() or n_rhythm > shape_of(beats).n_rhythm:
+        raise EcgsynthError("these beats lack RR intervals that the classifier is to use: use features='shape'")
+    rhythm = log_rhythm(beats, n_rhythm)
+    return rhythm[:, :2] - rhythm[:, 2:] if n_rhythm == len(RHYTHM) else rhythm
 
 
 def _batches(total: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -127,7 +127,7 @@ def simulate_records(*, n_patients: int = 12, minutes: float = 5.0, fs: float = 
 
 def simulate_beats(
     aami_class: str, count: int, *, rng: np.random.Generator, fs: float = 360.0, n_before: int = 108, n_after: int = 148
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Simulate single beats of one class, each of another patient.
 
     Parameters
@@ -149,6 +149,8 @@ def simulate_beats(
         mV, 0.5 to 40 Hz; with the waves of the neighbouring beats that reach into the window.
     rr_before, rr_after : array of float32, shape (count,)
         Time from the beat before and to the beat after, s.
+    rr_mean : array of float32, shape (count,)
+        The patient's usual RR interval, s.
 
     Raises
     ------
@@ -157,17 +159,18 @@ def simulate_beats(
 
     Examples
     --------
-    >>> signals, rr_before, rr_after = simulate_beats("V", 3, rng=np.random.default_rng(0))
-    >>> signals.shape, bool((rr_before < rr_after).all())
+    >>> signals, rr_before, rr_after, rr_mean = simulate_beats("V", 3, rng=np.random.default_rng(0))
+    >>> signals.shape, bool((rr_before < rr_mean).all())
     ((3, 256), True)
     """
     if aami_class not in _CLASS_SYMBOL:
         raise EcgsynthError(f"unknown class {aami_class!r}; known: {', '.join(_CLASS_SYMBOL)}")
     chunks = [_simulate_chunk(aami_class, min(CHUNK, count - start), rng, fs, n_before, n_after) for start in range(0, count, CHUNK)]
     if not chunks:
-        return np.zeros((0, n_before + n_after), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32)
-    signals, rr_before, rr_after = (np.concatenate(parts).astype(np.float32) for parts in zip(*chunks, strict=True))
-    return signals, rr_before, rr_after
+        none = np.zeros(0, np.float32)
+        return np.zeros((0, n_before + n_after), np.float32), none, none, none
+    signals, rr_before, rr_after, rr_mean = (np.concatenate(parts).astype(np.float32) for parts in zip(*chunks, strict=True))
+    return signals, rr_before, rr_after, rr_mean
 
 
 def write_record(record: Record, folder: Path) -> None:
@@ -212,7 +215,7 @@ def write_record(record: Record, folder: Path) -> None:
 
 def _simulate_chunk(
     aami_class: str, count: int, rng: np.random.Generator, fs: float, n_before: int, n_after: int
-) -> tuple[Floats, Floats, Floats]:
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Simulate beats with their neighbours, each beat on its own stretch of one long timeline."""
     conduction = rng.choice(["N", "L", "R"], size=count, p=[0.82, 0.09, 0.09]) if aami_class in "NS" else np.full(count, "N")
     around = "/" if aami_class == "Q" else "N"
@@ -232,7 +235,7 @@ def _simulate_chunk(
     waves[..., 1] += np.repeat(np.arange(count), 3)[:, None] * (length / fs)
     noise = np.repeat(rng.uniform(0.005, 0.03, count), length) * rng.standard_normal(count * length)
     timeline = _band_pass(_render(waves, count * length, fs) + noise, fs)
-    return timeline.reshape(count, length)[:, margin : margin + n_before + n_after], rr_before, rr_after
+    return timeline.reshape(count, length)[:, margin : margin + n_before + n_after], rr_before, rr_after, usual
 
 
 def _simulate_record(number: int, seconds: float, fs: float, paced: bool, rng: np.random.Generator) -> Record:

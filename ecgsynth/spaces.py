@@ -5,11 +5,11 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgsynth.vectors import RHYTHM, Vectors
+from ecgsynth.vectors import Vectors
 
 Arrays = dict[str, NDArray[np.float32]]
 
-# Shapes: n beats, D columns of a vector, P coordinates.
+# Shapes: n beats, D columns of a vector, R of them rhythm, P coordinates.
 
 
 class Space(Protocol):
@@ -61,15 +61,16 @@ class ComponentSpace:
     Parameters
     ----------
     arrays : dict
-        ``mean`` (D,), ``basis`` (P - 2, D - 2) and ``scale`` (P,).
+        ``mean`` (D,), ``basis`` (P - R, D - R) and ``scale`` (P,).
     """
 
     def __init__(self, arrays: Arrays) -> None:
         self._mean, self._basis, self._scale = arrays["mean"], arrays["basis"], arrays["scale"]
         self.size = len(self._scale)
+        self._waveform, self._components = self._basis.shape[1], self._basis.shape[0]
 
     @classmethod
-    def fit(cls, vectors: Vectors, components: int, whitening: float) -> Self:
+    def fit(cls, vectors: Vectors, components: int, whitening: float, n_rhythm: int) -> Self:
         """Learn from vectors.
 
         Parameters
@@ -81,16 +82,17 @@ class ComponentSpace:
         whitening : float
             0 leaves each component its spread in mV but for a common factor, 1 makes all alike: the
             spread is divided by itself to this power.
+        n_rhythm : int
+            How many of the last columns are rhythm.
         """
         from sklearn.decomposition import PCA
 
-        waveform = vectors[:, :-RHYTHM]
+        waveform, rhythm = np.split(vectors, [vectors.shape[1] - n_rhythm], axis=1)
         components = min(components, *waveform.shape)
         pca = PCA(components, svd_solver="covariance_eigh").fit(waveform)
         spread = np.sqrt(np.maximum(pca.explained_variance_, 1e-10))
         scale = spread**whitening
         scale *= np.sqrt(np.mean((spread / scale) ** 2))  # mean square 1 over all components
-        rhythm = vectors[:, -RHYTHM:]
         arrays = {
             "mean": np.concatenate([pca.mean_, rhythm.mean(axis=0)]),
             "basis": pca.components_,
@@ -101,14 +103,15 @@ class ComponentSpace:
     def encode(self, vectors: Vectors) -> Vectors:
         """Give coordinates: (n, D) -> (n, P)."""
         centred = vectors - self._mean
-        codes = np.concatenate([centred[:, :-RHYTHM] @ self._basis.T, centred[:, -RHYTHM:]], axis=1)
+        codes = np.concatenate([centred[:, : self._waveform] @ self._basis.T, centred[:, self._waveform :]], axis=1)
         return np.asarray(codes / self._scale, dtype=np.float32)
 
     def decode(self, codes: Vectors) -> Vectors:
         """Give vectors: (n, P) -> (n, D)."""
         scaled = codes * self._scale
-        return np.asarray(np.concatenate([scaled[:, :-RHYTHM] @ self._basis, scaled[:, -RHYTHM:]], axis=1) + self._mean, dtype=np.float32)
+        vectors = np.concatenate([scaled[:, : self._components] @ self._basis, scaled[:, self._components :]], axis=1) + self._mean
+        return np.asarray(vectors, dtype=np.float32)
 
     def arrays(self) -> Arrays:
-        """Give mean (D,), basis (P - 2, D - 2) and scale (P,)."""
+        """Give mean (D,), basis (P - R, D - R) and scale (P,)."""
         return {"mean": self._mean, "basis": self._basis, "scale": self._scale}

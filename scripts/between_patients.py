@@ -10,6 +10,7 @@ validation side of the scheme `beats`, where they have a fifth of their beats.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -55,7 +56,7 @@ def augmented(train: es.Beats, counts: dict[str, int], seed: int) -> es.Beats:
     shifts = rng.integers(-5, 6, len(picked))
     moved = np.stack([np.roll(signal, shift) for signal, shift in zip(picked.signals, shifts, strict=True)])
     changed = moved * rng.uniform(0.8, 1.2, (len(picked), 1)) + rng.normal(0, 0.02, moved.shape)
-    return es.Beats(signals=changed.astype(np.float32), classes=picked.classes, rr_before=picked.rr_before, rr_after=picked.rr_after)
+    return replace(picked, signals=changed.astype(np.float32))
 
 
 def training_set(row: str, how: How | None, train: es.Beats, seed: int, work: Path) -> es.Beats:

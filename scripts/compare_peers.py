@@ -3,7 +3,7 @@
     python scripts/compare_peers.py -o results/peers --minutes 5 --seeds 5
 
 ecgen and tsgm are installed into DIR/venv and run there (`scripts/peers`); what fails is a row that says so. A run
-that was stopped goes on: what is measured is kept in DIR/work.
+that was stopped goes on: what is measured is kept in DIR/parts.
 
 All learn the waveforms and classes of the training side; ours learn its RR intervals and leads as well, of which no
 judge is told. All are asked for as many beats of each class as it has; a peer that would sample for more than three
@@ -175,7 +175,7 @@ def measured(name: str, minutes: float, seed: int, split: es.Split, out: Path) -
     }
     if name in es.GENERATORS and name != "smote":
         settings |= {"params": es.GENERATORS[name](seed=seed).params}
-    return part(out / "work" / f"{name}-{minutes:g}-{seed}.json", settings, measure)
+    return part(out / "parts" / f"{name}-{minutes:g}-{seed}.json", settings, measure)
 
 
 def table(rows: dict[str, list[Found]], failed: dict[str, str]) -> str:

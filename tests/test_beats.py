@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfiltfilt
 
-from ecgsynth.beats import Beats, concatenate, extract_beats
+from ecgsynth.beats import _COLUMNS, Beats, concatenate, extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.records import Record
 
@@ -84,6 +84,21 @@ def test_rr_is_in_seconds_to_the_neighbours_that_are_there():
     beats = extract_beats([make_record(noise(4000), [50, 500, 860, 1580])], band=None)
     np.testing.assert_allclose(beats.rr_before, [1.25, 1.0, 2.0])  # the first beat, at the edge, is a neighbour still
     np.testing.assert_allclose(beats.rr_after, [1.0, 2.0, np.nan])
+    np.testing.assert_allclose(beats.rr_mean, [4.25 / 3] * 3)
+
+
+def test_the_running_mean_is_of_the_intervals_around(monkeypatch):
+    monkeypatch.setattr("ecgsynth.beats.RR_AROUND", 30)
+    rng = np.random.default_rng(0)
+    samples = np.cumsum(rng.integers(200, 500, 200)) + 200
+    samples[150:] += 360 * 60  # a gap counts as three seconds
+    beats = extract_beats([make_record(noise(samples[-1] + 300), samples)], band=None)
+    seconds = np.minimum(np.diff(samples) / 360, 3)
+    for place in (0, 1, 30, 120, 149, 150, 199):
+        around = seconds[max(0, place - 30) : place + 30]
+        assert beats.rr_mean[place] == pytest.approx(around.mean(), rel=1e-6)
+    alone = extract_beats([make_record(noise(2000), [1000])], band=None)
+    assert np.isnan(alone.rr_mean).all()
 
 
 @pytest.mark.parametrize("fs", [128.0, 250.0, 500.0, 1000.0])
@@ -147,12 +162,22 @@ def test_beats_are_checked_on_creation():
 def test_saved_beats_load_equal(beats, tmp_path):
     beats.save(tmp_path / "b.npz")
     again = Beats.load(tmp_path / "b.npz")
-    for name in ("signals", "classes", "symbols", "records", "patients", "leads", "sexes", "samples", "rr_before", "rr_after", "ages"):
-        assert np.array_equal(getattr(beats, name), getattr(again, name), equal_nan=name in ("rr_before", "rr_after", "ages"))
+    for name in ("signals", *_COLUMNS):
+        saved, loaded = getattr(beats, name), getattr(again, name)
+        assert np.array_equal(saved, loaded, equal_nan=saved.dtype.kind == "f")
     assert (again.fs, again.r_sample, again.source) == (beats.fs, beats.r_sample, "simulated")
     assert again.info["before"] == beats.info["before"]
     with pytest.raises(EcgsynthError, match="exists"):
         beats.save(tmp_path / "b.npz")
+
+
+def test_a_file_without_the_running_mean_is_read(beats, tmp_path):
+    beats.save(tmp_path / "b.npz")
+    with np.load(tmp_path / "b.npz") as file:
+        np.savez(tmp_path / "old.npz", **{name: file[name] for name in file.files if name != "rr_mean"})
+    old = Beats.load(tmp_path / "old.npz")
+    assert np.isnan(old.rr_mean).all()
+    assert np.array_equal(old.rr_before, beats.rr_before, equal_nan=True)
 
 
 def test_files_that_are_no_beats_are_refused_and_never_unpickled(tmp_path):

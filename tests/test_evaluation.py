@@ -62,6 +62,38 @@ def test_shuffled_labels_teach_nothing(split):
     assert score_classes(annotated=split.test.classes, predicted=found, classes="NSVFQ").macro_f1 < 0.35
 
 
+def premature_beats(seed, *, mean):
+    """Flat beats whose class is told by the timing alone, and by that only beside what is usual for each patient."""
+    rng = np.random.default_rng(seed)
+    usual, early = rng.uniform(0.5, 1.3, 2000), rng.random(2000) < 0.5
+    rr = usual * np.where(early, 0.75, 1.0) * rng.normal(1, 0.03, 2000)
+    return Beats(
+        signals=np.zeros((2000, 64)),
+        classes=np.where(early, "S", "N"),
+        rr_before=rr,
+        rr_after=usual,
+        rr_mean=usual if mean else None,
+    )
+
+
+def test_a_classifier_may_see_the_rhythm_beside_its_running_mean():
+    def share_right(features, mean):
+        learnt = BeatClassifier(features=features, steps=300).fit(premature_beats(0, mean=mean))
+        test = premature_beats(1, mean=True)
+        return np.mean(learnt.predict(test) == test.classes)
+
+    assert share_right("shape+rr", mean=True) > 0.95
+    assert share_right("shape", mean=True) < 0.6
+
+
+def test_beats_that_lack_the_rhythm_that_a_classifier_knows_are_refused():
+    learnt = BeatClassifier(features="shape+rr", steps=4).fit(premature_beats(0, mean=True))
+    with pytest.raises(EcgsynthError, match="lack RR intervals"):
+        learnt.predict(premature_beats(1, mean=False))
+    with pytest.raises(EcgsynthError, match="lack RR intervals"):
+        BeatClassifier(features="shape+rr").fit(replace(premature_beats(0, mean=False), rr_before=None))
+
+
 def test_one_class_alone_cannot_be_learnt(split):
     with pytest.raises(EcgsynthError, match="two classes or more"):
         FAST.fit(split.train.take(split.train.classes == "N"))

@@ -153,7 +153,7 @@ def test_ventricular_t_is_discordant(singles):
 def test_p_wave_is_there_in_normal_and_absent_in_ventricular_beats():
     quiet = {}
     for name in "NV":
-        signals, rr_before, _ = simulate_beats(name, 400, rng=np.random.default_rng(2))
+        signals, rr_before, *_ = simulate_beats(name, 400, rng=np.random.default_rng(2))
         place = signals[rr_before > 0.6][:, R - 78 : R - 36]  # -217 to -100 ms
         ramp = np.linspace(0, 1, place.shape[1])
         quiet[name] = np.median(np.ptp(place - place[:, :1] * (1 - ramp) - place[:, -1:] * ramp, axis=1))
@@ -225,10 +225,10 @@ def test_write_record_clips_nothing_and_keeps_what_is_missing(tmp_path, records)
 
 @pytest.mark.parametrize("name", AAMI_CLASSES)
 def test_single_beats(name):
-    signals, rr_before, rr_after = simulate_beats(name, 50, rng=np.random.default_rng(1))
+    signals, rr_before, rr_after, rr_mean = simulate_beats(name, 50, rng=np.random.default_rng(1))
     assert signals.shape == (50, 256)
-    assert {signals.dtype, rr_before.dtype, rr_after.dtype} == {np.dtype(np.float32)}
-    assert rr_before.shape == rr_after.shape == (50,)
+    assert {part.dtype for part in (signals, rr_before, rr_after, rr_mean)} == {np.dtype(np.float32)}
+    assert rr_before.shape == rr_after.shape == rr_mean.shape == (50,)
     assert np.isfinite(signals).all()
     assert 0.25 < rr_before.min() < rr_before.max() < 1.3
     again, other = (simulate_beats(name, 50, rng=np.random.default_rng(seed))[0] for seed in (1, 2))
@@ -241,7 +241,7 @@ def test_single_beats(name):
 
 
 def test_single_beats_at_another_rate_and_length():
-    signals, _, _ = simulate_beats("N", 20, rng=np.random.default_rng(1), fs=250.0, n_before=50, n_after=100)
+    signals, *_ = simulate_beats("N", 20, rng=np.random.default_rng(1), fs=250.0, n_before=50, n_after=100)
     assert signals.shape == (20, 150)
     assert (np.abs(np.argmax(signals, axis=1) - 50) <= 5).all()
 

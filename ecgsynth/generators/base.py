@@ -116,7 +116,7 @@ class Generator(ABC):
     @property
     def layout(self) -> Shape:
         """How the columns of its vectors are laid out."""
-        return Shape(self._fitted()["n_leads"], self._fitted()["n_samples"])
+        return Shape(self._fitted()["n_leads"], self._fitted()["n_samples"], self._fitted().get("n_rhythm", 2))
 
     def fit(self, train: Beats, validation: Beats | None = None, *, by: str = "class") -> Self:
         """Learn from real beats.
@@ -158,8 +158,7 @@ class Generator(ABC):
         """
         _check_training(train, validation, by)
         self.shape_ = {
-            "n_leads": train.n_leads,
-            "n_samples": train.n_samples,
+            **shape_of(train)._asdict(),
             "fs": train.fs,
             "r_sample": train.r_sample,
             "rhythm": bool(np.isfinite(train.rr_before).any()),
@@ -234,7 +233,7 @@ class Generator(ABC):
             jobs = [Block(name, ahead[name] + more) for name, count in missing.items() for more in range(-(-count // self.block))]
             for job, (vectors, cells) in zip(jobs, self._make_blocks(jobs, request, workers), strict=True):
                 numbers = job.number * self.block + np.arange(self.block)
-                kept = np.flatnonzero(request.fits(vectors, numbers))[: missing[job.label]]
+                kept = np.flatnonzero(request.fits(vectors, numbers, self.layout))[: missing[job.label]]
                 found[job.label].append((vectors[kept], cells[kept], numbers[kept]))
                 missing[job.label] -= len(kept)
                 ahead[job.label] += 1
@@ -275,9 +274,9 @@ class Generator(ABC):
         return np.asarray(self._sample(cells, rng), dtype=np.float32), cells
 
     def _to_beats(self, vectors: Vectors, cells: Cells, numbers: Cells, seed: int) -> Beats:
-        signals, rr_before, rr_after = from_vectors(vectors, self.layout)
+        signals, rhythm = from_vectors(vectors, self.layout)
         labels = np.array([cell.label for cell in self.cells])[cells]
-        known: dict[str, Any] = {"rr_before": rr_before, "rr_after": rr_after} if self.shape_["rhythm"] else {}
+        known: dict[str, Any] = rhythm if self.shape_["rhythm"] else {}
         if self.by == "symbol":
             known["symbols"] = labels
         return Beats(
@@ -371,7 +370,7 @@ def _check_training(train: Beats, validation: Beats | None, by: str) -> None:
     lonely = [name for name, count in train.counts(by).items() if count < 2]
     if lonely:
         raise EcgsynthError(f"{by} {', '.join(lonely)} has one training beat; at least two are needed to learn it (or leave it out)")
-    if validation is not None and (shape_of(validation), validation.fs) != (shape_of(train), train.fs):
+    if validation is not None and (shape_of(validation)[:2], validation.fs) != (shape_of(train)[:2], train.fs):
         raise EcgsynthError("training and validation beats differ in leads, length or sampling rate")
     if not np.isfinite(train.signals).all():
         raise EcgsynthError("the training beats hold values that are not finite")

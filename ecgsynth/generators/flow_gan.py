@@ -15,7 +15,7 @@ from ecgsynth.nets.mlp import MlpCritic
 from ecgsynth.objectives import OBJECTIVES
 from ecgsynth.priors import NormalPrior
 from ecgsynth.training import Recipe, Trainer
-from ecgsynth.vectors import RHYTHM, Shape
+from ecgsynth.vectors import Shape
 
 _MODE_POWER = 0.5  # modes are drawn in proportion to their count to this power
 
@@ -86,7 +86,7 @@ class FlowGan(Flow):
             velocity = lambda x, time: self._answer(teacher.average, x, time, modes, style)  # noqa: E731
             return PATHS[self.path].follow(velocity, noise, self.sampling_steps, torch.Generator())
 
-        shape = Shape(1, self._space.size - RHYTHM)
+        shape = Shape(1, self._space.size, 0)
         critic = ProjectionCritic(lambda n_side: MlpCritic(shape, n_side=n_side, width=self.critic_width), self._modes.shape[1])
         rules = Rules(OBJECTIVES["relativistic"], "zero-centred", self.penalty, self.penalty_every, 1, 0, "adam", 0.0)
         return DistillingTrainer(

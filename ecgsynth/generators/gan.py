@@ -19,7 +19,7 @@ from ecgsynth.nets.conditioning import CONDITIONINGS
 from ecgsynth.objectives import OBJECTIVES, REGULARISERS
 from ecgsynth.priors import MixturePrior, NormalPrior, Prior
 from ecgsynth.training import Recipe
-from ecgsynth.vectors import RHYTHM, Shape, Vectors
+from ecgsynth.vectors import Shape, Vectors
 
 PRIORS = ("normal", "mixture")
 OPTIMIZERS = ("adam", "rmsprop")
@@ -174,7 +174,7 @@ class Gan(TrainedGenerator):
 
     def _shape(self) -> Shape:
         """Give the layout of the beats that the networks see."""
-        return self.layout if self.space == "samples" else Shape(1, self._space.size - RHYTHM)
+        return self.layout if self.space == "samples" else Shape(1, self._space.size - self.layout.n_rhythm, self.layout.n_rhythm)
 
     def _make(self, network: nn.Module, cells: Tensor, random: torch.Generator) -> Tensor:
         latent, draft = self._prior.draw(cells, random)

@@ -30,7 +30,7 @@ class Ecgsyn(Generator):
         aami_class = label if self.by == "class" else SYMBOL_TO_CLASS[label]
         before, total = self.shape_["r_sample"], self.layout.n_samples
         signals, *rr = simulate_beats(aami_class, len(cells), rng=rng, fs=self.shape_["fs"], n_before=before, n_after=total - before)
-        return np.column_stack([*[signals] * self.layout.n_leads, *np.log(rr)])
+        return np.column_stack([*[signals] * self.layout.n_leads, *np.log(rr[: self.layout.n_rhythm])])
 
     def _arrays(self) -> Arrays:
         return {"none": np.zeros(1, dtype=np.float32)}  # a file without any array is refused by some readers

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.splits import apportion
-from ecgsynth.vectors import RHYTHM, Vectors
+from ecgsynth.vectors import Shape, Vectors
 
 Interval = tuple[float, float]
 
@@ -45,10 +45,10 @@ class Request:
             if interval is not None and not 0 < interval[0] < interval[1]:
                 raise EcgsynthError(f"RR from {interval[0]:g} to {interval[1]:g} s: two numbers above 0, the smaller first")
 
-    def fits(self, vectors: Vectors, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def fits(self, vectors: Vectors, numbers: NDArray[np.int64], shape: Shape) -> NDArray[np.bool_]:
         """Say which beats are among those asked for: (n, D), (n,) -> (n,)."""
         fit = numbers >= self.first
-        for column, interval in ((-RHYTHM, self.rr_before), (-RHYTHM + 1, self.rr_after)):
+        for column, interval in enumerate((self.rr_before, self.rr_after), start=shape.waveform):
             if interval is not None:
                 fit &= (vectors[:, column] >= np.log(interval[0])) & (vectors[:, column] <= np.log(interval[1]))
         return fit

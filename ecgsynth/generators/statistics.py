@@ -71,7 +71,7 @@ class Gaussian(Generator):
         from sklearn.covariance import ledoit_wolf
 
         vectors, cells = to_vectors(train), self._cells_of(train)
-        self._space = ComponentSpace.fit(vectors, self.components, whitening=1.0)
+        self._space = ComponentSpace.fit(vectors, self.components, whitening=1.0, n_rhythm=self.layout.n_rhythm)
         codes = self._space.encode(vectors).astype(np.float64)
         means, factors = [], []
         for cell in range(len(self.cells)):

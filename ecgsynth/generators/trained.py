@@ -90,7 +90,7 @@ class TrainedGenerator(Generator):
         if self.space == "samples":
             self._space = SampleSpace.fit(vectors)
         else:
-            self._space = ComponentSpace.fit(vectors, self.components, self.whitening)
+            self._space = ComponentSpace.fit(vectors, self.components, self.whitening, self.layout.n_rhythm)
         codes, cells = self._space.encode(vectors), self._cells_of(train)
         codes = self._prepare(train, codes, cells)
         recipe = Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})

@@ -12,7 +12,7 @@ from ecgsynth.generators.trained import TrainedGenerator
 from ecgsynth.nets.conditioning import ToldGenerator
 from ecgsynth.nets.mlp import MlpCritic, MlpGenerator
 from ecgsynth.training import LossTrainer, Recipe
-from ecgsynth.vectors import RHYTHM, Shape
+from ecgsynth.vectors import Shape
 
 # Shapes: B batch, P coordinates of a beat, Z latent, K cells.
 
@@ -22,7 +22,7 @@ class Decoder(nn.Module):
 
     def __init__(self, size: int, latent: int, n_cells: int, width: int) -> None:
         super().__init__()
-        self.mean = ToldGenerator(partial(MlpGenerator, Shape(1, size - RHYTHM), width=width), latent, n_cells)
+        self.mean = ToldGenerator(partial(MlpGenerator, Shape(1, size, 0), width=width), latent, n_cells)
         self.log_spread = nn.Parameter(torch.zeros(size))
 
     def forward(self, latent: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,7 +36,7 @@ class Autoencoder(nn.Module):
     def __init__(self, size: int, latent: int, n_cells: int, width: int) -> None:
         super().__init__()
         self.n_cells = n_cells
-        self.body = MlpCritic(Shape(1, size - RHYTHM), n_side=n_cells, width=width)
+        self.body = MlpCritic(Shape(1, size, 0), n_side=n_cells, width=width)
         self.moments = nn.Linear(self.body.n_features, 2 * latent)
         self.decoder = Decoder(size, latent, n_cells, width)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ecgsynth.beats import Beats
-from ecgsynth.vectors import RHYTHM, to_vectors
+from ecgsynth.vectors import log_rhythm, shape_of
 
 _COMPONENTS = 32
 
@@ -26,7 +26,7 @@ def detection_score(*, real: Beats, synthetic: Beats, seed: int = 0) -> float:
     Notes
     -----
     The trees see 32 principal components of the real waveforms, what of each beat lies outside them, and
-    both RR intervals where both sides have them.
+    the RR intervals that both sides have.
 
     References
     ----------
@@ -37,14 +37,15 @@ def detection_score(*, real: Beats, synthetic: Beats, seed: int = 0) -> float:
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    sides = [to_vectors(real), to_vectors(synthetic)]
-    waveforms = [side[:, :-RHYTHM] for side in sides]
+    sides = (real, synthetic)
+    waveforms = [side.signals.reshape(len(side), -1) for side in sides]
     pca = PCA(min(_COMPONENTS, *waveforms[0].shape), svd_solver="covariance_eigh").fit(waveforms[0])
     codes = [pca.transform(waveform) for waveform in waveforms]
     outside = [np.linalg.norm(waveform - pca.inverse_transform(code), axis=1) for waveform, code in zip(waveforms, codes, strict=True)]
     features = [np.column_stack([code, np.log(rest + 1e-6)]) for code, rest in zip(codes, outside, strict=True)]
-    if all(np.isfinite(beats.rr_before).any() for beats in (real, synthetic)):
-        features = [np.column_stack([own, side[:, -RHYTHM:]]) for own, side in zip(features, sides, strict=True)]
+    if all(np.isfinite(side.rr_before).any() for side in sides):
+        known = min(shape_of(side).n_rhythm for side in sides)
+        features = [np.column_stack([own, log_rhythm(side, known)]) for own, side in zip(features, sides, strict=True)]
     labels = np.repeat([0, 1], [len(real), len(synthetic)])
     trees = HistGradientBoostingClassifier(max_iter=60, random_state=seed)
     folds = StratifiedKFold(2, shuffle=True, random_state=seed)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ecgsynth.nets.conditioning import CriticNetwork, GeneratorNetwork
-from ecgsynth.vectors import RHYTHM, Shape
+from ecgsynth.vectors import Shape
 
 # Shapes: B batch, M packed beats, C channels, L samples, D columns of a vector, Z conditioned latent,
 # S side columns, F features.
@@ -31,7 +31,7 @@ class ConvCritic(CriticNetwork):
     def __init__(self, shape: Shape, *, n_side: int = 0, pack: int = 1, width: int = 32, n_features: int = 256) -> None:
         super().__init__()
         self.shape = shape
-        self.down = _Encoder(pack * (shape.n_leads + RHYTHM) + n_side, width)
+        self.down = _Encoder(pack * (shape.n_leads + shape.n_rhythm) + n_side, width)
         self.flat = nn.Linear(4 * width * _positions(shape.n_samples), n_features)
         self.n_features = n_features
 
@@ -54,11 +54,11 @@ class ConvGenerator(GeneratorNetwork):
         self.shape = shape
         self.positions = _positions(shape.n_samples)
         self.latent = nn.Linear(n_latent, 4 * width * self.positions)
-        self.down = _Encoder(shape.n_leads + RHYTHM, width) if drafts else None
+        self.down = _Encoder(shape.n_leads + shape.n_rhythm, width) if drafts else None
         widths = (4 * width, 4 * width, 2 * width, width)
         self.up = nn.ModuleList(nn.Conv1d(c_in, c_out, 3, padding=1) for c_in, c_out in pairwise(widths))
         self.out = nn.ConvTranspose1d(width, shape.n_leads, 2 * _STEM, stride=_STEM, padding=_STEM // 2)
-        self.rhythm = nn.Linear(4 * width, RHYTHM)
+        self.rhythm = nn.Linear(4 * width, shape.n_rhythm)
         if drafts:
             for last in (self.out, self.rhythm):
                 nn.init.zeros_(last.weight)
@@ -104,7 +104,7 @@ class DcganGenerator(GeneratorNetwork):
             for a, b in pairwise(widths)
         )
         self.out = nn.ConvTranspose1d(width, shape.n_leads, 4, stride=2, padding=1)
-        self.rhythm = nn.Linear(widths[0], RHYTHM)
+        self.rhythm = nn.Linear(widths[0], shape.n_rhythm)
 
     def forward(self, latent: Tensor, draft: Tensor | None) -> Tensor:
         """Give beats: (B, Z), None -> (B, D)."""
@@ -122,7 +122,7 @@ class DcganCritic(CriticNetwork):
     def __init__(self, shape: Shape, *, n_side: int = 0, pack: int = 1, width: int = 32) -> None:
         super().__init__()
         self.shape = shape
-        channels = pack * (shape.n_leads + RHYTHM) + n_side
+        channels = pack * (shape.n_leads + shape.n_rhythm) + n_side
         widths = (width, width, 2 * width, 4 * width, 8 * width)
         layers: list[nn.Module] = [nn.Conv1d(channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for a, b in pairwise(widths):

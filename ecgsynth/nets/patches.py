@@ -1,7 +1,7 @@
 """Recurrent and transformer networks: they go over a beat in patches of 8 samples, each a token.
 
 Deviations from the papers, which go over single samples: patches shorten the sequence from L to L / 8
-tokens; one latent a beat is given at every token; RR before and after stand beside each token of a
+tokens; one latent a beat is given at every token; RR intervals stand beside each token of a
 critic, and are read off the mean token of a generator.
 """
 
@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ecgsynth.nets.conditioning import CriticNetwork, GeneratorNetwork
 from ecgsynth.nets.convolutional import to_channels
-from ecgsynth.vectors import RHYTHM, Shape
+from ecgsynth.vectors import Shape
 
 # Shapes: B batch, M packed beats, C channels, P patches, H token, D columns of a vector, Z conditioned latent,
 # S side columns, F features.
@@ -44,7 +44,7 @@ class PatchGenerator(GeneratorNetwork):
         self.latent = nn.Linear(n_latent, hidden * self.tokens)
         self.body = body
         self.out = nn.Linear(out, _PATCH * shape.n_leads)
-        self.rhythm = nn.Linear(out, RHYTHM)
+        self.rhythm = nn.Linear(out, shape.n_rhythm)
 
     def forward(self, latent: Tensor, draft: Tensor | None) -> Tensor:
         """Give beats: (B, Z), None -> (B, D)."""
@@ -60,7 +60,7 @@ class PatchCritic(CriticNetwork):
     def __init__(self, shape: Shape, body: nn.Module, hidden: int, out: int, *, n_side: int = 0, pack: int = 1) -> None:
         super().__init__()
         self.shape = shape
-        channels = pack * (shape.n_leads + RHYTHM) + n_side
+        channels = pack * (shape.n_leads + shape.n_rhythm) + n_side
         self.token = nn.Linear(_PATCH * channels, hidden)
         self.body = body
         self.n_features = out
