@@ -1,7 +1,7 @@
 """The arrhythmia classifier by which beats are judged: a small 1-D convolutional network."""
 
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,11 @@ from ecgsynth.vectors import RHYTHM, log_rhythm, shape_of
 
 FEATURES = ("shape", "shape+rr")
 """What a classifier may see of a beat: its waveform, or that and both RR intervals, over their running mean where that is known."""
+
+NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "augment": True, "positions": 8, "width": 16, "steps": 1200}
+"""Settings of `BeatClassifier` for patients it has not seen, chosen among those of DS1: `scripts/choose_classifier.py`."""
+
+_TOLD = 32  # features of the rhythm
 
 # Shapes: B batch, C channels, L samples, R rhythm columns, K labels.
 
@@ -35,11 +40,15 @@ class BeatNet(nn.Module):
         flat = channels * (positions or -(-n_samples // 16))
         pooled = [nn.AdaptiveAvgPool1d(positions)] if positions else []
         self.thin = nn.Sequential(*pooled, nn.Flatten(), nn.Dropout(0.3))
-        self.head = nn.Sequential(nn.Linear(flat + n_rhythm, 128), nn.ReLU(), nn.Linear(128, n_labels))
+        self.rhythm = nn.Sequential(nn.Linear(n_rhythm, _TOLD), nn.ReLU()) if n_rhythm else None
+        self.head = nn.Sequential(nn.Linear(flat + _TOLD * bool(n_rhythm), 128), nn.ReLU(), nn.Linear(128, n_labels))
 
     def forward(self, signals: Tensor, rhythm: Tensor) -> Tensor:
         """Give the score of each label: (B, leads, L), (B, R) -> (B, K)."""
-        scores: Tensor = self.head(torch.cat([self.thin(self.features(signals)), rhythm], dim=1))
+        seen = self.thin(self.features(signals))
+        if self.rhythm is not None:
+            seen = torch.cat([seen, self.rhythm(rhythm)], dim=1)
+        scores: Tensor = self.head(seen)
         return scores
 
 

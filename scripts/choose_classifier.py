@@ -1,0 +1,67 @@
+"""Which classifier knows the beats of patients it has not seen best, found among the patients of DS1 alone.
+
+    python scripts/choose_classifier.py --seeds 3
+
+Four-fold cross-validation over the patients of DS1, classes N S V F: each is judged by a classifier that learnt from none of
+its beats. DS2 is not touched. Nearly all F are of one patient, so that none of them can be learnt from others.
+"""
+
+import click
+import numpy as np
+import torch
+from shared import chosen, mitdb_beats
+from sklearn.model_selection import StratifiedGroupKFold
+
+import ecgsynth as es
+from ecgsynth import mitdb
+from ecgsynth.classifier import NEW_PATIENTS
+from ecgsynth.metrics.utility import Scores, score_classes
+
+CLASSES = "NSVF"
+# What is changed of the settings that were taken.
+VARIANTS = {
+    "taken": {},
+    "shape alone": {"features": "shape"},
+    "as within patients": {name: getattr(es.BeatClassifier(), name) for name in ("augment", "positions", "width", "steps")},
+    "not varied": {"augment": False},
+    "all positions": {"positions": None},
+    "four positions": {"positions": 4},
+    "twice as wide": {"width": 2 * NEW_PATIENTS["width"]},
+    "twice as long": {"steps": 2 * NEW_PATIENTS["steps"]},
+    "classes weighted": {"balanced": True},
+}
+
+
+def judged(beats: es.Beats, settings: dict[str, object]) -> Scores:
+    """Have every patient judged by a classifier of others."""
+    predicted = np.empty(len(beats), dtype="U1")
+    folds = StratifiedGroupKFold(4, shuffle=True, random_state=0).split(beats.signals, beats.classes, groups=beats.patients)
+    for train, test in folds:
+        predicted[test] = es.BeatClassifier(**settings).fit(beats.take(train)).predict(beats.take(test))
+    return score_classes(annotated=beats.classes, predicted=predicted, classes=CLASSES)
+
+
+def line(name: str, seeds: list[Scores]) -> str:
+    """Set macro-F1 with its spread, then sensitivity and positive predictivity of each class in %."""
+    macro = [seed.macro_f1 for seed in seeds]
+    spread = f" ± {np.std(macro, ddof=1):.3f}" if len(seeds) > 1 else ""
+    by_class = [[np.mean([getattr(seed, key)[c] for seed in seeds]) for key in ("sensitivity", "positive_predictivity")] for c in CLASSES]
+    return f"| {name} | {np.mean(macro):.3f}{spread} | " + " | ".join(f"{100 * se:.0f} / {100 * p:.0f}" for se, p in by_class) + " |"
+
+
+@click.command()
+@click.option("--seeds", default=3, type=click.IntRange(min=1))
+@click.option("--only", help="Only these, by comma.")
+def main(seeds: int, only: str | None) -> None:
+    """Measure, and print the table."""
+    torch.set_num_threads(1)
+    beats = mitdb_beats()
+    shared = list(mitdb.SAME_PATIENT.values())  # one is in DS2, too, under another number
+    ds1 = beats.take(np.isin(beats.records, [name for name in mitdb.DS1 if name not in shared]) & np.isin(beats.classes, list(CLASSES)))
+    click.echo("| classifier | macro-F1 | " + " | ".join(f"Se / +P of {name}, %" for name in CLASSES) + " |\n" + "|---" * 6 + "|")
+    for name in chosen(only, VARIANTS):
+        click.echo(line(name, [judged(ds1, NEW_PATIENTS | VARIANTS[name] | {"seed": seed}) for seed in range(seeds)]))
+
+
+if __name__ == "__main__":
+    main()
