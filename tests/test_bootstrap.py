@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ecgsynth.metrics.bootstrap import confusion_by_patient, gain, macro_f1
+from ecgsynth.metrics.bootstrap import confusion_by_patient, delete_half, gain, macro_f1
 from ecgsynth.metrics.utility import score_classes
 
 
@@ -62,3 +62,18 @@ def test_more_patients_make_an_interval_narrower():
     other = [np.concatenate([confusions(0.6, 1, seed) for seed in range(times)], axis=1) for times in (1, 8)]
     widths = [found.high - found.low for found in (gain(ours=few, base=other[0]), gain(ours=many, base=other[1]))]
     assert widths[1] < 0.6 * widths[0]
+
+
+def test_leaving_out_half_gives_the_interval_of_a_mean():
+    values = np.random.default_rng(0).normal(3, 2, 1000)
+    found = delete_half(lambda side: float(side.mean()), values, draws=500)
+    assert found.value == values.mean()
+    assert found.high - found.value == pytest.approx(1.96 * values.std() / 1000**0.5, rel=0.1)
+    assert found.value - found.low == pytest.approx(found.high - found.value)
+    assert delete_half(lambda side: float(side.mean()), values, draws=500) == found
+
+
+def test_leaving_out_half_of_two_sides_adds_up_their_variances():
+    one, other = np.random.default_rng(0).normal(0, 1, 400), np.random.default_rng(1).normal(0, 3, 900)
+    found = delete_half(lambda a, b: float(a.mean() - b.mean()), one, other, draws=500)
+    assert found.high - found.value == pytest.approx(1.96 * (1 / 400 + 9 / 900) ** 0.5, rel=0.1)

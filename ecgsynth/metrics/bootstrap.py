@@ -1,7 +1,7 @@
-"""How sure a macro-F1, or a gain in it, is: patients drawn with replacement, as new ones would come."""
+"""How sure a number is: what it would be with other patients or other beats."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,3 +84,36 @@ def gain(*, ours: Confusions, base: Confusions, draws: int = 2000, seed: int = 0
     value = float(macro_f1(ours.sum(axis=1)).mean() - macro_f1(base.sum(axis=1)).mean())
     low, high = np.percentile(found, [2.5, 97.5])
     return Interval(value, float(low), float(high))
+
+
+def delete_half(statistic: Callable[..., float], *sides: NDArray[Any], draws: int = 20, seed: int = 0) -> Interval:
+    """Give a statistic of one or more sets of beats with its 95 % interval, by leaving out half of each again and again.
+
+    A bootstrap would draw beats twice, and a beat that lies beside itself upsets whatever goes by nearest
+    neighbours.
+
+    Parameters
+    ----------
+    statistic : callable
+        Of the sides -> number.
+    sides : array, shape (n, ...)
+        Beats, features or values, each side with its own n.
+    draws : int
+        How often half is left out.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    Interval
+        The statistic of all, and 1.96 standard deviations of those of the halves to either side.
+
+    References
+    ----------
+    Shao J, Wu CFJ. A general theory for jackknife variance estimation. Ann Stat 17(3):1176-1197 (1989),
+    doi:10.1214/aos/1176347263: where half is left out, the variance of the whole is that among the halves.
+    """
+    rng = np.random.default_rng(seed)
+    halves = [statistic(*(side[rng.permutation(len(side))[: -(-len(side) // 2)]] for side in sides)) for _ in range(draws)]
+    value, reach = statistic(*sides), 1.96 * float(np.std(halves, ddof=1))
+    return Interval(value, value - reach, value + reach)

@@ -1,0 +1,189 @@
+"""Whether patients can be found in synthetic beats: each attack on those learnt from, and the same attack on others.
+
+Every function compares what synthetic beats tell of the patients that a generator learnt from with what they tell of
+patients that it never saw, the control. A generator that remembers nobody scores alike on both.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgsynth.metrics.bootstrap import Interval
+from ecgsynth.metrics.diversity import Features, nearest_distances
+
+Strings = NDArray[np.str_]
+Values = NDArray[np.float64]
+
+# Shapes: n beats, d features, R records.
+
+NEAR = 0.01
+"""A beat counts as a near copy if it lies nearer to a training beat than all but this share of fresh real beats do."""
+
+_TINY = 1e-9  # mV: equal beats are this far apart, so that their logarithm is a number
+
+
+class Excess(NamedTuple):
+    """How well an attack does on training patients, and on others, whom it cannot know."""
+
+    attack: float
+    control: float
+
+    @property
+    def excess(self) -> float:
+        """What the attack gains by the generator having learnt from them."""
+        return self.attack - self.control
+
+
+def near_copies(*, synthetic: Features, train: Features, control: Features, near: float = NEAR) -> Excess:
+    """Count synthetic beats that lie suspiciously near to a training beat.
+
+    An attacker who holds a suspect's beats looks for synthetic ones that are next to identical.
+
+    Parameters
+    ----------
+    synthetic, train, control : array, shape (n, d)
+        Waveforms of one class, mV; `control` are fresh real beats of patients as near to those of `train` as
+        synthetic beats may be.
+    near : float
+        Share of fresh real beats that sets the threshold.
+
+    Returns
+    -------
+    Excess
+        Shares of synthetic and of control beats below the threshold; the latter is `near` by construction,
+        but for ties.
+    """
+    fresh = nearest_distances(beats=control, among=train)
+    threshold = np.quantile(fresh, near)
+    ours = nearest_distances(beats=synthetic, among=train)
+    return Excess(float(np.mean(ours < threshold)), float(np.mean(fresh < threshold)))
+
+
+def closer_to_train(*, synthetic: Features, train: Features, control: Features, seed: int = 0) -> float:
+    """Give the share of synthetic beats that lie nearer to a training beat than to any control beat.
+
+    Parameters
+    ----------
+    synthetic, train, control : array, shape (n, d)
+        Waveforms of one class, mV. The larger of `train` and `control` is thinned to the size of the other,
+        as in more beats there is always a nearer one.
+    seed : int
+        Of the thinning.
+
+    Returns
+    -------
+    float
+        0.5 where the generator is as near to either, 1 where it copies. Ties, as of equal beats on both sides,
+        count half.
+
+    References
+    ----------
+    The share behind the distance to the closest record: Platzer M, Reutterer T. Front Big Data 4:679939 (2021),
+    doi:10.3389/fdata.2021.679939.
+    """
+    rng = np.random.default_rng(seed)
+    size = min(len(train), len(control))
+    to_train, to_control = (
+        nearest_distances(beats=synthetic, among=side[rng.choice(len(side), size, replace=False)]) for side in (train, control)
+    )
+    return float(np.mean(to_train < to_control) + np.mean(to_train == to_control) / 2)
+
+
+def singled_out(*, beats: Features, train: Features, patients: Strings) -> Values:
+    """Give, for each beat, its distance to the nearest training patient over that to the second nearest one.
+
+    Parameters
+    ----------
+    beats, train : array, shape (n, d) and (m, d)
+        Waveforms, mV.
+    patients : array of str, shape (m,)
+        Of each training beat.
+
+    Returns
+    -------
+    array, shape (n,)
+        Near 0 where a beat points at one patient alone, near 1 where at least two could have given it.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two patients.
+
+    References
+    ----------
+    The nearest neighbour distance ratio, with patients in the place of rows: Zhao Z et al. CTAB-GAN (2021),
+    doi:10.48550/arXiv.2102.08369.
+    """
+    names = np.unique(patients)
+    if len(names) < 2:
+        raise ValueError("at least two training patients are needed")
+    apart = np.stack([nearest_distances(beats=beats, among=train[patients == name]) for name in names])  # (patients, n)
+    first, second = np.partition(apart, 1, axis=0)[:2]
+    return np.asarray((first + _TINY) / (second + _TINY))
+
+
+def membership_scores(*, beats: Features, records: Strings, synthetic: Features, reference: Features) -> dict[str, float]:
+    """Say of each record how much nearer synthetic beats come to its beats than beats of others do.
+
+    The attacker holds whole records and asks which of them the generator learnt from.
+
+    Parameters
+    ----------
+    beats : array, shape (n, d)
+        Waveforms of the records in question, mV.
+    records : array of str, shape (n,)
+        Of each beat.
+    synthetic : array, shape (m, d)
+        What was released.
+    reference : array, shape (k, d)
+        Real beats of patients that the attacker knows not to be in question: they tell how near beats of
+        others come to a record in any case, as some are usual and some strange.
+
+    Returns
+    -------
+    dict of str to float
+        Record -> mean over its beats of log(distance to the nearest reference beat / nearest synthetic beat): the
+        more, the likelier it was learnt from.
+
+    References
+    ----------
+    The distance to what was generated, van Breugel B et al. (2023), doi:10.48550/arXiv.2302.12580; set off against a
+    reference as in Watson L et al. (2022), doi:10.48550/arXiv.2111.08440.
+    """
+    ours, others = (np.log(nearest_distances(beats=beats, among=side) + _TINY) for side in (synthetic, reference))
+    return {str(name): float(np.mean((others - ours)[records == name])) for name in np.unique(records)}
+
+
+def membership_auc(members: list[Values], others: list[Values], *, draws: int = 2000, seed: int = 0) -> Interval:
+    """Measure how well scores tell members from others, over several held-out draws.
+
+    Parameters
+    ----------
+    members, others : list of array
+        For each draw of patients that a generator learnt from, the scores of those records, and of records held
+        out; draws are not mixed, as scores of different generators are not on one scale.
+    draws : int
+        Bootstrap draws over records.
+    seed : int
+        Of these.
+
+    Returns
+    -------
+    Interval
+        Mean area under the ROC curve, 0.5 for guessing and 1 where every member is found out, and its percentile
+        interval over records within each draw.
+
+    References
+    ----------
+    Hanley JA, McNeil BJ. Radiology 143(1):29-36 (1982), doi:10.1148/radiology.143.1.7063747: the area as the share of
+    pairs in the right order.
+    """
+    rng = np.random.default_rng(seed)
+    right = [(np.sign(one[:, None] - other[None]) + 1) / 2 for one, other in zip(members, others, strict=True)]  # pairs
+    found = np.empty(draws)
+    for draw in range(draws):
+        areas = [pairs[rng.integers(len(pairs), size=len(pairs))][:, rng.integers(pairs.shape[1], size=pairs.shape[1])] for pairs in right]
+        found[draw] = np.mean([area.mean() for area in areas])
+    low, high = np.percentile(found, [2.5, 97.5])
+    return Interval(float(np.mean([pairs.mean() for pairs in right])), float(low), float(high))

@@ -1,0 +1,126 @@
+"""Attacks where the truth is known: a generator that copies is found out by all, one that knows only the population by none."""
+
+import numpy as np
+import pytest
+
+from ecgsynth.metrics.privacy import Excess, closer_to_train, membership_auc, membership_scores, near_copies, singled_out
+
+D = 6
+
+
+def patients(n=20, each=60, seed=0):
+    """Beats that scatter about the centre of each patient: (n * each, D), and whose they are."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, 1, (n, 1, D))
+    beats = centres + rng.normal(0, 0.3, (n, each, D))
+    return beats.reshape(-1, D).astype(np.float32), np.repeat([f"p{seed}-{number:02d}" for number in range(n)], each)
+
+
+def people(n, seed):
+    """One beat of each of many patients: what a generator makes that knows the population and nobody in it."""
+    return patients(n, 1, seed)[0]
+
+
+TRAIN, WHOSE = patients(seed=1)
+CONTROL, OTHERS = patients(seed=2)
+REFERENCE, _ = patients(seed=3)
+COPIES = TRAIN[np.random.default_rng(4).integers(len(TRAIN), size=1500)]
+FRESH = people(1500, seed=5)
+MEAN = TRAIN.mean(axis=0) + np.random.default_rng(6).normal(0, TRAIN.std(axis=0), (1500, D)).astype(np.float32)
+
+
+def scores(synthetic):
+    members = membership_scores(beats=TRAIN, records=WHOSE, synthetic=synthetic, reference=REFERENCE)
+    others = membership_scores(beats=CONTROL, records=OTHERS, synthetic=synthetic, reference=REFERENCE)
+    return np.array(list(members.values())), np.array(list(others.values()))
+
+
+def test_copies_are_near_copies():
+    found = near_copies(synthetic=COPIES, train=TRAIN, control=CONTROL)
+    assert found.attack == 1
+    assert found.control == pytest.approx(0.01, abs=0.001)
+    assert found.excess > 0.98
+
+
+@pytest.mark.parametrize("synthetic", [FRESH, MEAN], ids=["population", "class mean"])
+def test_beats_of_nobody_are_no_near_copies(synthetic):
+    assert near_copies(synthetic=synthetic, train=TRAIN, control=CONTROL).excess < 0.01
+
+
+def test_noise_on_copies_hides_them_by_and_by():
+    rng = np.random.default_rng(0)
+    shares = [near_copies(synthetic=COPIES + rng.normal(0, s, COPIES.shape), train=TRAIN, control=CONTROL).attack for s in (0, 0.1, 0.3, 1)]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_excess_is_what_the_control_does_not_have():
+    assert Excess(0.5, 0.2).excess == pytest.approx(0.3)
+
+
+def test_copies_are_closer_to_the_training_beats():
+    assert closer_to_train(synthetic=COPIES, train=TRAIN, control=CONTROL) == 1
+    assert closer_to_train(synthetic=COPIES, train=CONTROL, control=TRAIN) == 0
+    assert closer_to_train(synthetic=COPIES, train=TRAIN, control=TRAIN) == 0.5  # all are ties
+
+
+def test_the_population_is_as_close_to_either_side_in_the_mean():
+    found = [closer_to_train(synthetic=FRESH, train=patients(seed=10 + seed)[0], control=patients(seed=50 + seed)[0]) for seed in range(20)]
+    assert np.mean(found) == pytest.approx(0.5, abs=3 * np.std(found) / 20**0.5)
+
+
+def test_a_larger_side_is_not_closer_for_being_larger():
+    many = np.concatenate([patients(seed=seed)[0] for seed in range(20, 30)])
+    assert closer_to_train(synthetic=FRESH, train=many, control=people(300, seed=7)) == pytest.approx(0.5, abs=0.1)
+
+
+def test_copies_point_at_one_patient():
+    ratios = {name: np.median(singled_out(beats=b, train=TRAIN, patients=WHOSE)) for name, b in {"copies": COPIES, "fresh": FRESH}.items()}
+    assert ratios["copies"] < 0.001
+    assert ratios["fresh"] > 0.6
+    by_hand = singled_out(beats=np.array([[0.0], [4.0]]), train=np.array([[1.0], [2.0], [6.0]]), patients=np.array(["a", "a", "b"]))
+    np.testing.assert_allclose(by_hand, [1 / 6, 1.0])
+    with pytest.raises(ValueError, match="two training patients"):
+        singled_out(beats=TRAIN, train=TRAIN, patients=np.full(len(TRAIN), "a"))
+
+
+def test_records_that_were_copied_are_found_out_and_no_others():
+    members, others = scores(COPIES)
+    assert members.min() > others.max()
+    assert membership_auc([members], [others]).low == 1
+
+
+@pytest.mark.parametrize("synthetic", [FRESH, MEAN], ids=["population", "class mean"])
+def test_records_are_not_found_out_by_what_knows_nobody(synthetic):
+    found = membership_auc(*([side] for side in scores(synthetic)))
+    assert found.low < 0.5 < found.high
+
+
+def test_a_generator_that_copies_some_patients_is_found_out_by_these():
+    some = np.isin(WHOSE, np.unique(WHOSE)[:5])
+    half = np.concatenate([FRESH, TRAIN[some]])
+    members, _ = scores(half)
+    assert members[:5].min() > members[5:].max()
+
+
+def test_the_area_is_that_of_scikit_learn_and_does_not_mix_draws():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    draws = [(rng.normal(0.5, 1, 12), rng.normal(0, 1, 9)) for _ in range(4)]
+    oracle = [roc_auc_score(np.repeat([1, 0], [12, 9]), np.concatenate(sides)) for sides in draws]
+    members, others = (list(side) for side in zip(*draws, strict=True))
+    found = membership_auc(members, others)
+    assert found.value == pytest.approx(np.mean(oracle))
+    assert found.low < found.value < found.high
+    shifted = membership_auc([m + 100 * k for k, m in enumerate(members)], [o + 100 * k for k, o in enumerate(others)])
+    assert shifted == found
+    assert membership_auc(others, members).value == pytest.approx(1 - found.value)
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    inside = 0
+    for seed in range(120):
+        found = membership_auc([rng.normal(size=20)], [rng.normal(size=20)], draws=300, seed=seed)
+        inside += found.low <= 0.5 <= found.high
+    assert 0.88 <= inside / 120 <= 1
