@@ -64,16 +64,22 @@ def test_more_patients_make_an_interval_narrower():
     assert widths[1] < 0.6 * widths[0]
 
 
+def mean(side):
+    return {"mean": float(side.mean()), "twice": 2 * float(side.mean())}
+
+
 def test_leaving_out_half_gives_the_interval_of_a_mean():
     values = np.random.default_rng(0).normal(3, 2, 1000)
-    found = delete_half(lambda side: float(side.mean()), values, draws=500)
-    assert found.value == values.mean()
-    assert found.high - found.value == pytest.approx(1.96 * values.std() / 1000**0.5, rel=0.1)
-    assert found.value - found.low == pytest.approx(found.high - found.value)
-    assert delete_half(lambda side: float(side.mean()), values, draws=500) == found
+    found = delete_half(mean, values, draws=500)
+    once = found["mean"]
+    assert once.value == values.mean()
+    assert once.high - once.value == pytest.approx(1.96 * values.std() / 1000**0.5, rel=0.1)
+    assert once.value - once.low == pytest.approx(once.high - once.value)
+    assert tuple(found["twice"]) == pytest.approx([2 * part for part in once])
+    assert delete_half(mean, values, draws=500) == found
 
 
 def test_leaving_out_half_of_two_sides_adds_up_their_variances():
     one, other = np.random.default_rng(0).normal(0, 1, 400), np.random.default_rng(1).normal(0, 3, 900)
-    found = delete_half(lambda a, b: float(a.mean() - b.mean()), one, other, draws=500)
+    found = delete_half(lambda a, b: {"gap": float(a.mean() - b.mean())}, one, other, draws=500)["gap"]
     assert found.high - found.value == pytest.approx(1.96 * (1 / 400 + 9 / 900) ** 0.5, rel=0.1)

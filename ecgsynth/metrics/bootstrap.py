@@ -1,6 +1,6 @@
 """How sure a number is: what it would be with other patients or other beats."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,16 +86,18 @@ def gain(*, ours: Confusions, base: Confusions, draws: int = 2000, seed: int = 0
     return Interval(value, float(low), float(high))
 
 
-def delete_half(statistic: Callable[..., float], *sides: NDArray[Any], draws: int = 20, seed: int = 0) -> Interval:
-    """Give a statistic of one or more sets of beats with its 95 % interval, by leaving out half of each again and again.
+def delete_half(
+    statistics: Callable[..., Mapping[str, float]], *sides: NDArray[Any], draws: int = 20, seed: int = 0
+) -> dict[str, Interval]:
+    """Give statistics of one or more sets of beats with their 95 % intervals, by leaving out half of each again and again.
 
     A bootstrap would draw beats twice, and a beat that lies beside itself upsets whatever goes by nearest
     neighbours.
 
     Parameters
     ----------
-    statistic : callable
-        Of the sides -> number.
+    statistics : callable
+        Of the sides -> numbers by name.
     sides : array, shape (n, ...)
         Beats, features or values, each side with its own n.
     draws : int
@@ -105,8 +107,9 @@ def delete_half(statistic: Callable[..., float], *sides: NDArray[Any], draws: in
 
     Returns
     -------
-    Interval
-        The statistic of all, and 1.96 standard deviations of those of the halves to either side.
+    dict of str to Interval
+        Each statistic of all, and 1.96 standard deviations of those of the halves to either side; NaN where most
+        halves have no such number.
 
     References
     ----------
@@ -114,6 +117,10 @@ def delete_half(statistic: Callable[..., float], *sides: NDArray[Any], draws: in
     doi:10.1214/aos/1176347263: where half is left out, the variance of the whole is that among the halves.
     """
     rng = np.random.default_rng(seed)
-    halves = [statistic(*(side[rng.permutation(len(side))[: -(-len(side) // 2)]] for side in sides)) for _ in range(draws)]
-    value, reach = statistic(*sides), 1.96 * float(np.std(halves, ddof=1))
-    return Interval(value, value - reach, value + reach)
+    halves = [statistics(*(side[rng.permutation(len(side))[: -(-len(side) // 2)]] for side in sides)) for _ in range(draws)]
+    found = {}
+    for name, value in statistics(*sides).items():
+        known = [half[name] for half in halves if np.isfinite(half[name])]
+        reach = 1.96 * float(np.std(known, ddof=1)) if len(known) > draws / 2 else float("nan")
+        found[name] = Interval(value, value - reach, value + reach)
+    return found

@@ -4,8 +4,6 @@ Every function compares what synthetic beats tell of the patients that a generat
 patients that it never saw, the control. A generator that remembers nobody scores alike on both.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,20 +21,8 @@ NEAR = 0.01
 _TINY = 1e-9  # mV: equal beats are this far apart, so that their logarithm is a number
 
 
-class Excess(NamedTuple):
-    """How well an attack does on training patients, and on others, whom it cannot know."""
-
-    attack: float
-    control: float
-
-    @property
-    def excess(self) -> float:
-        """What the attack gains by the generator having learnt from them."""
-        return self.attack - self.control
-
-
-def near_copies(*, synthetic: Features, train: Features, control: Features, near: float = NEAR) -> Excess:
-    """Count synthetic beats that lie suspiciously near to a training beat.
+def near_copies(*, synthetic: Features, train: Features, control: Features, near: float = NEAR) -> NDArray[np.bool_]:
+    """Say which synthetic beats lie suspiciously near to a training beat.
 
     An attacker who holds a suspect's beats looks for synthetic ones that are next to identical.
 
@@ -50,44 +36,35 @@ def near_copies(*, synthetic: Features, train: Features, control: Features, near
 
     Returns
     -------
-    Excess
-        Shares of synthetic and of control beats below the threshold; the latter is `near` by construction,
-        but for ties.
+    array of bool, shape (n,)
+        Of each synthetic beat; `near` of them in the mean where they are as fresh as `control`.
     """
-    fresh = nearest_distances(beats=control, among=train)
-    threshold = np.quantile(fresh, near)
-    ours = nearest_distances(beats=synthetic, among=train)
-    return Excess(float(np.mean(ours < threshold)), float(np.mean(fresh < threshold)))
+    threshold = np.quantile(nearest_distances(beats=control, among=train), near)
+    return np.asarray(nearest_distances(beats=synthetic, among=train) < threshold)
 
 
-def closer_to_train(*, synthetic: Features, train: Features, control: Features, seed: int = 0) -> float:
-    """Give the share of synthetic beats that lie nearer to a training beat than to any control beat.
+def closer_to_train(*, synthetic: Features, train: Features, control: Features) -> Values:
+    """Say which synthetic beats lie nearer to a training beat than to any control beat.
 
     Parameters
     ----------
     synthetic, train, control : array, shape (n, d)
-        Waveforms of one class, mV. The larger of `train` and `control` is thinned to the size of the other,
-        as in more beats there is always a nearer one.
-    seed : int
-        Of the thinning.
+        Waveforms of one class, mV.
 
     Returns
     -------
-    float
-        0.5 where the generator is as near to either, 1 where it copies. Ties, as of equal beats on both sides,
-        count half.
+    array, shape (n,)
+        1 where the training beat is nearer, 0 where the control beat is, 0.5 where both are as near: 1 for a
+        generator that copies, and in the mean n_train / (n_train + n_control) for one that is as near to either,
+        as fresh real beats are: the nearest of many is of the larger side.
 
     References
     ----------
     The share behind the distance to the closest record: Platzer M, Reutterer T. Front Big Data 4:679939 (2021),
     doi:10.3389/fdata.2021.679939.
     """
-    rng = np.random.default_rng(seed)
-    size = min(len(train), len(control))
-    to_train, to_control = (
-        nearest_distances(beats=synthetic, among=side[rng.choice(len(side), size, replace=False)]) for side in (train, control)
-    )
-    return float(np.mean(to_train < to_control) + np.mean(to_train == to_control) / 2)
+    to_train, to_control = (nearest_distances(beats=synthetic, among=side) for side in (train, control))
+    return np.asarray((np.sign(to_control - to_train) + 1) / 2)
 
 
 def singled_out(*, beats: Features, train: Features, patients: Strings) -> Values:

@@ -1,0 +1,239 @@
+"""What is measured of synthetic beats beside their use: fidelity, physiology and privacy, each number beside its yardsticks."""
+
+from collections.abc import Callable, Mapping
+from collections.abc import Generator as Steps
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgsynth.beats import Beats
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.generators.resampling import Memorizer
+from ecgsynth.metrics.bootstrap import Interval, delete_half
+from ecgsynth.metrics.diversity import Features, manifold
+from ecgsynth.metrics.fidelity import frechet_distance, mmd, spectrum_distance, warped_distances
+from ecgsynth.metrics.physiology import MEASURES, measure_waves, shares, wave_distances
+from ecgsynth.metrics.privacy import closer_to_train, near_copies, singled_out
+from ecgsynth.splits import Split
+
+Numbers = Mapping[str, float]
+
+MOST = 1000
+"""Beats of a class that are looked at on each side, so that the numbers of all classes and generators mean the same."""
+
+_FEWEST = 20  # beats of a class on a side: with fewer nothing is said of it
+_COMPONENTS = 16  # of the space in which normal distributions are fitted
+
+LESS, MORE, AS_REAL = "less is better", "more is better", "the nearer to real beats the better"
+
+
+class Score(NamedTuple):
+    """One number.
+
+    Parameters
+    ----------
+    family : str
+        ``"fidelity"``, ``"physiology"`` or ``"privacy"``.
+    measure : str
+        What is measured, with its unit if it has one.
+    label : str
+        The class of the beats.
+    value : Interval
+        Of the synthetic beats.
+    goal : str
+        Which way is better.
+    real : float
+        The same of fresh real beats in their place.
+    memorizer : float
+        The same of copies of training beats in their place.
+    """
+
+    family: str
+    measure: str
+    label: str
+    value: Interval
+    goal: str
+    real: float
+    memorizer: float
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Beats of one class: those learnt from, those tested against, and fresh real ones that stand in for synthetic ones."""
+
+    train: Beats
+    test: Beats
+    fresh: Beats
+
+
+class Question(NamedTuple):
+    """Numbers to be found, and the sets of beats, or of what is known of each beat, that they are statistics of."""
+
+    statistics: Callable[..., Numbers]
+    of: tuple[NDArray[Any], ...]
+
+
+class Family(NamedTuple):
+    """Numbers that are measured together: which way each is better, and how they are found for beats in question."""
+
+    name: str
+    goals: Mapping[str, str]
+    ask: Callable[[Beats, Sides, int], Question]
+
+
+def _fidelity(beats: Beats, sides: Sides, seed: int) -> Question:
+    mean = _first_lead(sides.train).mean(axis=0)
+    space = _components(_waveforms(sides.train))
+
+    def known(side: Beats) -> tuple[Features, Features]:
+        warped = warped_distances(beats=_first_lead(side), to=mean, fs=side.fs)
+        return _waveforms(side), warped[:, None].astype(np.float32)
+
+    def numbers(real: Features, ours: Features) -> Numbers:
+        (real, real_warped), (ours, ours_warped) = (np.split(side, [-1], axis=1) for side in (real, ours))
+        size = min(len(real), len(ours))  # reaches shrink with more beats
+        near = manifold(real=real[:size], synthetic=ours[:size])
+        first = slice(0, beats.n_samples)
+        return {
+            "MMD": mmd(real=real, synthetic=ours),
+            "Fréchet distance, mV²": frechet_distance(real=real @ space, synthetic=ours @ space),
+            "precision": near.precision,
+            "recall": near.recall,
+            "density": near.density,
+            "coverage": near.coverage,
+            "spectrum, dB": spectrum_distance(real=real[:, first], synthetic=ours[:, first], fs=beats.fs),
+            "warped distance to the class mean, mV": _moved(real_warped[:, 0], ours_warped[:, 0]),
+        }
+
+    return Question(numbers, tuple(np.concatenate(known(side), axis=1) for side in (sides.test, beats)))
+
+
+def _physiology(beats: Beats, sides: Sides, seed: int) -> Question:
+    def numbers(real: NDArray[np.float64], ours: NDArray[np.float64]) -> Numbers:
+        one, other = (dict(zip(MEASURES, side.T, strict=True)) for side in (real, ours))
+        moved = wave_distances(real=one, synthetic=other)
+        return {f"{MEASURES[name].title} moved, {MEASURES[name].unit}": value for name, value in moved.items()} | shares(other)
+
+    return Question(numbers, tuple(np.stack(list(measure_waves(side).values()), axis=1) for side in (sides.test, beats)))
+
+
+def _privacy(beats: Beats, sides: Sides, seed: int) -> Question:
+    ours, train, control = (_waveforms(side) for side in (beats, sides.train, sides.test))
+    copied, nearer = (which(synthetic=ours, train=train, control=control) for which in (near_copies, closer_to_train))
+    pointing = singled_out(beats=ours, train=train, patients=sides.train.patients)
+
+    def numbers(known: NDArray[np.float64]) -> Numbers:
+        return {
+            "near copies": float(known[:, 0].mean()),
+            "nearer to train than to test": float(known[:, 1].mean()),
+            "nearest patient over second nearest": float(np.median(known[:, 2])),
+        }
+
+    return Question(numbers, (np.stack([copied, nearer, pointing], axis=1),))
+
+
+FAMILIES = (
+    Family(
+        "fidelity",
+        {
+            "MMD": LESS,
+            "Fréchet distance, mV²": LESS,
+            "precision": MORE,
+            "recall": MORE,
+            "density": AS_REAL,
+            "coverage": MORE,
+            "spectrum, dB": LESS,
+            "warped distance to the class mean, mV": LESS,
+        },
+        _fidelity,
+    ),
+    Family("physiology", {f"{measure.title} moved, {measure.unit}": LESS for measure in MEASURES.values()}, _physiology),
+    Family(
+        "privacy",
+        {"near copies": AS_REAL, "nearer to train than to test": AS_REAL, "nearest patient over second nearest": AS_REAL},
+        _privacy,
+    ),
+)
+"""Each family of measures; what has no goal of its own is to be as in real beats."""
+
+
+class Progress(NamedTuple):
+    """How far the measuring is: share of all work, and what is measured."""
+
+    share: float
+    label: str
+
+
+def measure_steps(*, synthetic: Beats, split: Split, seed: int = 0) -> Steps[Progress, None, list[Score]]:
+    """Measure synthetic beats class by class, yielding how far it is; the scores are the generator's return value.
+
+    Parameters
+    ----------
+    synthetic : Beats
+        The beats in question.
+    split : Split
+        Its train side is what the generator learnt from, its test side what is compared with; beats of its val side
+        stand in for synthetic ones as the yardstick of what real beats reach.
+    seed : int
+        Of the beats looked at, and of the intervals.
+
+    Returns
+    -------
+    list of Score
+        A class with fewer than 20 beats on a side is left out.
+
+    Raises
+    ------
+    EcgsynthError
+        If no class has enough beats, or the beats do not fit together.
+    """
+    shapes = {(beats.n_leads, beats.n_samples, beats.fs, beats.r_sample) for beats in (synthetic, split.train, split.val, split.test)}
+    if len(shapes) > 1:
+        raise EcgsynthError("synthetic and real beats differ in leads, length, sampling rate or place of the R peak")
+    everyone = (synthetic, split.train, split.val, split.test)
+    labels = [name for name in synthetic.counts() if min(beats.counts().get(name, 0) for beats in everyone) >= _FEWEST]
+    if not labels:
+        raise EcgsynthError(f"no class has {_FEWEST} synthetic beats and as many on each side of the split")
+    scores: list[Score] = []
+    copies = Memorizer().fit(split.train)
+    for place, label in enumerate(labels):
+        ours, train, fresh, test = (_some(beats, label, seed) for beats in everyone)
+        sides = Sides(train=split.train.take(split.train.classes == label), test=test, fresh=fresh)
+        in_place = (ours, fresh, copies.sample({label: len(train)}, seed=seed))
+        for number, family in enumerate(FAMILIES):
+            yield Progress((place + number / len(FAMILIES)) / len(labels), f"{family.name} of {label}")
+            question, *yardsticks = (family.ask(beats, sides, seed) for beats in in_place)
+            real, copied = (yardstick.statistics(*yardstick.of) for yardstick in yardsticks)
+            for name, value in delete_half(question.statistics, *question.of, seed=seed).items():
+                scores.append(Score(family.name, name, label, value, family.goals.get(name, AS_REAL), real[name], copied[name]))
+    yield Progress(1.0, "done")
+    return scores
+
+
+def _some(beats: Beats, label: str, seed: int) -> Beats:
+    own = np.flatnonzero(beats.classes == label)
+    return beats.take(np.random.default_rng(seed).permutation(own)[:MOST])
+
+
+def _waveforms(beats: Beats) -> Features:
+    return beats.signals.reshape(len(beats), -1)
+
+
+def _components(waveforms: Features) -> Features:
+    """Give the first principal components of these waveforms: (n, d) -> (d, components)."""
+    from sklearn.decomposition import PCA
+
+    pca = PCA(min(_COMPONENTS, *waveforms.shape), svd_solver="covariance_eigh").fit(waveforms)
+    return np.asarray(pca.components_.T, dtype=np.float32)
+
+
+def _first_lead(beats: Beats) -> Features:
+    return beats.signals if beats.n_leads == 1 else beats.signals[:, 0]
+
+
+def _moved(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    from scipy.stats import wasserstein_distance
+
+    return float(wasserstein_distance(one, other))

@@ -1,0 +1,96 @@
+"""Every number has its interval and yardsticks, and the controls come out as they must."""
+
+import numpy as np
+import pytest
+
+from ecgsynth.beats import extract_beats
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.generators import GENERATORS
+from ecgsynth.measures import AS_REAL, FAMILIES, measure_steps
+from ecgsynth.simulate import simulate_records
+from ecgsynth.splits import split_beats
+from ecgsynth.steps import drain
+
+
+@pytest.fixture(scope="module")
+def sides():
+    beats = extract_beats(simulate_records(n_patients=10, minutes=5, seed=1), source="simulated")
+    return split_beats(beats.take(np.isin(beats.classes, ["N", "V"])), seed=0)
+
+
+def measured(sides, name, seed=0, **settings):
+    made = GENERATORS[name](**settings).fit(sides.train).sample({"N": 250, "V": 120}, seed=7)
+    return drain(measure_steps(synthetic=made, split=sides, seed=seed))
+
+
+@pytest.fixture(scope="module")
+def memorizer(sides):
+    return measured(sides, "memorizer")
+
+
+@pytest.fixture(scope="module")
+def class_mean(sides):
+    return measured(sides, "class-mean")
+
+
+def by_measure(scores, label="N"):
+    return {score.measure: score for score in scores if score.label == label}
+
+
+def test_every_number_has_its_interval_its_goal_and_both_yardsticks(memorizer):
+    assert {score.label for score in memorizer} == {"N", "V"}
+    assert {score.family for score in memorizer} == {"fidelity", "physiology", "privacy"}
+    assert len({(score.measure, score.label) for score in memorizer}) == len(memorizer)
+    for score in memorizer:
+        assert score.value.low <= score.value.value <= score.value.high or np.isnan(score.value.low)
+    goals = {goal for family in FAMILIES for goal in family.goals.values()} | {AS_REAL}
+    assert {score.goal for score in memorizer} == goals
+    known = by_measure(memorizer)
+    assert all(set(family.goals) <= set(known) for family in FAMILIES)
+
+
+def test_copies_pass_for_real_but_are_found_to_be_copies(memorizer):
+    for label in "NV":
+        scores = by_measure(memorizer, label)
+        assert scores["near copies"].value.value == 1
+        assert scores["near copies"].real < 0.1
+        assert scores["nearer to train than to test"].value.low > 0.95 > scores["nearer to train than to test"].real
+        assert scores["nearest patient over second nearest"].value.value < 0.01 < scores["nearest patient over second nearest"].real
+        assert scores["coverage"].value.value > 0.9 * scores["coverage"].real
+        assert abs(scores["MMD"].value.value) < 0.02
+
+
+def test_class_means_with_noise_are_neither_real_nor_copies(class_mean):
+    for label in "NV":
+        scores = by_measure(class_mean, label)
+        assert scores["near copies"].value.value == 0
+        assert scores["precision"].value.value < 0.3 < scores["precision"].real
+        for measure in ("Fréchet distance, mV²", "spectrum, dB", "warped distance to the class mean, mV"):
+            assert scores[measure].value.value > scores[measure].real, measure
+        assert scores["P wave"].goal == AS_REAL
+
+
+def test_yardsticks_do_not_depend_on_what_is_measured(memorizer, class_mean):
+    one, other = (repr([(score.real, score.memorizer) for score in scores]) for scores in (memorizer, class_mean))
+    assert one == other
+
+
+def test_the_same_seed_gives_the_same_scores(sides, class_mean, unchanged_global_random):
+    assert repr(measured(sides, "class-mean")) == repr(class_mean)
+    assert repr(measured(sides, "class-mean", seed=1)) != repr(class_mean)
+
+
+def test_progress_rises_to_1(sides):
+    made = GENERATORS["class-mean"]().fit(sides.train).sample({"V": 30}, seed=0)
+    steps = list(measure_steps(synthetic=made, split=sides))
+    assert [step.share for step in steps] == sorted(step.share for step in steps)
+    assert steps[-1].share == 1
+    assert "of V" in steps[0].label
+
+
+def test_too_few_beats_and_beats_of_another_length_are_refused(sides):
+    model = GENERATORS["class-mean"]().fit(sides.train)
+    with pytest.raises(EcgsynthError, match="20 synthetic beats"):
+        drain(measure_steps(synthetic=model.sample({"N": 10}), split=sides))
+    with pytest.raises(EcgsynthError, match="differ in"):
+        drain(measure_steps(synthetic=extract_beats(simulate_records(n_patients=6, minutes=1), before=0.2), split=sides))
