@@ -90,7 +90,7 @@ class Beats:
     info: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        signals = np.ascontiguousarray(self.signals, dtype=np.float32)
+        signals = np.asarray(self.signals, dtype=np.float32)
         if signals.ndim not in (2, 3):
             raise ValueError(f"signals must be (n_beats, n_samples) or (n_beats, n_leads, n_samples), not {signals.shape}")
         object.__setattr__(self, "signals", signals)

@@ -221,3 +221,11 @@ def test_new_beats_are_of_each_mode_as_often_as_training_beats(split):
     expected = model._modes[wanted[0]] / model._modes[wanted[0]].sum()
     assert (expected > 0).sum() > 1
     assert np.abs(np.bincount(seen[0].numpy(), minlength=len(expected)) / 4000 - expected).max() < 0.05
+
+
+def test_weights_in_half_precision_make_the_beats_that_they_would_make_if_rounded_at_every_call(split, monkeypatch):
+    model = Flow(steps=3, hidden=32, depth=2, batch=32, sampling_steps=3, precision="bfloat16").fit(split.train)
+    once = model.sample({"N": 40}, seed=2)
+    monkeypatch.setattr(Flow, "_for_sampling", lambda self, network: network)
+    assert np.array_equal(model.sample({"N": 40}, seed=2).signals, once.signals)
+    assert all(weight.dtype == torch.float32 for weight in model._network.parameters())

@@ -234,7 +234,9 @@ class Generator(ABC):
             for job, (vectors, cells) in zip(jobs, self._make_blocks(jobs, request, workers), strict=True):
                 numbers = job.number * self.block + np.arange(self.block)
                 kept = np.flatnonzero(request.fits(vectors, numbers, self.layout))[: missing[job.label]]
-                found[job.label].append((vectors[kept], cells[kept], numbers[kept]))
+                if len(kept) < self.block:
+                    vectors, cells, numbers = vectors[kept], cells[kept], numbers[kept]
+                found[job.label].append((vectors, cells, numbers))
                 missing[job.label] -= len(kept)
                 ahead[job.label] += 1
                 yield 1 - sum(missing.values()) / total

@@ -209,7 +209,18 @@ class Flow(TrainedGenerator):
         return PATHS[self.path].follow(lambda x, time: self._answer(network, x, time, mode, style), noise, self.sampling_steps, random)
 
     def _draw_modes(self, cells: Tensor, random: torch.Generator) -> Tensor:
-        return torch.multinomial(torch.from_numpy(self._modes)[cells], 1, replacement=True, generator=random)[:, 0]
+        ladder = torch.from_numpy(self._modes).double().cumsum(dim=1)
+        chance = torch.rand(len(cells), 1, generator=random, dtype=torch.float64)
+        return torch.searchsorted((ladder / ladder[:, -1:])[cells], chance, right=True)[:, 0]
+
+    def _for_sampling(self, network: nn.Module) -> nn.Module:
+        if not self._is_bfloat16:
+            return network
+        network = copy.deepcopy(network)
+        for part in network.modules():
+            if isinstance(part, nn.Linear):  # as it would be at every call
+                part.bfloat16()
+        return network
 
     def of_patient(self, number: int) -> Self:
         """Give this model bound to one synthetic patient: all its beats have one style.
@@ -258,9 +269,13 @@ class Flow(TrainedGenerator):
             answer: Tensor = network(mixed, time, mode, style)
         return answer.float()
 
+    @property
+    def _is_bfloat16(self) -> bool:
+        return self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16())
+
     def _in_precision(self) -> torch.autocast:
-        used = self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16())
-        return torch.autocast("cpu", torch.bfloat16, enabled=used, cache_enabled=False)  # the cache would outlive a change of the weights
+        # The cache would outlive a change of the weights.
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._is_bfloat16, cache_enabled=False)
 
 
 def _modes(codes: Vectors, cells: Cells, size: int, seed: int) -> Cells:
