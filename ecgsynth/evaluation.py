@@ -17,6 +17,7 @@ from ecgsynth.generators.base import Generator
 from ecgsynth.generators.resampling import Memorizer
 from ecgsynth.generators.statistics import ClassMean
 from ecgsynth.labels import LABELS
+from ecgsynth.measures import Score, table
 from ecgsynth.metrics.utility import Scores, score_classes
 from ecgsynth.steps import drain
 
@@ -55,6 +56,8 @@ class Evaluation:
         Seeds, classifier, generator, split: what is needed to run it again.
     real, synthetic : Beats
         A few test and synthetic beats of each class, for the figures of the report.
+    measured : tuple of Score
+        Fidelity, physiology and privacy, where they were measured.
     """
 
     classes: tuple[str, ...]
@@ -63,6 +66,7 @@ class Evaluation:
     settings: dict[str, Any]
     real: Beats = field(repr=False)
     synthetic: Beats = field(repr=False)
+    measured: tuple[Score, ...] = ()
 
     def spread(self, row: str, measure: str = "macro_f1") -> tuple[float, float]:
         """Mean and standard deviation over seeds of a row's ``"macro_f1"`` or ``"accuracy"``; NaN deviation of one seed."""
@@ -80,6 +84,7 @@ class Evaluation:
             "settings": self.settings,
             "counts": self.counts,
             "rows": {row: [scores.to_dict() for scores in seeds] for row, seeds in self.rows.items()},
+            "measured": [score.to_dict() for score in self.measured],
         }
 
     def __str__(self) -> str:
@@ -90,7 +95,7 @@ class Evaluation:
             macro = f"{mean:.3f}" + (f" ± {deviation:.3f}" if deviation == deviation else "")
             f1 = "".join(f"{value:7.3f}" for value in self.by_class(row).values())
             lines.append(f"{ROWS[row]:44}{macro:>16}{self.spread(row, 'accuracy')[0]:10.3f}  {f1}")
-        return "\n".join(lines)
+        return "\n".join(lines) + (f"\n\n{table(self.measured)}" if self.measured else "")
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write ``evaluation.json`` and the example beats into `folder`, which may hold other files."""
@@ -132,6 +137,7 @@ class Evaluation:
                 settings=data["settings"],
                 real=Beats.load(Path(folder) / "examples-real.npz"),
                 synthetic=Beats.load(Path(folder) / "examples-synthetic.npz"),
+                measured=tuple(Score.from_dict(score) for score in data.get("measured", ())),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise EcgsynthError(f"{path} is damaged ({error})") from error

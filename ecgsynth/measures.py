@@ -1,6 +1,7 @@
 """What is measured of synthetic beats beside their use: fidelity, physiology and privacy, each number beside its yardsticks."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Steps
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -57,6 +58,22 @@ class Score(NamedTuple):
     goal: str
     real: float
     memorizer: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as plain JSON, with None for what is not a number."""
+        numbers = {"value": list(self.value), "real": self.real, "memorizer": self.memorizer}
+        plain = json.loads(json.dumps(numbers), parse_constant=lambda _: None)
+        return self._asdict() | plain
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Score":
+        """Take back what `to_dict` gave."""
+        numbers = {"value": Interval(*map(_number, data["value"])), **{name: _number(data[name]) for name in ("real", "memorizer")}}
+        return cls(**dict(data) | numbers)
+
+
+def _number(plain: float | None) -> float:
+    return float("nan") if plain is None else float(plain)
 
 
 @dataclass(frozen=True)
@@ -158,6 +175,8 @@ FAMILIES = (
 )
 """Each family of measures; what has no goal of its own is to be as in real beats."""
 
+FAMILY_NAMES = tuple(each.name for each in FAMILIES)
+
 
 class Progress(NamedTuple):
     """How far the measuring is: share of all work, and what is measured."""
@@ -166,7 +185,22 @@ class Progress(NamedTuple):
     label: str
 
 
-def measure_steps(*, synthetic: Beats, split: Split, seed: int = 0) -> Steps[Progress, None, list[Score]]:
+def choose_families(names: Sequence[str]) -> list[Family]:
+    """Give the families of these names.
+
+    Raises
+    ------
+    EcgsynthError
+        If one is unknown.
+    """
+    if strange := sorted(set(names) - set(FAMILY_NAMES)):
+        raise EcgsynthError(f"unknown family {', '.join(strange)}; known: {', '.join(FAMILY_NAMES)}")
+    return [family for family in FAMILIES if family.name in names]
+
+
+def measure_steps(
+    *, synthetic: Beats, split: Split, families: Sequence[str] = FAMILY_NAMES, seed: int = 0
+) -> Steps[Progress, None, list[Score]]:
     """Measure synthetic beats class by class, yielding how far it is; the scores are the generator's return value.
 
     Parameters
@@ -176,6 +210,8 @@ def measure_steps(*, synthetic: Beats, split: Split, seed: int = 0) -> Steps[Pro
     split : Split
         Its train side is what the generator learnt from, its test side what is compared with; beats of its val side
         stand in for synthetic ones as the yardstick of what real beats reach.
+    families : sequence of str
+        Which of ``"fidelity"``, ``"physiology"`` and ``"privacy"``.
     seed : int
         Of the beats looked at, and of the intervals.
 
@@ -187,8 +223,9 @@ def measure_steps(*, synthetic: Beats, split: Split, seed: int = 0) -> Steps[Pro
     Raises
     ------
     EcgsynthError
-        If no class has enough beats, or the beats do not fit together.
+        If no class has enough beats, the beats do not fit together, or a family is unknown.
     """
+    asked = choose_families(families)
     shapes = {(beats.n_leads, beats.n_samples, beats.fs, beats.r_sample) for beats in (synthetic, split.train, split.val, split.test)}
     if len(shapes) > 1:
         raise EcgsynthError("synthetic and real beats differ in leads, length, sampling rate or place of the R peak")
@@ -202,14 +239,32 @@ def measure_steps(*, synthetic: Beats, split: Split, seed: int = 0) -> Steps[Pro
         ours, train, fresh, test = (_some(beats, label, seed) for beats in everyone)
         sides = Sides(train=split.train.take(split.train.classes == label), test=test, fresh=fresh)
         in_place = (ours, fresh, copies.sample({label: len(train)}, seed=seed))
-        for number, family in enumerate(FAMILIES):
-            yield Progress((place + number / len(FAMILIES)) / len(labels), f"{family.name} of {label}")
+        for number, family in enumerate(asked):
+            yield Progress((place + number / len(asked)) / len(labels), f"{family.name} of {label}")
             question, *yardsticks = (family.ask(beats, sides, seed) for beats in in_place)
             real, copied = (yardstick.statistics(*yardstick.of) for yardstick in yardsticks)
             for name, value in delete_half(question.statistics, *question.of, seed=seed).items():
                 scores.append(Score(family.name, name, label, value, family.goals.get(name, AS_REAL), real[name], copied[name]))
     yield Progress(1.0, "done")
     return scores
+
+
+def table(scores: Sequence[Score]) -> str:
+    """Set scores in a table for people: a line a measure, with fresh real beats and copies behind a stroke."""
+    labels = list(dict.fromkeys(score.label for score in scores))
+    lines = []
+    for family in dict.fromkeys(score.family for score in scores):
+        own = [score for score in scores if score.family == family]
+        lines += ["", f"{family + ': synthetic | fresh real | copies':<44}" + "".join(f"{label:>24}" for label in labels)]
+        for measure in dict.fromkeys(score.measure for score in own):
+            by_label = {score.label: score for score in own if score.measure == measure}
+            cells = [_cell(by_label[label]) if label in by_label else "" for label in labels]
+            lines.append(f"{measure:<44}" + "".join(f"{cell:>24}" for cell in cells))
+    return "\n".join(lines[1:])
+
+
+def _cell(score: Score) -> str:
+    return " | ".join("-" if np.isnan(number) else f"{number:.3g}" for number in (score.value.value, score.real, score.memorizer))
 
 
 def _some(beats: Beats, label: str, seed: int) -> Beats:

@@ -57,7 +57,7 @@ def make_all(folder, records_folder):
     call("split", folder / "beats.npz", "-o", folder / "split")
     call("train", folder / "split", "-o", folder / "model.safetensors", "--steps", 3, *FAST)
     call("sample", folder / "model.safetensors", "-o", folder / "syn.npz", "--like", folder / "split" / "train.npz")
-    call("evaluate", folder / "syn.npz", "--split", folder / "split", "-o", folder / "run", "--steps", 20)
+    call("evaluate", folder / "syn.npz", "--split", folder / "split", "-o", folder / "run", "--steps", 20, "--families", "none")
 
 
 @pytest.mark.parametrize("name", sorted(main.commands))
@@ -120,8 +120,25 @@ def test_sample_by_count_and_balance(work):
 
 
 def test_evaluate_and_report(work):
-    out = call("evaluate", work / "syn.npz", "--split", work / "split", "-o", work / "again", "--steps", 5, "--rows", "real", "--json")
-    assert set(json.loads(out.stdout)["rows"]) == {"real"}
+    out = call(
+        "evaluate",
+        work / "syn.npz",
+        "--split",
+        work / "split",
+        "-o",
+        work / "again",
+        "--steps",
+        5,
+        "--rows",
+        "real",
+        "--families",
+        "privacy",
+        "--json",
+    )
+    found = json.loads(out.stdout)
+    assert set(found["rows"]) == {"real"}
+    assert {score["family"] for score in found["measured"]} == {"privacy"}
+    assert json.loads((work / "run" / "evaluation.json").read_text())["measured"] == []
     call("report", work / "run", "--model", work / "model.safetensors", "--split", work / "split")
     assert "<html" in (work / "run" / "report.html").read_text()
 
@@ -253,6 +270,7 @@ def bad_inputs(work, records_folder):
         "count is no number": (("sample", model, "--count", "V=many"), "write LABEL=N"),
         "total without proportions": (("sample", model, "--count", "V=3", "--total", "5"), "--total and --power do not go with --count"),
         "folder of other things": (("split", work / "beats.npz", "-o", work, "--force"), "is a folder of other things"),
+        "unknown family": (("evaluate", work / "syn.npz", "--split", work / "split", "--families", "beauty"), "unknown family beauty"),
         "unknown class scored": (("evaluate", work / "syn.npz", "--split", work / "split", "--classes", "N,X"), "unknown class X"),
         "nothing asked for": (("sample", model), "one of --count, --like, --balance and --total"),
         "no model": (("sample", train, "--count", "V=3"), "is no model of ecgsynth"),
@@ -300,9 +318,35 @@ def test_a_training_that_was_stopped_is_not_begun_anew_by_mistake(work, tmp_path
 
 def test_beats_of_another_split_are_evaluated_with_a_warning(work, tmp_path):
     call("split", work / "beats.npz", "-o", tmp_path / "other", "--seed", 5)
-    out = call("evaluate", work / "syn.npz", "--split", tmp_path / "other", "-o", tmp_path / "run", "--steps", 5, "--rows", "synthetic")
+    out = call(
+        "evaluate",
+        work / "syn.npz",
+        "--split",
+        tmp_path / "other",
+        "-o",
+        tmp_path / "run",
+        "--steps",
+        5,
+        "--rows",
+        "synthetic",
+        "--families",
+        "none",
+    )
     assert "may have seen the test side" in out.stderr
-    same = call("evaluate", work / "syn.npz", "--split", work / "split", "-o", tmp_path / "same", "--steps", 5, "--rows", "synthetic")
+    same = call(
+        "evaluate",
+        work / "syn.npz",
+        "--split",
+        work / "split",
+        "-o",
+        tmp_path / "same",
+        "--steps",
+        5,
+        "--rows",
+        "synthetic",
+        "--families",
+        "none",
+    )
     assert same.stderr == ""
 
 

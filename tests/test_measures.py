@@ -1,12 +1,14 @@
 """Every number has its interval and yardsticks, and the controls come out as they must."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ecgsynth.beats import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
-from ecgsynth.measures import AS_REAL, FAMILIES, measure_steps
+from ecgsynth.measures import AS_REAL, FAMILIES, Score, choose_families, measure_steps, table
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import split_beats
 from ecgsynth.steps import drain
@@ -19,7 +21,7 @@ def sides():
 
 
 def measured(sides, name, seed=0, **settings):
-    made = GENERATORS[name](**settings).fit(sides.train).sample({"N": 250, "V": 120}, seed=7)
+    made = GENERATORS[name](**settings).fit(sides.train).sample({"N": 150, "V": 80}, seed=7)
     return drain(measure_steps(synthetic=made, split=sides, seed=seed))
 
 
@@ -78,6 +80,19 @@ def test_yardsticks_do_not_depend_on_what_is_measured(memorizer, class_mean):
 def test_the_same_seed_gives_the_same_scores(sides, class_mean, unchanged_global_random):
     assert repr(measured(sides, "class-mean")) == repr(class_mean)
     assert repr(measured(sides, "class-mean", seed=1)) != repr(class_mean)
+
+
+def test_scores_come_back_from_json_and_are_set_in_a_table(memorizer):
+    plain = json.loads(json.dumps([score.to_dict() for score in memorizer], allow_nan=False))
+    assert repr([Score.from_dict(score) for score in plain]) == repr(memorizer)
+    text = table(memorizer)
+    assert len(text.splitlines()) == len(by_measure(memorizer)) + 3 + 2  # heads, and empty lines between families
+    assert "1 | " in next(line for line in text.splitlines() if line.startswith("near copies"))
+
+
+def test_an_unknown_family_is_refused():
+    with pytest.raises(EcgsynthError, match="unknown family beauty; known: fidelity, physiology, privacy"):
+        choose_families(["privacy", "beauty"])
 
 
 def test_progress_rises_to_1(sides):

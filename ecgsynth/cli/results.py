@@ -1,5 +1,6 @@
 """Commands that measure synthetic beats, show them, and do the whole job."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,14 @@ from ecgsynth.steps import drain
 @click.option(
     "--features", type=click.Choice(["shape", "shape+rr"]), default="shape", show_default=True, help="What classifiers see of a beat."
 )
+@click.option("--families", default="fidelity,physiology,privacy", show_default=True, help="What else is measured, by comma; or none.")
 @force_option
 @json_option
 def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, steps: int, force: bool, as_json: bool, **which: Any) -> None:
     """Train classifiers on SYNTHETIC, real and control beats, and test them on the real test side.
+
+    Then fidelity, physiology and privacy of the beats are measured class by class, each number beside that of fresh real
+    beats and that of copies of training beats.
 
     \b
     Example:
@@ -35,9 +40,12 @@ def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, step
     from ecgsynth.beats import Beats
     from ecgsynth.classifier import BeatClassifier
     from ecgsynth.evaluation import ROWS, Evaluation, evaluate_steps
+    from ecgsynth.measures import choose_families, measure_steps
     from ecgsynth.splits import Split
 
     Evaluation.refuse_existing(output, force=force)
+    families = [] if which["families"] == "none" else _names(which["families"])
+    choose_families(families)
     made, sides = Beats.load(synthetic), Split.load(split_folder)
     if not made.is_synthetic:
         raise EcgsynthError(f"{synthetic} holds real beats; what is evaluated must be synthetic")
@@ -53,6 +61,10 @@ def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, step
     )
     with progress("evaluate") as show:
         result = drain(steps_, lambda step: show(step.share, step.label))
+    if families:
+        with progress("measure") as show:
+            measuring = measure_steps(synthetic=made, split=sides, families=families)
+            result = replace(result, measured=tuple(drain(measuring, lambda step: show(step.share, step.label))))
     result.save(output, force=force)
     if not result.settings["learnt_from_this_train_side"]:
         note("note: these beats are not of a model that learnt from this split's train side; it may have seen the test side")
