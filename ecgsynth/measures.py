@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Steps
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ Numbers = Mapping[str, float]
 MOST = 1000
 """Beats of a class that are looked at on each side, so that the numbers of all classes and generators mean the same."""
 
+_CELL = 32  # characters of a column of the table
 _FEWEST = 20  # beats of a class on a side: with fewer nothing is said of it
 _COMPONENTS = 16  # of the space in which normal distributions are fitted
 
@@ -84,6 +86,11 @@ class Sides:
     test: Beats
     fresh: Beats
 
+    @cached_property
+    def test_waves(self) -> NDArray[np.float64]:
+        """The waves of the test beats: (n, measures)."""
+        return _waves(self.test)
+
 
 class Question(NamedTuple):
     """Numbers to be found, and the sets of beats, or of what is known of each beat, that they are statistics of."""
@@ -133,7 +140,7 @@ def _physiology(beats: Beats, sides: Sides, seed: int) -> Question:
         moved = wave_distances(real=one, synthetic=other)
         return {f"{MEASURES[name].title} moved, {MEASURES[name].unit}": value for name, value in moved.items()} | shares(other)
 
-    return Question(numbers, tuple(np.stack(list(measure_waves(side).values()), axis=1) for side in (sides.test, beats)))
+    return Question(numbers, (sides.test_waves, _waves(beats)))
 
 
 def _privacy(beats: Beats, sides: Sides, seed: int) -> Question:
@@ -255,11 +262,11 @@ def table(scores: Sequence[Score]) -> str:
     lines = []
     for family in dict.fromkeys(score.family for score in scores):
         own = [score for score in scores if score.family == family]
-        lines += ["", f"{family + ': synthetic | fresh real | copies':<44}" + "".join(f"{label:>24}" for label in labels)]
+        lines += ["", f"{family + ': synthetic | fresh real | copies':<44}" + "".join(f"{label:>{_CELL}}" for label in labels)]
         for measure in dict.fromkeys(score.measure for score in own):
             by_label = {score.label: score for score in own if score.measure == measure}
             cells = [_cell(by_label[label]) if label in by_label else "" for label in labels]
-            lines.append(f"{measure:<44}" + "".join(f"{cell:>24}" for cell in cells))
+            lines.append(f"{measure:<44}" + "".join(f"{cell:>{_CELL}}" for cell in cells))
     return "\n".join(lines[1:])
 
 
@@ -282,6 +289,10 @@ def _components(waveforms: Features) -> Features:
 
     pca = PCA(min(_COMPONENTS, *waveforms.shape), svd_solver="covariance_eigh").fit(waveforms)
     return np.asarray(pca.components_.T, dtype=np.float32)
+
+
+def _waves(beats: Beats) -> NDArray[np.float64]:
+    return np.stack(list(measure_waves(beats).values()), axis=1)
 
 
 def _first_lead(beats: Beats) -> Features:
