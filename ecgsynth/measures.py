@@ -25,7 +25,7 @@ Numbers = Mapping[str, float]
 MOST = 1000
 """Beats of a class that are looked at on each side, so that the numbers of all classes and generators mean the same."""
 
-_CELL = 32  # characters of a column of the table
+_CELL = 25  # characters of a column of the table
 _FEWEST = 20  # beats of a class on a side: with fewer nothing is said of it
 _COMPONENTS = 16  # of the space in which normal distributions are fitted
 
@@ -271,7 +271,14 @@ def table(scores: Sequence[Score]) -> str:
 
 
 def _cell(score: Score) -> str:
-    return " | ".join("-" if np.isnan(number) else f"{number:.3g}" for number in (score.value.value, score.real, score.memorizer))
+    return " | ".join(map(_short, (score.value.value, score.real, score.memorizer)))
+
+
+def _short(number: float) -> str:
+    if np.isnan(number):
+        return "-"
+    digits = 3 if abs(number) < 0.1 else 2 if abs(number) < 10 else 1
+    return f"{round(number, digits) + 0.0:.{digits}f}"  # which makes -0 a 0
 
 
 def _some(beats: Beats, label: str, seed: int) -> Beats:
