@@ -1,5 +1,6 @@
 """The arrhythmia classifier by which beats are judged: a small 1-D convolutional network."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -105,6 +106,11 @@ class BeatClassifier:
         self.seed = seed
         if features not in FEATURES:
             raise EcgsynthError(f"unknown features {features!r}; known: {', '.join(FEATURES)}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The constructor's values but for the seed."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "seed"}
 
     def fit(self, beats: Beats, *, by: str = "class") -> Self:
         """Learn from labelled beats; see `fit_steps`."""

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Generator as Steps
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,10 @@ from ecgsynth.generators.base import Generator
 from ecgsynth.generators.resampling import Memorizer
 from ecgsynth.generators.statistics import ClassMean
 from ecgsynth.labels import LABELS
-from ecgsynth.measures import Score, table
+from ecgsynth.measures import Progress, Score, refuse_other_shapes, table
 from ecgsynth.metrics.utility import Scores, score_classes
 from ecgsynth.steps import drain
+from ecgsynth.vectors import shape_of
 
 ROWS = {
     "real": "trained on real beats (TRTR)",
@@ -31,13 +32,6 @@ ROWS = {
 """What each classifier of an evaluation is trained on; all are tested on the same real beats."""
 
 _FILES = ("evaluation.json", "examples-real.npz", "examples-synthetic.npz")
-
-
-class Progress(NamedTuple):
-    """How far an evaluation is: share of all work, and what is being trained."""
-
-    share: float
-    label: str
 
 
 @dataclass(frozen=True)
@@ -230,8 +224,10 @@ def evaluate_steps(
     _check(synthetic, train, test, rows, scored, by)
     learnt_here = synthetic.info.get("data_sha256") == train.digest()
     synthetic, train, test = (beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test))
+    if len({shape_of(beats).n_rhythm for beats in (synthetic, train, test)}) > 1:  # all classifiers are told the same
+        synthetic, train, test = (replace(beats, rr_mean=np.full(len(beats), np.nan)) for beats in (synthetic, train, test))
     scores: dict[str, list[Scores]] = {row: [] for row in rows}
-    given = {name: getattr(classifier, name) for name in ("features", "steps", "batch", "rate", "width", "balanced")}
+    given = classifier.settings
     total = len(rows) * len(seeds)
     for done, (row, seed) in enumerate((row, seed) for row in rows for seed in seeds):
         beats = _training_beats(row, synthetic, train, seed, by)
@@ -261,8 +257,7 @@ def _check(synthetic: Beats, train: Beats, test: Beats, rows: Sequence[str], cla
         missing = [name for name in classes if name not in beats.counts(by)]
         if missing or not classes:
             raise EcgsynthError(f"no {side} beat of {by} {', '.join(missing) or 'any'}: `--classes` chooses those to score")
-    if len({(beats.n_leads, beats.n_samples, beats.fs, beats.r_sample) for beats in (synthetic, train, test)}) > 1:
-        raise EcgsynthError("synthetic and real beats differ in leads, length, sampling rate or place of the R peak")
+    refuse_other_shapes(synthetic, train, test)
 
 
 def _training_beats(row: str, synthetic: Beats, train: Beats, seed: int, by: str) -> Beats:

@@ -104,10 +104,12 @@ class Family(NamedTuple):
 
     name: str
     goals: Mapping[str, str]
-    ask: Callable[[Beats, Sides, int], Question]
+    ask: Callable[[Beats, Sides], Question]
 
 
-def _fidelity(beats: Beats, sides: Sides, seed: int) -> Question:
+def _fidelity(beats: Beats, sides: Sides) -> Question:
+    from scipy.stats import wasserstein_distance
+
     mean = _first_lead(sides.train).mean(axis=0)
     space = _components(_waveforms(sides.train))
 
@@ -128,13 +130,13 @@ def _fidelity(beats: Beats, sides: Sides, seed: int) -> Question:
             "density": near.density,
             "coverage": near.coverage,
             "spectrum, dB": spectrum_distance(real=real[:, first], synthetic=ours[:, first], fs=beats.fs),
-            "warped distance to the class mean, mV": _moved(real_warped[:, 0], ours_warped[:, 0]),
+            "warped distance to the class mean, mV": float(wasserstein_distance(real_warped[:, 0], ours_warped[:, 0])),
         }
 
     return Question(numbers, tuple(np.concatenate(known(side), axis=1) for side in (sides.test, beats)))
 
 
-def _physiology(beats: Beats, sides: Sides, seed: int) -> Question:
+def _physiology(beats: Beats, sides: Sides) -> Question:
     def numbers(real: NDArray[np.float64], ours: NDArray[np.float64]) -> Numbers:
         one, other = (dict(zip(MEASURES, side.T, strict=True)) for side in (real, ours))
         moved = wave_distances(real=one, synthetic=other)
@@ -143,7 +145,7 @@ def _physiology(beats: Beats, sides: Sides, seed: int) -> Question:
     return Question(numbers, (sides.test_waves, _waves(beats)))
 
 
-def _privacy(beats: Beats, sides: Sides, seed: int) -> Question:
+def _privacy(beats: Beats, sides: Sides) -> Question:
     ours, train, control = (_waveforms(side) for side in (beats, sides.train, sides.test))
     copied, nearer = (which(synthetic=ours, train=train, control=control) for which in (near_copies, closer_to_train))
     pointing = singled_out(beats=ours, train=train, patients=sides.train.patients)
@@ -186,10 +188,16 @@ FAMILY_NAMES = tuple(each.name for each in FAMILIES)
 
 
 class Progress(NamedTuple):
-    """How far the measuring is: share of all work, and what is measured."""
+    """How far an evaluation is: share of all work, and what is being done."""
 
     share: float
     label: str
+
+
+def refuse_other_shapes(*sides: Beats) -> None:
+    """Raise unless all are of one shape: leads, length, sampling rate and place of the R peak."""
+    if len({(beats.n_leads, beats.n_samples, beats.fs, beats.r_sample) for beats in sides}) > 1:
+        raise EcgsynthError("synthetic and real beats differ in leads, length, sampling rate or place of the R peak")
 
 
 def choose_families(names: Sequence[str]) -> list[Family]:
@@ -230,16 +238,12 @@ def measure_steps(
     Raises
     ------
     EcgsynthError
-        If no class has enough beats, the beats do not fit together, or a family is unknown.
+        If the beats do not fit together, or a family is unknown.
     """
     asked = choose_families(families)
-    shapes = {(beats.n_leads, beats.n_samples, beats.fs, beats.r_sample) for beats in (synthetic, split.train, split.val, split.test)}
-    if len(shapes) > 1:
-        raise EcgsynthError("synthetic and real beats differ in leads, length, sampling rate or place of the R peak")
     everyone = (synthetic, split.train, split.val, split.test)
+    refuse_other_shapes(*everyone)
     labels = [name for name in synthetic.counts() if min(beats.counts().get(name, 0) for beats in everyone) >= _FEWEST]
-    if not labels:
-        raise EcgsynthError(f"no class has {_FEWEST} synthetic beats and as many on each side of the split")
     scores: list[Score] = []
     copies = Memorizer().fit(split.train)
     for place, label in enumerate(labels):
@@ -248,7 +252,7 @@ def measure_steps(
         in_place = (ours, fresh, copies.sample({label: len(train)}, seed=seed))
         for number, family in enumerate(asked):
             yield Progress((place + number / len(asked)) / len(labels), f"{family.name} of {label}")
-            question, *yardsticks = (family.ask(beats, sides, seed) for beats in in_place)
+            question, *yardsticks = (family.ask(beats, sides) for beats in in_place)
             real, copied = (yardstick.statistics(*yardstick.of) for yardstick in yardsticks)
             for name, value in delete_half(question.statistics, *question.of, seed=seed).items():
                 scores.append(Score(family.name, name, label, value, family.goals.get(name, AS_REAL), real[name], copied[name]))
@@ -304,9 +308,3 @@ def _waves(beats: Beats) -> NDArray[np.float64]:
 
 def _first_lead(beats: Beats) -> Features:
     return beats.signals if beats.n_leads == 1 else beats.signals[:, 0]
-
-
-def _moved(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    from scipy.stats import wasserstein_distance
-
-    return float(wasserstein_distance(one, other))

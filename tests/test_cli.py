@@ -119,22 +119,12 @@ def test_sample_by_count_and_balance(work):
     assert json.loads(out.stdout)["classes"] == dict.fromkeys("NSVFQ", 10)
 
 
+def evaluated(beats, split, folder, *options):
+    return call("evaluate", beats, "--split", split, "-o", folder, "--steps", 5, *options)
+
+
 def test_evaluate_and_report(work):
-    out = call(
-        "evaluate",
-        work / "syn.npz",
-        "--split",
-        work / "split",
-        "-o",
-        work / "again",
-        "--steps",
-        5,
-        "--rows",
-        "real",
-        "--families",
-        "privacy",
-        "--json",
-    )
+    out = evaluated(work / "syn.npz", work / "split", work / "again", "--rows", "real", "--families", "privacy", "--json")
     found = json.loads(out.stdout)
     assert set(found["rows"]) == {"real"}
     assert {score["family"] for score in found["measured"]} == {"privacy"}
@@ -318,35 +308,10 @@ def test_a_training_that_was_stopped_is_not_begun_anew_by_mistake(work, tmp_path
 
 def test_beats_of_another_split_are_evaluated_with_a_warning(work, tmp_path):
     call("split", work / "beats.npz", "-o", tmp_path / "other", "--seed", 5)
-    out = call(
-        "evaluate",
-        work / "syn.npz",
-        "--split",
-        tmp_path / "other",
-        "-o",
-        tmp_path / "run",
-        "--steps",
-        5,
-        "--rows",
-        "synthetic",
-        "--families",
-        "none",
-    )
+    only = ("--rows", "synthetic", "--families", "none")
+    out = evaluated(work / "syn.npz", tmp_path / "other", tmp_path / "run", *only)
     assert "may have seen the test side" in out.stderr
-    same = call(
-        "evaluate",
-        work / "syn.npz",
-        "--split",
-        work / "split",
-        "-o",
-        tmp_path / "same",
-        "--steps",
-        5,
-        "--rows",
-        "synthetic",
-        "--families",
-        "none",
-    )
+    same = evaluated(work / "syn.npz", work / "split", tmp_path / "same", *only)
     assert same.stderr == ""
 
 

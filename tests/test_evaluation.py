@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from ecgsynth.beats import Beats
-from ecgsynth.classifier import BeatClassifier
+from ecgsynth.classifier import NEW_PATIENTS, BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.evaluation import ROWS, Evaluation, evaluate, evaluate_steps
 from ecgsynth.generators import GENERATORS, class_counts
 from ecgsynth.metrics.utility import score_classes
+from ecgsynth.vectors import log_rhythm
 
 FAST = BeatClassifier(steps=60, batch=64, width=8)
 
@@ -174,3 +175,20 @@ def test_classes_can_be_chosen(split, synthetic):
     found = evaluate(synthetic=synthetic, train=split.train, test=split.test, classes="NV", rows=["real"], classifier=FAST)
     assert found.classes == ("N", "V")
     assert set(found.counts["test"]) == {"N", "V"}
+
+
+def test_every_setting_of_the_classifier_is_used(split, synthetic):
+    given = BeatClassifier(**NEW_PATIENTS | {"steps": 4})
+    result = evaluate(synthetic=synthetic, train=split.train, test=split.test, rows=("real",), classifier=given)
+    assert result.settings["classifier"] == given.settings
+    assert {name: given.settings[name] for name in ("augment", "positions")} == {"augment": True, "positions": 8}
+
+
+def test_all_rows_are_told_the_same_of_the_rhythm(split, synthetic, monkeypatch):
+    told = []
+    monkeypatch.setattr("ecgsynth.classifier._rhythm", lambda beats, n_rhythm: told.append(n_rhythm) or log_rhythm(beats, 2))
+    rows = {"rows": ("real", "synthetic"), "classifier": BeatClassifier(features="shape+rr", steps=4)}
+    for made, expected in ((synthetic, 3), (replace(synthetic, rr_mean=None), 2)):
+        told.clear()
+        evaluate(synthetic=made, train=split.train, test=split.test, **rows)
+        assert set(told) == {expected}

@@ -65,6 +65,8 @@ def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, step
         with progress("measure") as show:
             measuring = measure_steps(synthetic=made, split=sides, families=families)
             result = replace(result, measured=tuple(drain(measuring, lambda step: show(step.share, step.label))))
+        if not result.measured:
+            note("note: no class has enough beats on every side of the split to measure more than its use")
     result.save(output, force=force)
     if not result.settings["learnt_from_this_train_side"]:
         note("note: these beats are not of a model that learnt from this split's train side; it may have seen the test side")

@@ -46,17 +46,14 @@ def mmd(*, real: Features, synthetic: Features, bandwidth: float | None = None) 
     ----------
     Gretton A et al. A kernel two-sample test. J Mach Learn Res 13:723-773 (2012).
     """
-    if min(len(real), len(synthetic)) < 2:
-        raise ValueError("at least two beats are needed on each side")
+    from sklearn.metrics.pairwise import rbf_kernel
+
+    _refuse_fewer_than_two(real, synthetic)
     width = bandwidth if bandwidth is not None else median_distance(real)
 
     def mean_kernel(one: Features, other: Features, *, itself: bool) -> float:
-        from scipy.spatial.distance import cdist
-
-        total = 0.0
-        for start in range(0, len(one), _CHUNK):
-            squared = cdist(one[start : start + _CHUNK], other, "sqeuclidean")
-            total += float(np.exp(-squared / (2 * width**2)).sum())
+        chunks = (np.asarray(one[start : start + _CHUNK], dtype=np.float64) for start in range(0, len(one), _CHUNK))
+        total = sum(float(rbf_kernel(chunk, other, gamma=1 / (2 * width**2)).sum()) for chunk in chunks)
         # A point beside itself says nothing; leaving it out takes the bias away.
         return (total - len(one)) / (len(one) * (len(one) - 1)) if itself else total / (len(one) * len(other))
 
@@ -87,8 +84,7 @@ def frechet_distance(*, real: Features, synthetic: Features) -> float:
     Dowson DC, Landau BV. J Multivar Anal 12(3):450-455 (1982), doi:10.1016/0047-259X(82)90077-X; as a score
     of generators: Heusel M et al. (2017), doi:10.48550/arXiv.1706.08500.
     """
-    if min(len(real), len(synthetic)) < 2:
-        raise ValueError("at least two beats are needed on each side")
+    _refuse_fewer_than_two(real, synthetic)
     sides = [np.asarray(side, dtype=np.float64) for side in (real, synthetic)]
     shift = sides[0].mean(axis=0) - sides[1].mean(axis=0)
     one, other = (np.atleast_2d(np.cov(side, rowvar=False)) for side in sides)
@@ -96,6 +92,11 @@ def frechet_distance(*, real: Features, synthetic: Features) -> float:
     # The root of C C' has the trace of the root of C^(1/2) C' C^(1/2), which is symmetric.
     common = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other @ root), 0)).sum()
     return float(max(0.0, shift @ shift + np.trace(one) + np.trace(other) - 2 * common))
+
+
+def _refuse_fewer_than_two(*sides: Features) -> None:
+    if min(map(len, sides)) < 2:
+        raise ValueError("at least two beats are needed on each side")
 
 
 def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
