@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ecgsynth.beats import Beats, concatenate, extract_beats
-    from ecgsynth.classifier import BeatClassifier
+    from ecgsynth.classifiers import BeatClassifier
     from ecgsynth.errors import EcgsynthError
-    from ecgsynth.evaluation import Evaluation, evaluate
+    from ecgsynth.evaluation import evaluate
+    from ecgsynth.findings import Evaluation
     from ecgsynth.generators import GENERATORS, class_counts, load_generator
     from ecgsynth.records import LEADS, Record, read_record, read_records
     from ecgsynth.report import save_report
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "beats": ("Beats", "concatenate", "extract_beats"),
-    "classifier": ("BeatClassifier",),
+    "classifiers": ("BeatClassifier",),
     "errors": ("EcgsynthError",),
-    "evaluation": ("Evaluation", "evaluate"),
+    "evaluation": ("evaluate",),
+    "findings": ("Evaluation",),
     "generators": ("GENERATORS", "class_counts", "load_generator"),
     "records": ("LEADS", "Record", "read_record", "read_records"),
     "report": ("save_report",),

@@ -1,140 +1,50 @@
-"""What synthetic beats are worth: a classifier trained on them, tested on real ones, beside its controls."""
+"""What synthetic beats are worth: classifiers trained on them, tested on real ones, beside their controls."""
 
-import json
+from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Generator as Steps
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ecgsynth.beats import Beats, concatenate
-from ecgsynth.classifier import BeatClassifier
+from ecgsynth.classifiers import CLASSIFIERS, BeatClassifier
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path, refuse_existing
+from ecgsynth.findings import ROWS, Evaluation
 from ecgsynth.generators.base import Generator
 from ecgsynth.generators.resampling import Memorizer
 from ecgsynth.generators.statistics import ClassMean
 from ecgsynth.labels import LABELS
-from ecgsynth.measures import Progress, Score, refuse_other_shapes, table
+from ecgsynth.measures import FAMILY_NAMES, Progress, Score, choose_families, measure_steps, refuse_other_shapes
 from ecgsynth.metrics.utility import Scores, score_classes
-from ecgsynth.steps import drain
+from ecgsynth.steps import drain, relabelled
 from ecgsynth.vectors import shape_of
 
-ROWS = {
-    "real": "trained on real beats (TRTR)",
-    "synthetic": "trained on synthetic beats (TSTR)",
-    "real+synthetic": "trained on real and synthetic beats",
-    "memorizer": "control: trained on copies of real beats",
-    "class-mean": "control: trained on class means plus noise",
-}
-"""What each classifier of an evaluation is trained on; all are tested on the same real beats."""
 
-_FILES = ("evaluation.json", "examples-real.npz", "examples-synthetic.npz")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of every row and seed.
+class Protocol(NamedTuple):
+    """How many beats of each class are drawn from each set, with replacement; all beats as they are where it is None.
 
     Parameters
     ----------
-    classes : tuple of str
-        The labels scored: AAMI classes, or symbols.
-    rows : dict of str to list of Scores
-        Row name of `ROWS` -> one entry a seed.
-    counts : dict of str to dict of str to int
-        Beats of each class in ``"train"``, ``"synthetic"`` and ``"test"``.
-    settings : dict
-        Seeds, classifier, generator, split: what is needed to run it again.
-    real, synthetic : Beats
-        A few test and synthetic beats of each class, for the figures of the report.
-    measured : tuple of Score
-        Fidelity, physiology and privacy, where they were measured.
+    real, synthetic : int or None
+        To learn from.
+    test : int or None
+        To be tested on.
     """
 
-    classes: tuple[str, ...]
-    rows: dict[str, list[Scores]]
-    counts: dict[str, dict[str, int]]
-    settings: dict[str, Any]
-    real: Beats = field(repr=False)
-    synthetic: Beats = field(repr=False)
-    measured: tuple[Score, ...] = ()
+    real: int | None = None
+    synthetic: int | None = None
+    test: int | None = None
 
-    def spread(self, row: str, measure: str = "macro_f1") -> tuple[float, float]:
-        """Mean and standard deviation over seeds of a row's ``"macro_f1"`` or ``"accuracy"``; NaN deviation of one seed."""
-        values = [float(getattr(scores, measure)) for scores in self.rows[row]]
-        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
-    def by_class(self, row: str, measure: str = "f1") -> dict[str, float]:
-        """Mean over seeds, for each class, of ``"f1"``, ``"sensitivity"`` or ``"positive_predictivity"``."""
-        return {name: float(np.mean([getattr(scores, measure)[name] for scores in self.rows[row]])) for name in self.classes}
+PROTOCOLS = {"natural": Protocol(), "tts-cgan": Protocol(real=200, synthetic=800, test=500)}
+"""``"natural"`` takes all beats; ``"tts-cgan"`` is as Li X et al. (2022), doi:10.48550/arXiv.2206.13676, published 0.746: 800
+synthetic beats a class to learn from against 200 real ones, and 500 real ones a class to be tested on, drawn with replacement."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give everything but the beats as plain JSON."""
-        return {
-            "classes": list(self.classes),
-            "settings": self.settings,
-            "counts": self.counts,
-            "rows": {row: [scores.to_dict() for scores in seeds] for row, seeds in self.rows.items()},
-            "measured": [score.to_dict() for score in self.measured],
-        }
+COSTS = {"cnn": 6.0, "trees": 1.5, "neighbors": 1.0, "measures": 25.0}
+"""How long each classifier takes, and all else that is measured, for the display of progress."""
 
-    def __str__(self) -> str:
-        head = f"{'':44}{'macro-F1':>16}{'accuracy':>10}  " + "".join(f"{'F1 ' + name:>7}" for name in self.classes)
-        lines = [head]
-        for row in self.rows:
-            mean, deviation = self.spread(row)
-            macro = f"{mean:.3f}" + (f" ± {deviation:.3f}" if deviation == deviation else "")
-            f1 = "".join(f"{value:7.3f}" for value in self.by_class(row).values())
-            lines.append(f"{ROWS[row]:44}{macro:>16}{self.spread(row, 'accuracy')[0]:10.3f}  {f1}")
-        return "\n".join(lines) + (f"\n\n{table(self.measured)}" if self.measured else "")
-
-    def save(self, folder: str | Path, *, force: bool = False) -> None:
-        """Write ``evaluation.json`` and the example beats into `folder`, which may hold other files."""
-        folder = Path(folder)
-        self.refuse_existing(folder, force=force)
-        (folder / "evaluation.json").unlink(missing_ok=True)  # written last: it stands for the whole
-        self.real.save(folder / "examples-real.npz", force=force)
-        self.synthetic.save(folder / "examples-synthetic.npz", force=force)
-        with atomic_path(folder / "evaluation.json", force=force) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
-
-    @staticmethod
-    def refuse_existing(folder: str | Path, *, force: bool) -> None:
-        """Raise if `save` would: called before the work of an evaluation."""
-        if Path(folder).is_file():
-            raise EcgsynthError(f"{folder} is a file, not a folder: give another name")
-        for name in _FILES:
-            refuse_existing(Path(folder) / name, force=force)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "Evaluation":
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        EcgsynthError
-            If it is not there, or damaged.
-        """
-        path = Path(folder) / "evaluation.json"
-        if not path.is_file():
-            raise EcgsynthError(f"no evaluation in {folder}: make one with `ecgsynth evaluate`")
-        try:
-            data = json.loads(path.read_text())
-            rows = {row: [Scores(**scores) for scores in seeds] for row, seeds in data["rows"].items() if row in ROWS}
-            return cls(
-                classes=tuple(data["classes"]),
-                rows=rows,
-                counts=data["counts"],
-                settings=data["settings"],
-                real=Beats.load(Path(folder) / "examples-real.npz"),
-                synthetic=Beats.load(Path(folder) / "examples-synthetic.npz"),
-                measured=tuple(Score.from_dict(score) for score in data.get("measured", ())),
-            )
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise EcgsynthError(f"{path} is damaged ({error})") from error
+_PARTS = {"real+quarter": 0.25, "real+half": 0.5, "real+synthetic": 1.0}  # of the synthetic beats
 
 
 def evaluate(
@@ -142,14 +52,18 @@ def evaluate(
     synthetic: Beats,
     train: Beats,
     test: Beats,
+    val: Beats | None = None,
     seeds: Sequence[int] = (0,),
     rows: Sequence[str] = tuple(ROWS),
     classes: Sequence[str] | None = None,
     by: str = "class",
     classifier: BeatClassifier | None = None,
+    classifiers: Sequence[str] = tuple(CLASSIFIERS),
+    protocol: str = "natural",
+    families: Sequence[str] = FAMILY_NAMES,
     examples: int = 200,
 ) -> Evaluation:
-    """Train classifiers on synthetic, real and control beats and test them on the same real beats.
+    """Train classifiers on synthetic, real and control beats, test them on the same real beats, and measure the synthetic ones.
 
     Parameters
     ----------
@@ -158,6 +72,9 @@ def evaluate(
     train, test : Beats
         The real beats of a split: what the generator learnt from, and what is tested on. Nothing is
         chosen by `test`.
+    val : Beats, optional
+        Real beats that neither learns from, the yardstick of fidelity, physiology and privacy, which are not measured
+        without it.
     seeds : sequence of int
         Each gives one classifier a row.
     rows : sequence of str
@@ -168,7 +85,13 @@ def evaluate(
     by : str
         ``"class"`` to score AAMI classes, ``"symbol"`` to score annotation symbols.
     classifier : BeatClassifier, optional
-        Its settings but for the seed, such as the features it may see; the same for all rows.
+        Settings of the network but for the seed, and the features that all classifiers may see; the same for all rows.
+    classifiers : sequence of str
+        Which of `CLASSIFIERS`; the first is the one that most is said of.
+    protocol : str
+        Of `PROTOCOLS`.
+    families : sequence of str
+        What is measured if `val` is given: of ``"fidelity"``, ``"physiology"`` and ``"privacy"``.
     examples : int
         Beats of each class kept for figures.
 
@@ -190,11 +113,15 @@ def evaluate(
         synthetic=synthetic,
         train=train,
         test=test,
+        val=val,
         seeds=seeds,
         rows=rows,
         classes=classes,
         by=by,
         classifier=classifier,
+        classifiers=classifiers,
+        protocol=protocol,
+        families=families,
         examples=examples,
     )
     return drain(steps)
@@ -205,36 +132,59 @@ def evaluate_steps(
     synthetic: Beats,
     train: Beats,
     test: Beats,
+    val: Beats | None = None,
     seeds: Sequence[int] = (0,),
     rows: Sequence[str] = tuple(ROWS),
     classes: Sequence[str] | None = None,
     by: str = "class",
     classifier: BeatClassifier | None = None,
+    classifiers: Sequence[str] = tuple(CLASSIFIERS),
+    protocol: str = "natural",
+    families: Sequence[str] = FAMILY_NAMES,
     examples: int = 200,
 ) -> Steps[Progress, None, Evaluation]:
     """Do the work of `evaluate`, yielding how far it is; the result is the generator's return value."""
     classifier = classifier or BeatClassifier()
-    rows = tuple(dict.fromkeys(rows))
-    known = LABELS.get(by, ())
-    unknown = [name for name in classes or () if name not in known]
-    if unknown:
-        raise EcgsynthError(f"unknown {by} {', '.join(unknown)}; known: {', '.join(known)}")
-    shared = set(train.counts(by)) & set(test.counts(by))
-    scored = [name for name in known if name in (classes or shared)]
-    _check(synthetic, train, test, rows, scored, by)
+    rows, classifiers = tuple(dict.fromkeys(rows)), tuple(dict.fromkeys(classifiers))
+    _refuse_unknown("row", rows, ROWS)
+    _refuse_unknown("classifier", classifiers, CLASSIFIERS)
+    _refuse_unknown("protocol", [protocol], PROTOCOLS)
+    _refuse_unknown(by, classes or (), LABELS.get(by, ()))
+    scored = [name for name in LABELS.get(by, ()) if name in (classes or set(train.counts(by)) & set(test.counts(by)))]
+    _check(synthetic, train, test, scored, by)
     learnt_here = synthetic.info.get("data_sha256") == train.digest()
     synthetic, train, test = (beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test))
     if len({shape_of(beats).n_rhythm for beats in (synthetic, train, test)}) > 1:  # all classifiers are told the same
         synthetic, train, test = (replace(beats, rr_mean=np.full(len(beats), np.nan)) for beats in (synthetic, train, test))
-    scores: dict[str, list[Scores]] = {row: [] for row in rows}
+    choose_families(families)
+    drawn = PROTOCOLS[protocol]
+    trial = _Trial(
+        synthetic=_draw(synthetic, drawn.synthetic, by),
+        train=_draw(train, drawn.real, by),
+        learnt=train,
+        test=_draw(test, drawn.test, by),
+        by=by,
+        classes=scored,
+    )
+    found: dict[str, dict[str, list[Scores]]] = {name: {row: [] for row in rows} for name in classifiers}
     given = classifier.settings
-    total = len(rows) * len(seeds)
-    for done, (row, seed) in enumerate((row, seed) for row in rows for seed in seeds):
-        beats = _training_beats(row, synthetic, train, seed, by)
-        model = BeatClassifier(**given, seed=seed)
-        for share in model.fit_steps(beats, by=by):
-            yield Progress((done + share) / total, ROWS[row])
-        scores[row].append(score_classes(annotated=test.labels(by), predicted=model.predict(test), classes=scored))
+    total = sum(COSTS[name] for name in classifiers) * len(seeds) * len(list(_lessons(rows)))
+    measuring = COSTS["measures"] * (val is not None and bool(families))
+    done = 0.0
+    for name in classifiers:
+        settings = given if name == "cnn" else {"features": classifier.features}
+        for lesson, tests in _lessons(rows):
+            for seed in seeds:
+                model = CLASSIFIERS[name](**settings, seed=seed)
+                for share in model.fit_steps(trial.beats_for(lesson, seed), by=by):
+                    yield Progress((done + share * COSTS[name]) / (total + measuring), f"{name} {ROWS[lesson]}")
+                done += COSTS[name]
+                for row in tests:
+                    found[name][row].append(trial.test_of(row, model))
+    measured: list[Score] = []
+    if val is not None and measuring:
+        steps = measure_steps(synthetic=synthetic, train=train, val=val, test=test, families=families)
+        measured = yield from relabelled(steps, lambda step: Progress((total + step.share * measuring) / (total + measuring), step.label))
     settings = {
         "by": by,
         "seeds": list(seeds),
@@ -242,15 +192,70 @@ def evaluate_steps(
         "synthetic": dict(synthetic.info),
         "learnt_from_this_train_side": learnt_here,
         "classifier": given,
+        "protocol": protocol,
     }
-    counts = {"train": train.counts(by), "synthetic": synthetic.counts(by), "test": test.counts(by)}
-    return Evaluation(tuple(scored), scores, counts, settings, real=_examples(test, examples), synthetic=_examples(synthetic, examples))
+    counts = {"train": trial.train.counts(by), "synthetic": trial.synthetic.counts(by), "test": trial.test.counts(by)}
+    return Evaluation(
+        classes=tuple(scored),
+        classifiers=found,
+        counts=counts,
+        settings=settings,
+        real=_examples(test, examples),
+        synthetic=_examples(synthetic, examples),
+        measured=tuple(measured),
+    )
 
 
-def _check(synthetic: Beats, train: Beats, test: Beats, rows: Sequence[str], classes: Sequence[str], by: str) -> None:
-    unknown = sorted(set(rows) - set(ROWS))
-    if unknown:
-        raise EcgsynthError(f"unknown row {', '.join(unknown)}; known: {', '.join(ROWS)}")
+class _Trial(NamedTuple):
+    """What classifiers learn from and are tested on; `learnt` is what the generator learnt from, and its controls learn from."""
+
+    synthetic: Beats
+    train: Beats
+    learnt: Beats
+    test: Beats
+    by: str
+    classes: Sequence[str]
+
+    def beats_for(self, row: str, seed: int) -> Beats:
+        """Give the beats a row's classifier learns from; controls are made in the synthetic beats' own counts."""
+        if row == "real":
+            return self.train
+        if row == "synthetic":
+            return self.synthetic
+        if row in _PARTS:
+            order = np.random.default_rng(seed).permutation(len(self.synthetic))
+            return concatenate([self.train, self.synthetic.take(np.sort(order[: round(_PARTS[row] * len(order))]))])
+        control: Generator = Memorizer() if row == "memorizer" else ClassMean()
+        return control.fit(self.learnt, by=self.by).sample(self.synthetic.counts(self.by), seed=seed)
+
+    def test_of(self, row: str, model: Any) -> Scores:
+        """Score a classifier on the row's test beats."""
+        asked = self.synthetic if row == "real-on-synthetic" else self.test
+        predicted = model.predict(asked)
+        return score_classes(annotated=asked.labels(self.by), predicted=predicted, classes=self.classes, patients=asked.patients)
+
+
+def _lessons(rows: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Give what classifiers are to learn from, each with the rows that are tested after it."""
+    tested: dict[str, list[str]] = {}
+    for row in rows:
+        tested.setdefault("real" if row == "real-on-synthetic" else row, []).append(row)
+    yield from tested.items()
+
+
+def _draw(beats: Beats, per_class: int | None, by: str) -> Beats:
+    if per_class is None:
+        return beats
+    rng = np.random.default_rng(0)
+    return beats.take(np.concatenate([rng.choice(np.flatnonzero(beats.labels(by) == name), per_class) for name in beats.counts(by)]))
+
+
+def _refuse_unknown(what: str, names: Sequence[str], known: Collection[str]) -> None:
+    if strange := [name for name in names if name not in known]:
+        raise EcgsynthError(f"unknown {what} {', '.join(strange)}; known: {', '.join(known)}")
+
+
+def _check(synthetic: Beats, train: Beats, test: Beats, classes: Sequence[str], by: str) -> None:
     if train.is_synthetic or test.is_synthetic:
         raise EcgsynthError("the train and test sides must be real beats")
     for side, beats in (("synthetic", synthetic), ("train", train), ("test", test)):
@@ -258,18 +263,6 @@ def _check(synthetic: Beats, train: Beats, test: Beats, rows: Sequence[str], cla
         if missing or not classes:
             raise EcgsynthError(f"no {side} beat of {by} {', '.join(missing) or 'any'}: `--classes` chooses those to score")
     refuse_other_shapes(synthetic, train, test)
-
-
-def _training_beats(row: str, synthetic: Beats, train: Beats, seed: int, by: str) -> Beats:
-    """Give the beats a row's classifier learns from; controls are made in the synthetic beats' own counts."""
-    if row == "real":
-        return train
-    if row == "synthetic":
-        return synthetic
-    if row == "real+synthetic":
-        return concatenate([train, synthetic])
-    control: Generator = Memorizer() if row == "memorizer" else ClassMean()
-    return control.fit(train, by=by).sample(synthetic.counts(by), seed=seed)
 
 
 def _examples(beats: Beats, per_class: int) -> Beats:

@@ -14,11 +14,11 @@ from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.resampling import Memorizer
 from ecgsynth.metrics.bootstrap import Interval, delete_half
+from ecgsynth.metrics.detection import area, suspicions
 from ecgsynth.metrics.diversity import Features, manifold
 from ecgsynth.metrics.fidelity import frechet_distance, mmd, spectrum_distance, warped_distances
 from ecgsynth.metrics.physiology import MEASURES, measure_waves, shares, wave_distances
 from ecgsynth.metrics.privacy import closer_to_train, near_copies, singled_out
-from ecgsynth.splits import Split
 
 Numbers = Mapping[str, float]
 
@@ -80,11 +80,10 @@ def _number(plain: float | None) -> float:
 
 @dataclass(frozen=True)
 class Sides:
-    """Beats of one class: those learnt from, those tested against, and fresh real ones that stand in for synthetic ones."""
+    """Beats of one class: those learnt from, and those compared with."""
 
     train: Beats
     test: Beats
-    fresh: Beats
 
     @cached_property
     def test_waves(self) -> NDArray[np.float64]:
@@ -113,12 +112,14 @@ def _fidelity(beats: Beats, sides: Sides) -> Question:
     mean = _first_lead(sides.train).mean(axis=0)
     space = _components(_waveforms(sides.train))
 
-    def known(side: Beats) -> tuple[Features, Features]:
+    def known(side: Beats, suspicion: NDArray[np.float64]) -> Features:
         warped = warped_distances(beats=_first_lead(side), to=mean, fs=side.fs)
-        return _waveforms(side), warped[:, None].astype(np.float32)
+        return np.column_stack([_waveforms(side), warped, suspicion]).astype(np.float32)
 
     def numbers(real: Features, ours: Features) -> Numbers:
-        (real, real_warped), (ours, ours_warped) = (np.split(side, [-1], axis=1) for side in (real, ours))
+        (real, real_warped, real_suspicion), (ours, ours_warped, suspicion) = (
+            (side[:, :-2], side[:, -2], side[:, -1].astype(np.float64)) for side in (real, ours)
+        )
         size = min(len(real), len(ours))  # reaches shrink with more beats
         near = manifold(real=real[:size], synthetic=ours[:size])
         first = slice(0, beats.n_samples)
@@ -130,10 +131,12 @@ def _fidelity(beats: Beats, sides: Sides) -> Question:
             "density": near.density,
             "coverage": near.coverage,
             "spectrum, dB": spectrum_distance(real=real[:, first], synthetic=ours[:, first], fs=beats.fs),
-            "warped distance to the class mean, mV": float(wasserstein_distance(real_warped[:, 0], ours_warped[:, 0])),
+            "warped distance to the class mean, mV": float(wasserstein_distance(real_warped, ours_warped)),
+            "found out by trees, area": area(real=real_suspicion, synthetic=suspicion),
         }
 
-    return Question(numbers, tuple(np.concatenate(known(side), axis=1) for side in (sides.test, beats)))
+    suspected = suspicions(real=sides.test, synthetic=beats)
+    return Question(numbers, tuple(known(side, own) for side, own in zip((sides.test, beats), suspected, strict=True)))
 
 
 def _physiology(beats: Beats, sides: Sides) -> Question:
@@ -172,6 +175,7 @@ FAMILIES = (
             "coverage": MORE,
             "spectrum, dB": LESS,
             "warped distance to the class mean, mV": LESS,
+            "found out by trees, area": AS_REAL,
         },
         _fidelity,
     ),
@@ -214,7 +218,7 @@ def choose_families(names: Sequence[str]) -> list[Family]:
 
 
 def measure_steps(
-    *, synthetic: Beats, split: Split, families: Sequence[str] = FAMILY_NAMES, seed: int = 0
+    *, synthetic: Beats, train: Beats, val: Beats, test: Beats, families: Sequence[str] = FAMILY_NAMES, seed: int = 0
 ) -> Steps[Progress, None, list[Score]]:
     """Measure synthetic beats class by class, yielding how far it is; the scores are the generator's return value.
 
@@ -222,9 +226,9 @@ def measure_steps(
     ----------
     synthetic : Beats
         The beats in question.
-    split : Split
-        Its train side is what the generator learnt from, its test side what is compared with; beats of its val side
-        stand in for synthetic ones as the yardstick of what real beats reach.
+    train, val, test : Beats
+        The real beats of a split: what the generator learnt from, beats that stand in for synthetic ones as the yardstick
+        of what real beats reach, and what is compared with.
     families : sequence of str
         Which of ``"fidelity"``, ``"physiology"`` and ``"privacy"``.
     seed : int
@@ -241,15 +245,16 @@ def measure_steps(
         If the beats do not fit together, or a family is unknown.
     """
     asked = choose_families(families)
-    everyone = (synthetic, split.train, split.val, split.test)
+    everyone = (synthetic, train, val, test)
     refuse_other_shapes(*everyone)
     labels = [name for name in synthetic.counts() if min(beats.counts().get(name, 0) for beats in everyone) >= _FEWEST]
     scores: list[Score] = []
-    copies = Memorizer().fit(split.train)
+    copies = Memorizer().fit(train)
     for place, label in enumerate(labels):
-        ours, train, fresh, test = (_some(beats, label, seed) for beats in everyone)
-        sides = Sides(train=split.train.take(split.train.classes == label), test=test, fresh=fresh)
-        in_place = (ours, fresh, copies.sample({label: len(train)}, seed=seed))
+        ours, fresh, tested = (_some(beats, label, seed) for beats in (synthetic, val, test))
+        own = train.take(train.classes == label)
+        sides = Sides(train=own, test=tested)
+        in_place = (ours, fresh, copies.sample({label: min(len(own), MOST)}, seed=seed))
         for number, family in enumerate(asked):
             yield Progress((place + number / len(asked)) / len(labels), f"{family.name} of {label}")
             question, *yardsticks = (family.ask(beats, sides) for beats in in_place)

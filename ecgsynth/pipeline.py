@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ecgsynth.beats import Beats, extract_beats
-from ecgsynth.classifier import BeatClassifier
+from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.evaluation import ROWS, Evaluation, evaluate_steps
+from ecgsynth.evaluation import evaluate_steps
 from ecgsynth.files import atomic_path
+from ecgsynth.findings import Evaluation
 from ecgsynth.generators import GENERATORS, Request, class_counts, load_generator, settings_of
+from ecgsynth.measures import FAMILY_NAMES
 from ecgsynth.records import LEADS, Record, find_records, read_record
 from ecgsynth.report import save_report
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import Split, split_beats
 from ecgsynth.steps import relabelled
 
-STAGES = {"beats": 0.02, "split": 0.01, "train": 0.6, "sample": 0.02, "evaluate": 0.34, "report": 0.01}
+STAGES = {"beats": 0.02, "split": 0.01, "train": 0.4, "sample": 0.02, "evaluate": 0.54, "report": 0.01}
 """The stages in their order, and about what share of the time each takes."""
+
+ROWS = ("real", "synthetic", "real-on-synthetic", "real+synthetic", "memorizer", "class-mean")
+"""What the classifiers of a run learn from and are tested on; `ecgsynth evaluate` has more."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Settings:
     by : str
         What beats are told apart by: ``"class"`` or ``"symbol"``.
     features : str
-        What classifiers see of a beat, of `ecgsynth.classifier.FEATURES`.
+        What classifiers see of a beat, of `ecgsynth.classifiers.FEATURES`.
     generator : str
         Of `GENERATORS`.
     minutes : float or None
@@ -49,6 +54,8 @@ class Settings:
         Training steps of each classifier of the evaluation.
     seeds : int
         Classifiers a row.
+    families : str
+        What is measured beside that, by comma, as for `evaluate`; ``""`` for nothing.
     seed : int
         Of the split, the training and the sampling.
     """
@@ -63,6 +70,7 @@ class Settings:
     power: float = 1.0
     classifier_steps: int = 2000
     seeds: int = 1
+    families: str = ",".join(FAMILY_NAMES)
     seed: int = 0
 
 
@@ -190,8 +198,11 @@ def _evaluate(folder: Path, settings: Settings) -> Steps[StageProgress, None, Ev
         synthetic=Beats.load(folder / "synthetic.npz"),
         train=split.train,
         test=split.test,
+        val=split.val,
         seeds=range(settings.seeds),
-        rows=tuple(ROWS),
+        rows=ROWS,
+        classifiers=("cnn",),
+        families=[name for name in settings.families.split(",") if name],
         by=settings.by,
         classifier=BeatClassifier(features=settings.features, steps=settings.classifier_steps),
     )

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 import ecgsynth as es
 from ecgsynth import mitdb
-from ecgsynth.classifier import NEW_PATIENTS
+from ecgsynth.classifiers import NEW_PATIENTS
 from ecgsynth.metrics.utility import Scores, score_classes
 
 CLASSES = "NSVF"

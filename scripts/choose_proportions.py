@@ -12,6 +12,8 @@ from shared import mitdb_split
 
 import ecgsynth as es
 
+JUDGED = {"rows": ("synthetic",), "classifiers": ("cnn",)}
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
@@ -28,7 +30,7 @@ def main(model: Path, powers: str, times: str, seeds: int) -> None:
         for seed in range(seeds):
             synthetic = generator.sample(counts, seed=seed)
             # The test side is not touched: validation beats stand in its place.
-            result = es.evaluate(synthetic=synthetic, train=split.train, test=split.val, seeds=(seed,), rows=("synthetic",))
+            result = es.evaluate(synthetic=synthetic, train=split.train, test=split.val, seeds=(seed,), **JUDGED)
             macro.append(result.rows["synthetic"][0].macro_f1)
         spread = f" ± {np.std(macro, ddof=1):.3f}" if seeds > 1 else ""
         click.echo(f"power {power:<5g} times {more:<5g} macro-F1 {np.mean(macro):.3f}{spread}   {counts}")

@@ -49,7 +49,7 @@ def do_job(name: str, seed: int, minutes: float, out: Path) -> Found:
 def measure(name: str, seed: int, minutes: float, out: Path) -> Found:
     """Train one generator, sample from it, and measure."""
     split = es.Split.load(out / "work" / "split")
-    judged = {"train": split.train, "test": split.test, "seeds": (seed,), "classifier": CLASSIFIER}
+    judged = {"train": split.train, "test": split.test, "seeds": (seed,), "classifier": CLASSIFIER, "classifiers": ("cnn",)}
     if name == "real":
         return es.evaluate(synthetic=split.train, rows=("real",), **judged).rows["real"][0].to_dict()
     generator = set_up(name, seed, minutes)

@@ -146,7 +146,8 @@ ROWS: dict[str, tuple[str, Callable[[es.Split, float, int, Path], Made]]] = {
 def judge(name: str, made: es.Beats, split: es.Split, seed: int, out: Path) -> Found:
     """Score classifiers of these beats on the test side: ours, and ecgen's if that can be had."""
     row = "real" if name == "real" else "synthetic"
-    scores = es.evaluate(synthetic=made, train=split.train, test=split.test, seeds=(seed,), rows=(row,), classifier=CLASSIFIER)
+    judged = {"train": split.train, "test": split.test, "classifier": CLASSIFIER, "classifiers": ("cnn",)}
+    scores = es.evaluate(synthetic=made, rows=(row,), seeds=(seed,), **judged)
     found = scores.rows[row][0].to_dict()
     if install("ecgen", out):
         return found

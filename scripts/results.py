@@ -69,7 +69,8 @@ def measure(row: str, seed: int, split: es.Split, by: str, work: Path) -> Found:
         counts = {label: TIMES * count for label, count in es.class_counts(split.train, by=by).items()}
         beats = model.sample(counts, seed=seed)
     learns = row if row in ("real", "real+synthetic") else "synthetic"
-    result = es.evaluate(synthetic=beats, train=split.train, test=split.test, seeds=(seed,), rows=(learns,), by=by, classifier=CLASSIFIER)
+    judged = {"train": split.train, "test": split.test, "by": by, "classifier": CLASSIFIER, "classifiers": ("cnn",)}
+    result = es.evaluate(synthetic=beats, rows=(learns,), seeds=(seed,), **judged)
     return {"training_minutes": minutes} | result.rows[learns][0].to_dict()
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ecgsynth.metrics.bootstrap import confusion_by_patient, delete_half, gain, macro_f1
-from ecgsynth.metrics.utility import score_classes
+from ecgsynth.metrics.bootstrap import confusion_by_patient, delete_half, macro_f1, over_beats, over_patients
+from ecgsynth.metrics.utility import rates, score_classes
 
 
 def guesses(share, n=600, seed=0):
@@ -22,6 +22,10 @@ def confusions(share, seeds=3, data_seed=0):
         predicted = np.where(own.random(600) < share, annotated, own.choice(list("NSV"), 600))
         parts.append(confusion_by_patient(annotated=annotated, predicted=predicted, patients=patients, classes="NSV"))
     return np.stack(parts)
+
+
+def gain(*, ours, base):
+    return over_patients(lambda each: {"macro-F1": macro_f1(each)}, ours, base=base)["macro-F1"]
 
 
 def test_patients_add_up_to_the_score_of_all_beats():
@@ -83,3 +87,26 @@ def test_leaving_out_half_of_two_sides_adds_up_their_variances():
     one, other = np.random.default_rng(0).normal(0, 1, 400), np.random.default_rng(1).normal(0, 3, 900)
     found = delete_half(lambda a, b: {"gap": float(a.mean() - b.mean())}, one, other, draws=500)["gap"]
     assert found.high - found.value == pytest.approx(1.96 * (1 / 400 + 9 / 900) ** 0.5, rel=0.1)
+
+
+def test_a_share_over_beats_has_the_interval_of_its_binomial():
+    """90 of 100 beats are right: 0.90 and 1.96 standard errors of 0.03."""
+
+    def share(confusions):
+        return {"right": np.trace(confusions, axis1=-2, axis2=-1) / confusions.sum(axis=(-2, -1))}
+
+    one = over_beats(share, np.array([[[60, 4], [6, 30]]]))["right"]
+    assert one.value == pytest.approx(0.9)
+    assert (one.high - one.low) / 2 == pytest.approx(1.96 * 0.03, rel=0.1)
+    four = over_beats(share, np.array([[[240, 16], [24, 120]]]))["right"]
+    assert four.high - four.low == pytest.approx((one.high - one.low) / 2, rel=0.15)
+
+
+def test_one_patient_with_all_beats_of_a_class_makes_its_interval_wide():
+    spread, alone = np.zeros((2, 1, 10, 2, 2), dtype=int)
+    spread[0, :, 0, 0], alone[0, :, 0, 0] = 50, 50
+    spread[0, :, 1] = (1, 4)
+    alone[0, 0, 1], alone[0, 1, 1] = (2, 23), (8, 17)  # the same ten beats wrong of fifty, and of two patients only
+    found = [over_patients(lambda each: rates(each, "NV"), side)["Se V"] for side in (spread, alone)]
+    assert found[0].value == found[1].value == pytest.approx(0.8)
+    assert found[1].high - found[1].low > 0.2 > found[0].high - found[0].low

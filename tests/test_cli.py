@@ -57,7 +57,8 @@ def make_all(folder, records_folder):
     call("split", folder / "beats.npz", "-o", folder / "split")
     call("train", folder / "split", "-o", folder / "model.safetensors", "--steps", 3, *FAST)
     call("sample", folder / "model.safetensors", "-o", folder / "syn.npz", "--like", folder / "split" / "train.npz")
-    call("evaluate", folder / "syn.npz", "--split", folder / "split", "-o", folder / "run", "--steps", 20, "--families", "none")
+    judged = ("--steps", 20, "--classifiers", "cnn", "--families", "none")
+    call("evaluate", folder / "syn.npz", "--split", folder / "split", "-o", folder / "run", *judged)
 
 
 @pytest.mark.parametrize("name", sorted(main.commands))
@@ -120,22 +121,22 @@ def test_sample_by_count_and_balance(work):
 
 
 def evaluated(beats, split, folder, *options):
-    return call("evaluate", beats, "--split", split, "-o", folder, "--steps", 5, *options)
+    return call("evaluate", beats, "--split", split, "-o", folder, "--steps", 5, "--classifiers", "cnn", *options)
 
 
 def test_evaluate_and_report(work):
     out = evaluated(work / "syn.npz", work / "split", work / "again", "--rows", "real", "--families", "privacy", "--json")
     found = json.loads(out.stdout)
-    assert set(found["rows"]) == {"real"}
-    assert {score["family"] for score in found["measured"]} == {"privacy"}
-    assert json.loads((work / "run" / "evaluation.json").read_text())["measured"] == []
+    assert set(found["classifiers"]["cnn"]) == {"real"}
+    assert {score["family"] for score in found["scores"]} == {"privacy"}
+    assert {score["family"] for score in json.loads((work / "run" / "evaluation.json").read_text())["scores"]} == {"utility"}
     call("report", work / "run", "--model", work / "model.safetensors", "--split", work / "split")
     assert "<html" in (work / "run" / "report.html").read_text()
 
 
 def test_run_does_it_all_and_goes_on_where_it_stopped(work, records_folder):
     folder = work / "whole"
-    arguments = ("run", records_folder, "-o", folder, "-g", "class-mean", "--classifier-steps", 5)
+    arguments = ("run", records_folder, "-o", folder, "-g", "class-mean", "--families", "privacy", "--classifier-steps", 5)
     call(*arguments)
     first = (folder / "beats.npz").stat().st_mtime_ns
     (folder / "report.html").unlink()
@@ -153,10 +154,8 @@ def test_two_leads_by_symbol_with_rhythm_go_through_every_stage(work, records, t
         both = np.hstack([record.signals, -0.5 * np.roll(record.signals, 3)])
         write_record(replace(record, signals=both, leads=("MLII", "V1")), tmp_path / "records")
     folder = tmp_path / "run"
-    choices = ("--lead", "all", "--by", "symbol", "--features", "shape+rr")
-    data = json.loads(
-        call("run", tmp_path / "records", "-o", folder, "-g", "gaussian", "--classifier-steps", 30, *choices, "--json").stdout
-    )
+    choices = ("--lead", "all", "--by", "symbol", "--features", "shape+rr", "--families", "none", "--classifier-steps", 30)
+    data = json.loads(call("run", tmp_path / "records", "-o", folder, "-g", "gaussian", *choices, "--json").stdout)
     assert data["settings"]["by"] == "symbol"
     assert data["settings"]["classifier"]["features"] == "shape+rr"
     made = Beats.load(folder / "synthetic.npz")
@@ -211,7 +210,7 @@ def test_beats_of_chosen_rhythm(work):
 
 
 def test_run_on_simulated_records(work):
-    call("run", "--simulated", "-o", work / "sim", "-g", "class-mean", "--classifier-steps", 5)
+    call("run", "--simulated", "-o", work / "sim", "-g", "class-mean", "--families", "none", "--classifier-steps", 5)
     assert Beats.load(work / "sim" / "beats.npz").source == "simulated"
 
 
@@ -221,7 +220,7 @@ def test_without_records_and_network_the_run_is_simulated_and_says_so(work, monk
     monkeypatch.delenv("ECGSYNTH_MITDB", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(ecgsynth.fetch, "network_is_there", lambda: False)
-    out = call("run", "-o", work / "none", "-g", "class-mean", "--classifier-steps", 5)
+    out = call("run", "-o", work / "none", "-g", "class-mean", "--families", "none", "--classifier-steps", 5)
     assert "going on with simulated records" in out.stderr
     assert out.stderr.count("\n") == 1
 
@@ -357,7 +356,7 @@ def test_ctrl_c_in_training_keeps_the_best_and_resume_goes_on(work, tmp_path):
 
 
 def test_ctrl_c_in_evaluation_leaves_nothing_half_written(work, tmp_path, monkeypatch):
-    from ecgsynth.classifier import BeatClassifier
+    from ecgsynth.classifiers import BeatClassifier
 
     def interrupted(self, beats):
         yield 0.5

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 
 from ecgsynth.beats import Beats
-from ecgsynth.classifier import NEW_PATIENTS, BeatClassifier
+from ecgsynth.classifiers import NEW_PATIENTS, BeatClassifier, Neighbors, Trees
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.evaluation import ROWS, Evaluation, evaluate, evaluate_steps
+from ecgsynth.evaluation import evaluate, evaluate_steps
+from ecgsynth.findings import ROWS, Evaluation
 from ecgsynth.generators import GENERATORS, class_counts
-from ecgsynth.metrics.utility import score_classes
+from ecgsynth.metrics.utility import rates, score_classes
+from ecgsynth.steps import drain
 from ecgsynth.vectors import log_rhythm
 
 FAST = BeatClassifier(steps=60, batch=64, width=8)
+QUICK = {"classifier": FAST, "classifiers": ("cnn",)}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,9 @@ def synthetic(split):
 
 @pytest.fixture(scope="module")
 def result(split, synthetic):
-    return evaluate(synthetic=synthetic, train=split.train, test=split.test, seeds=(0, 1), classifier=FAST, examples=5)
+    return evaluate(
+        synthetic=synthetic, train=split.train, test=split.test, seeds=(0, 1), classifier=FAST, classifiers=("cnn",), examples=5
+    )
 
 
 def test_scores_against_counts_worked_out_by_hand():
@@ -64,12 +69,12 @@ def test_shuffled_labels_teach_nothing(split):
 
 
 def premature_beats(seed, *, mean):
-    """Flat beats whose class is told by the timing alone, and by that only beside what is usual for each patient."""
+    """Beats of noise whose class is told by the timing alone, and by that only beside what is usual for each patient."""
     rng = np.random.default_rng(seed)
     usual, early = rng.uniform(0.5, 1.3, 2000), rng.random(2000) < 0.5
     rr = usual * np.where(early, 0.75, 1.0) * rng.normal(1, 0.03, 2000)
     return Beats(
-        signals=np.zeros((2000, 64)),
+        signals=rng.normal(0, 0.1, (2000, 64)),
         classes=np.where(early, "S", "N"),
         rr_before=rr,
         rr_after=usual,
@@ -102,9 +107,10 @@ def test_one_class_alone_cannot_be_learnt(split):
 
 def test_every_row_is_scored_for_every_seed_on_the_same_beats(result, split):
     assert set(result.rows) == set(ROWS)
-    for scores in result.rows.values():
+    for row, scores in result.rows.items():
         assert len(scores) == 2
-        assert [sum(row) for row in scores[0].confusion] == list(split.test.counts().values())
+        asked = class_counts(split.train) if row == "real-on-synthetic" else split.test.counts()
+        assert [sum(row) for row in scores[0].confusion] == list(asked.values())
     mean, deviation = result.spread("real")
     values = [scores.macro_f1 for scores in result.rows["real"]]
     assert mean == pytest.approx(np.mean(values))
@@ -117,7 +123,7 @@ def test_every_row_is_scored_for_every_seed_on_the_same_beats(result, split):
 def test_the_controls_stand_in_their_order(split):
     noise = GENERATORS["class-mean"]().fit(split.train).sample(class_counts(split.train), seed=5)
     classifier = BeatClassifier(steps=150, batch=64, width=8)
-    found = evaluate(synthetic=noise, train=split.train, test=split.test, classifier=classifier)
+    found = evaluate(synthetic=noise, train=split.train, test=split.test, classifier=classifier, classifiers=("cnn",))
     macro = {row: found.spread(row)[0] for row in ROWS}
     assert macro["memorizer"] > macro["class-mean"] + 0.1
     assert abs(macro["memorizer"] - macro["real"]) < 0.15
@@ -129,7 +135,7 @@ def test_the_test_side_chooses_nothing(split, synthetic):
     half = split.test.take(np.arange(0, len(split.test), 2))
     rest = split.test.take(np.arange(1, len(split.test), 2))
     found = [
-        evaluate(synthetic=synthetic, train=split.train, test=test, rows=["real"], classifier=FAST, classes="NSVFQ")
+        evaluate(synthetic=synthetic, train=split.train, test=test, rows=["real"], classes="NSVFQ", **QUICK)
         for test in (split.test, half, rest)
     ]
     whole, one, other = (np.array(result.rows["real"][0].confusion) for result in found)
@@ -137,10 +143,7 @@ def test_the_test_side_chooses_nothing(split, synthetic):
 
 
 def test_progress_rises_to_1(split, synthetic):
-    shares = [
-        p.share
-        for p in evaluate_steps(synthetic=synthetic, train=split.train, test=split.test, rows=["real", "synthetic"], classifier=FAST)
-    ]
+    shares = [p.share for p in evaluate_steps(synthetic=synthetic, train=split.train, test=split.test, rows=["real", "synthetic"], **QUICK)]
     assert shares == sorted(shares)
     assert shares[-1] == 1
 
@@ -172,22 +175,111 @@ def test_beats_that_do_not_fit_are_refused(split, synthetic):
 
 
 def test_classes_can_be_chosen(split, synthetic):
-    found = evaluate(synthetic=synthetic, train=split.train, test=split.test, classes="NV", rows=["real"], classifier=FAST)
+    found = evaluate(synthetic=synthetic, train=split.train, test=split.test, classes="NV", rows=["real"], **QUICK)
     assert found.classes == ("N", "V")
     assert set(found.counts["test"]) == {"N", "V"}
 
 
+def test_what_is_trained_on_real_beats_is_tested_on_synthetic_ones_without_learning_again(result, split, synthetic):
+    """TRTS asks the very classifier of TRTR: both rows of a seed agree where the synthetic beats are the test beats."""
+    copies = replace(split.test, source="copies")
+    found = evaluate(synthetic=copies, train=split.train, test=split.test, rows=("real-on-synthetic", "real"), **QUICK)
+    assert found.rows["real-on-synthetic"][0].confusion == found.rows["real"][0].confusion
+    assert result.rows["real-on-synthetic"][0].by_patient is None  # synthetic beats are nobody's
+
+
+def test_three_kinds_of_classifiers_learn(split):
+    rows = ("real", "class-mean")
+    found = evaluate(synthetic=replace(split.train, source="x"), train=split.train, test=split.test, rows=rows, classifier=FAST)
+    assert list(found.classifiers) == ["cnn", "trees", "neighbors"]
+    for name in ("trees", "neighbors"):
+        assert found.spread("real", classifier=name)[0] > 0.6 > found.spread("class-mean", classifier=name)[0] + 0.1
+    assert {line.split()[0] for line in str(found).splitlines() if "macro-F1" in line} == {"cnn", "trees", "neighbors"}
+    with pytest.raises(EcgsynthError, match="unknown classifier oracle; known: cnn, trees, neighbors"):
+        evaluate(synthetic=split.train, train=split.train, test=split.test, classifiers=("oracle",))
+
+
+@pytest.mark.parametrize("classifier", [Trees, Neighbors])
+def test_plain_classifiers_may_see_the_rhythm(classifier):
+    def share_right(features):
+        test = premature_beats(1, mean=True)
+        learnt = classifier(features=features)
+        drain(learnt.fit_steps(premature_beats(0, mean=True)))
+        return np.mean(learnt.predict(test) == test.classes)
+
+    assert share_right("shape+rr") > 0.95
+    assert share_right("shape") < 0.6
+
+
+def test_real_beats_are_joined_by_a_part_of_the_synthetic_ones(split, synthetic, monkeypatch):
+    learnt = []
+    monkeypatch.setattr("ecgsynth.evaluation.BeatClassifier.fit_steps", lambda self, beats, by: learnt.append(beats) or iter(()))
+    monkeypatch.setattr("ecgsynth.evaluation.BeatClassifier.predict", lambda self, beats: beats.classes)
+    evaluate(synthetic=synthetic, train=split.train, test=split.test, rows=("real", "real+quarter", "real+half", "real+synthetic"), **QUICK)
+    added = [len(beats) - len(split.train) for beats in learnt]
+    assert added == [0, round(len(synthetic) / 4), round(len(synthetic) / 2), len(synthetic)]
+    assert all(np.array_equal(beats.signals[: len(split.train)], split.train.signals) for beats in learnt)
+
+
+def test_the_published_protocol_draws_as_many_of_each_class(split, synthetic):
+    rows = ("real", "synthetic")
+    found = evaluate(synthetic=synthetic, train=split.train, test=split.test, rows=rows, protocol="tts-cgan", **QUICK)
+    assert set(found.counts["test"].values()) == {500}
+    assert set(found.counts["synthetic"].values()) == {800}
+    assert set(found.counts["train"].values()) == {200}
+    assert [sum(row) for row in found.rows["synthetic"][0].confusion] == [500] * 5
+    assert found.settings["protocol"] == "tts-cgan"
+
+
+def test_every_number_has_an_interval_a_goal_and_yardsticks(result):
+    scores = {(score.measure, score.label): score for score in result.scores()}
+    whole = scores["macro-F1 of TSTR, cnn", "all"]
+    assert whole.value.value == pytest.approx(result.spread("synthetic")[0])
+    assert whole.value.low < whole.value.value < whole.value.high
+    assert (whole.real, whole.memorizer) == pytest.approx((result.spread("real")[0], result.spread("memorizer")[0]))
+    assert scores["Se of TSTR, cnn", "V"].value.value == pytest.approx(result.by_class("synthetic", "sensitivity")["V"])
+    assert scores["macro-F1 of TRTS, cnn", "all"].value.value == pytest.approx(result.spread("real-on-synthetic")[0])
+    gain = scores["macro-F1 of real+synthetic over real, cnn", "all"]
+    assert gain.value.value == pytest.approx(result.spread("real+synthetic")[0] - result.spread("real")[0])
+    assert scores["VEB FPR of TSTR, cnn", "all"].goal == "less is better"
+    assert whole.goal == "more is better"
+
+
+def test_measures_are_taken_where_there_are_fresh_beats(split, synthetic):
+    given = {"synthetic": synthetic, "train": split.train, "test": split.test, "rows": ("real",), **QUICK}
+    found = evaluate(val=split.val, families=("privacy",), **given)
+    assert {score.family for score in found.measured} == {"privacy"}
+    assert evaluate(families=("privacy",), **given).measured == ()
+    with pytest.raises(EcgsynthError, match="unknown family beauty"):
+        evaluate(val=split.val, families=("beauty",), **given)
+
+
+def test_ectopic_lines_excuse_what_could_not_be_told():
+    """Worked out by hand from the equations of de Chazal: rows annotated, columns called N S V F Q."""
+    confusion = np.array([[80, 5, 3, 1, 1], [4, 10, 1, 0, 0], [2, 1, 20, 1, 0], [1, 0, 6, 3, 0], [0, 2, 4, 0, 1]])
+    found = rates(confusion, "NSVFQ")
+    assert found["SVEB Se"] == pytest.approx(10 / 15)
+    assert found["SVEB +P"] == pytest.approx(10 / (10 + 5 + 1))  # two Q called S are excused
+    assert found["VEB +P"] == pytest.approx(20 / (20 + 3 + 1))  # six F and four Q called V are excused
+    cleared = confusion.sum() - 24 - 34 + 20
+    assert found["VEB FPR"] == pytest.approx(4 / (4 + cleared))
+    assert found["VEB Acc"] == pytest.approx((20 + cleared) / (24 + 4 + cleared))
+    assert found["F1 V"] == pytest.approx(2 * 20 / (24 + 34))
+    stacked = rates(np.stack([confusion, confusion]), "NSVFQ")
+    assert all(np.array_equal(value, [found[name]] * 2) for name, value in stacked.items())
+
+
 def test_every_setting_of_the_classifier_is_used(split, synthetic):
     given = BeatClassifier(**NEW_PATIENTS | {"steps": 4})
-    result = evaluate(synthetic=synthetic, train=split.train, test=split.test, rows=("real",), classifier=given)
+    result = evaluate(synthetic=synthetic, train=split.train, test=split.test, rows=("real",), classifier=given, classifiers=("cnn",))
     assert result.settings["classifier"] == given.settings
     assert {name: given.settings[name] for name in ("augment", "positions")} == {"augment": True, "positions": 8}
 
 
 def test_all_rows_are_told_the_same_of_the_rhythm(split, synthetic, monkeypatch):
     told = []
-    monkeypatch.setattr("ecgsynth.classifier._rhythm", lambda beats, n_rhythm: told.append(n_rhythm) or log_rhythm(beats, 2))
-    rows = {"rows": ("real", "synthetic"), "classifier": BeatClassifier(features="shape+rr", steps=4)}
+    monkeypatch.setattr("ecgsynth.classifiers.network.told_rhythm", lambda beats, n_rhythm: told.append(n_rhythm) or log_rhythm(beats, 2))
+    rows = {"rows": ("real", "synthetic"), "classifier": BeatClassifier(features="shape+rr", steps=4), "classifiers": ("cnn",)}
     for made, expected in ((synthetic, 3), (replace(synthetic, rr_mean=None), 2)):
         told.clear()
         evaluate(synthetic=made, train=split.train, test=split.test, **rows)

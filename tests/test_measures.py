@@ -22,7 +22,7 @@ def sides():
 
 def measured(sides, name, seed=0, **settings):
     made = GENERATORS[name](**settings).fit(sides.train).sample({"N": 150, "V": 80}, seed=7)
-    return drain(measure_steps(synthetic=made, split=sides, seed=seed))
+    return drain(measure_steps(synthetic=made, train=sides.train, val=sides.val, test=sides.test, seed=seed))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_an_unknown_family_is_refused():
 
 def test_progress_rises_to_1(sides):
     made = GENERATORS["class-mean"]().fit(sides.train).sample({"V": 30}, seed=0)
-    steps = list(measure_steps(synthetic=made, split=sides))
+    steps = list(measure_steps(synthetic=made, train=sides.train, val=sides.val, test=sides.test))
     assert [step.share for step in steps] == sorted(step.share for step in steps)
     assert steps[-1].share == 1
     assert "of V" in steps[0].label
@@ -105,6 +105,7 @@ def test_progress_rises_to_1(sides):
 
 def test_of_too_few_beats_nothing_is_said_and_beats_of_another_length_are_refused(sides):
     model = GENERATORS["class-mean"]().fit(sides.train)
-    assert drain(measure_steps(synthetic=model.sample({"N": 10}), split=sides)) == []
+    real = {"train": sides.train, "val": sides.val, "test": sides.test}
+    assert drain(measure_steps(synthetic=model.sample({"N": 10}), **real)) == []
     with pytest.raises(EcgsynthError, match="differ in"):
-        drain(measure_steps(synthetic=extract_beats(simulate_records(n_patients=6, minutes=1), before=0.2), split=sides))
+        drain(measure_steps(synthetic=extract_beats(simulate_records(n_patients=6, minutes=1), before=0.2), **real))

@@ -39,7 +39,7 @@ def test_stages_import_only_from_stages_before_them():
     order = ["errors", "steps", "files", "labels", "mitdb", "records", "fetch", "simulate", "beats", "splits", "vectors", "spaces"]
     order += [
         "augmentation",
-        "classifier",
+        "classifiers",
         "metrics",
         "nets",
         "objectives",
@@ -50,6 +50,7 @@ def test_stages_import_only_from_stages_before_them():
         "models",
         "generators",
         "measures",
+        "findings",
         "evaluation",
         "report",
         "pipeline",

@@ -10,7 +10,7 @@ import pytest
 from ecgsynth import report
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.evaluation import ROWS, Evaluation
+from ecgsynth.findings import ROWS, Evaluation
 from ecgsynth.generators import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
 from ecgsynth.metrics.utility import score_classes
@@ -19,6 +19,7 @@ from ecgsynth.report.page import class_sentences, findings, headline, of_100, so
 
 HOSTILE = "<script>alert(1)</script>\"'&$x_{$"
 SHARES = {"real": 0.95, "synthetic": 0.85, "real+synthetic": 0.96, "memorizer": 0.9, "class-mean": 0.6}
+SHARES |= {"real-on-synthetic": 0.9, "real+quarter": 0.95, "real+half": 0.95}
 SPLIT = {
     "scheme": "patients",
     "seed": 3,
@@ -58,7 +59,7 @@ def make_evaluation(shares=None, rows=tuple(ROWS), seeds=2, **changes):
     counts = dict(zip(AAMI_CLASSES, (300, 150, 120, 110, 20), strict=True))
     values = {
         "classes": AAMI_CLASSES,
-        "rows": {row: [score((shares or SHARES)[row]) for _ in range(seeds)] for row in rows},
+        "classifiers": {"cnn": {row: [score((shares or SHARES)[row]) for _ in range(seeds)] for row in rows}},
         "counts": {"train": dict.fromkeys(AAMI_CLASSES, 4321), "synthetic": counts, "test": counts},
         "settings": {
             "seeds": list(range(seeds)),
@@ -247,14 +248,14 @@ def test_says_so_when_worse_than_class_means():
 
 def test_says_so_when_seeds_scatter_as_much():
     even = make_evaluation(SHARES | {"synthetic": 0.6, "class-mean": 0.6})
-    same = dataclasses.replace(even, rows=even.rows | {"class-mean": even.rows["synthetic"]})
+    same = dataclasses.replace(even, classifiers={"cnn": even.rows | {"class-mean": even.rows["synthetic"]}})
     assert findings(same)[0].bad
     assert "within the scatter" in findings(same)[0].text
 
 
 def test_single_classes_below_the_control_are_named(evaluation):
     better = [dataclasses.replace(scores, f1=scores.f1 | {"F": 0.999}) for scores in evaluation.rows["class-mean"]]
-    finding = findings(dataclasses.replace(evaluation, rows=evaluation.rows | {"class-mean": better}))[1]
+    finding = findings(dataclasses.replace(evaluation, classifiers={"cnn": evaluation.rows | {"class-mean": better}}))[1]
     assert finding.bad
     assert "F (F1 0." in finding.text
     assert "against 0.999" in finding.text
@@ -263,7 +264,7 @@ def test_single_classes_below_the_control_are_named(evaluation):
 def test_a_class_never_predicted():
     annotated = np.repeat(AAMI_CLASSES, 200)
     scores = score_classes(annotated=annotated, predicted=np.where(annotated == "F", "N", annotated), classes=AAMI_CLASSES)
-    sentence = class_sentences(dataclasses.replace(make_evaluation(rows=()), rows={"synthetic": [scores]}))["F"]
+    sentence = class_sentences(dataclasses.replace(make_evaluation(rows=()), classifiers={"cnn": {"synthetic": [scores]}}))["F"]
     assert "finds 0" in sentence
     assert "it never says fusion" in sentence
 

@@ -1,6 +1,5 @@
 """Commands that measure synthetic beats, show them, and do the whole job."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,36 @@ from ecgsynth.cli.data import show_fetch
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import drain
 
+_families_option = click.option(
+    "--families",
+    default="fidelity,physiology,privacy",
+    show_default=True,
+    callback=lambda context, option, text: "" if text == "none" else text,
+    help="What else is measured, by comma; or none.",
+)
+
 
 @click.command()
 @click.argument("synthetic", type=click.Path(path_type=Path))
 @click.option("--split", "split_folder", required=True, type=click.Path(path_type=Path), help="The split the model was trained on.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder for the result.")
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Classifiers a row; more give a spread.")
-@click.option("--steps", default=4000, show_default=True, type=click.IntRange(min=1), help="Training steps of each classifier.")
-@click.option("--rows", help="Only these, by comma: real,synthetic,real+synthetic,memorizer,class-mean")
+@click.option("--classifiers", default="cnn,trees,neighbors", show_default=True, help="What learns, by comma; most is said of the first.")
+@click.option("--steps", default=4000, show_default=True, type=click.IntRange(min=1), help="Training steps of the network, cnn.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["natural", "tts-cgan"]),
+    default="natural",
+    show_default=True,
+    help="All beats as they are, or 800 synthetic, 200 real and 500 test beats a class, as published for that generator.",
+)
+@click.option("--rows", help="Only these, by comma, as in real,synthetic,real+synthetic,memorizer.")
 @click.option("--classes", help="Score only these labels, by comma, as in N,S,V,F.")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
 @click.option(
     "--features", type=click.Choice(["shape", "shape+rr"]), default="shape", show_default=True, help="What classifiers see of a beat."
 )
-@click.option("--families", default="fidelity,physiology,privacy", show_default=True, help="What else is measured, by comma; or none.")
+@_families_option
 @force_option
 @json_option
 def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, steps: int, force: bool, as_json: bool, **which: Any) -> None:
@@ -38,14 +53,13 @@ def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, step
       ecgsynth evaluate synthetic.npz --split split/ -o run/ --seeds 5
     """
     from ecgsynth.beats import Beats
-    from ecgsynth.classifier import BeatClassifier
-    from ecgsynth.evaluation import ROWS, Evaluation, evaluate_steps
-    from ecgsynth.measures import choose_families, measure_steps
+    from ecgsynth.classifiers import BeatClassifier
+    from ecgsynth.evaluation import evaluate_steps
+    from ecgsynth.findings import ROWS, Evaluation
     from ecgsynth.splits import Split
 
     Evaluation.refuse_existing(output, force=force)
-    families = [] if which["families"] == "none" else _names(which["families"])
-    choose_families(families)
+    families = _names(which["families"])
     made, sides = Beats.load(synthetic), Split.load(split_folder)
     if not made.is_synthetic:
         raise EcgsynthError(f"{synthetic} holds real beats; what is evaluated must be synthetic")
@@ -53,20 +67,20 @@ def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, step
         synthetic=made,
         train=sides.train,
         test=sides.test,
+        val=sides.val,
         seeds=range(seeds),
         rows=_names(which["rows"]) if which["rows"] else tuple(ROWS),
         classes=_names(which["classes"]) if which["classes"] else None,
         by=which["by"],
         classifier=BeatClassifier(features=which["features"], steps=steps),
+        classifiers=_names(which["classifiers"]),
+        protocol=which["protocol"],
+        families=families,
     )
     with progress("evaluate") as show:
         result = drain(steps_, lambda step: show(step.share, step.label))
-    if families:
-        with progress("measure") as show:
-            measuring = measure_steps(synthetic=made, split=sides, families=families)
-            result = replace(result, measured=tuple(drain(measuring, lambda step: show(step.share, step.label))))
-        if not result.measured:
-            note("note: no class has enough beats on every side of the split to measure more than its use")
+    if families and not result.measured:
+        note("note: no class has enough beats on every side of the split to measure more than its use")
     result.save(output, force=force)
     if not result.settings["learnt_from_this_train_side"]:
         note("note: these beats are not of a model that learnt from this split's train side; it may have seen the test side")
@@ -93,7 +107,7 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
     """
     import json
 
-    from ecgsynth.evaluation import Evaluation
+    from ecgsynth.findings import Evaluation
     from ecgsynth.generators import load_generator
     from ecgsynth.report import save_report
 
@@ -124,6 +138,7 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
 @click.option("--power", type=float, default=1.0, show_default=True, help="Class proportions of the synthetic beats: 1 natural, 0 equal.")
 @click.option("--classifier-steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of each classifier.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Classifiers a row.")
+@_families_option
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of split, training and sampling.")
 @click.option("--simulated", is_flag=True, help="Use simulated records, whatever else is there.")
 @force_option

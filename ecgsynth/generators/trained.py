@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgsynth.beats import Beats
-from ecgsynth.classifier import BeatClassifier
+from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Arrays, Block, Cells, Generator
 from ecgsynth.generators.history import TrainingStep
@@ -149,7 +149,7 @@ class TrainedGenerator(Generator):
         made = self.sample(class_counts(train, total=_SCORED, by=by), seed=self.seed)
         score = None
         if len(self.classes) > 1:
-            predicted = BeatClassifier(steps=_SCORE_STEPS).fit(made, by=by).predict(scored)
+            predicted = BeatClassifier(steps=_SCORE_STEPS, width=32).fit(made, by=by).predict(scored)
             labels = list(dict.fromkeys([*scored.counts(by), *set(predicted.tolist())]))
             score = score_classes(annotated=scored.labels(by), predicted=predicted, classes=labels).macro_f1
         counts = class_counts(scored, total=min(_DETECTED, len(scored)), by=by)

@@ -20,6 +20,9 @@ class Interval(NamedTuple):
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
+Intervals = dict[str, Interval]
+
+
 def confusion_by_patient(
     *, annotated: NDArray[np.str_], predicted: NDArray[np.str_], patients: NDArray[np.str_], classes: Sequence[str]
 ) -> Confusions:
@@ -52,13 +55,21 @@ def macro_f1(confusion: Confusions) -> NDArray[np.float64]:
     return np.asarray((f1 * there).sum(axis=-1) / np.maximum(there.sum(axis=-1), 1))
 
 
-def gain(*, ours: Confusions, base: Confusions, draws: int = 2000, seed: int = 0) -> Interval:
-    """Bootstrap the difference in macro-F1 between two classifiers over the patients they were both tested on.
+Rates = Callable[[Confusions], Mapping[str, NDArray[np.float64]]]
+"""Numbers by name of each confusion matrix of a stack: (..., K, K) -> (...)."""
+
+
+def over_patients(rates: Rates, confusions: Confusions, *, base: Confusions | None = None, draws: int = 2000, seed: int = 0) -> Intervals:
+    """Give rates of a classifier, or how much they are above another's, with 95 % intervals over the patients tested on.
 
     Parameters
     ----------
-    ours, base : array of int, shape (n_seeds, n_patients, n_classes, n_classes)
-        Confusion matrices; what has the same place among the seeds was trained alike and is compared.
+    rates : callable
+        Of a stack of confusion matrices -> numbers by name; NaN where there is none.
+    confusions : array of int, shape (n_seeds, n_patients, n_classes, n_classes)
+        Confusion matrices.
+    base : array of int, of the same shape, optional
+        Those of a classifier to compare with; what has the same place among the seeds was trained alike.
     draws : int
         Bootstrap draws.
     seed : int
@@ -66,24 +77,52 @@ def gain(*, ours: Confusions, base: Confusions, draws: int = 2000, seed: int = 0
 
     Returns
     -------
-    Interval
-        Mean difference over seeds, and its percentile interval: each draw takes patients and seeds with
-        replacement. A class that none of the patients drawn has is left out of the macro-F1 of that draw.
+    dict of str to Interval
+        Mean over seeds, and its percentile interval: each draw takes patients and seeds with replacement.
 
     References
     ----------
     Efron B, Tibshirani RJ. An introduction to the bootstrap (1993), doi:10.1201/9780429246593.
     """
     rng = np.random.default_rng(seed)
-    n_seeds, n_patients = ours.shape[:2]
-    found = np.empty(draws)
-    for draw in range(draws):
-        seeds, patients = rng.integers(n_seeds, size=n_seeds), rng.integers(n_patients, size=n_patients)
-        one, other = (side[seeds][:, patients].sum(axis=1) for side in (ours, base))
-        found[draw] = (macro_f1(one) - macro_f1(other)).mean()
-    value = float(macro_f1(ours.sum(axis=1)).mean() - macro_f1(base.sum(axis=1)).mean())
-    low, high = np.percentile(found, [2.5, 97.5])
-    return Interval(value, float(low), float(high))
+    n_seeds, n_patients = confusions.shape[:2]
+    patients = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=draws)  # how often each is drawn
+    seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=draws)
+
+    def found(side: Confusions) -> dict[str, tuple[float, NDArray[np.float64]]]:
+        whole, drawn = rates(side.sum(axis=1)), rates(np.einsum("dp,spij->dsij", patients, side, optimize=True))
+        return {name: (float(whole[name].mean()), (drawn[name] * seeds).sum(axis=1) / n_seeds) for name in whole}
+
+    ours = found(confusions)
+    if base is not None:
+        ours = {name: (ours[name][0] - value, ours[name][1] - drawn) for name, (value, drawn) in found(base).items()}
+    return {name: Interval(value, *_percentiles(drawn)) for name, (value, drawn) in ours.items()}
+
+
+def over_beats(rates: Rates, confusions: Confusions, *, draws: int = 2000, seed: int = 0) -> Intervals:
+    """Give rates of a classifier with 95 % intervals over beats, as if each were of another patient: `over_patients` else.
+
+    Parameters
+    ----------
+    rates, draws, seed
+        As for `over_patients`.
+    confusions : array of int, shape (n_seeds, n_classes, n_classes)
+        Confusion matrices.
+
+    Returns
+    -------
+    dict of str to Interval
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.stack([rng.multinomial(one.sum(), (one / one.sum()).ravel(), size=draws).reshape(-1, *one.shape) for one in confusions])
+    found = rates(drawn)  # (n_seeds, draws)
+    return {name: Interval(float(value.mean()), *_percentiles(found[name].mean(axis=0))) for name, value in rates(confusions).items()}
+
+
+def _percentiles(drawn: NDArray[np.float64]) -> tuple[float, float]:
+    known = drawn[np.isfinite(drawn)]
+    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
+    return float(low), float(high)
 
 
 def delete_half(

@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgsynth.metrics.bootstrap import Confusions, confusion_by_patient, macro_f1
+
+Values = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -22,6 +26,8 @@ class Scores:
         The share of beats that are right: high on ECG for a classifier that knows only N.
     confusion : list of list of int
         Row: annotated class, column: predicted class.
+    by_patient : list of such matrices, optional
+        One for each patient tested on, in the order of their names; None where patients are not known.
     """
 
     sensitivity: dict[str, float]
@@ -30,13 +36,16 @@ class Scores:
     macro_f1: float
     accuracy: float
     confusion: list[list[int]]
+    by_patient: list[list[list[int]]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as plain JSON."""
         return asdict(self)
 
 
-def score_classes(*, annotated: NDArray[np.str_], predicted: NDArray[np.str_], classes: Sequence[str]) -> Scores:
+def score_classes(
+    *, annotated: NDArray[np.str_], predicted: NDArray[np.str_], classes: Sequence[str], patients: NDArray[np.str_] | None = None
+) -> Scores:
     """Compare predicted with annotated classes.
 
     Parameters
@@ -45,6 +54,8 @@ def score_classes(*, annotated: NDArray[np.str_], predicted: NDArray[np.str_], c
         The class of each beat.
     classes : sequence of str
         The classes scored, each of which should be among the annotated.
+    patients : array of str, shape (n,), optional
+        Whose beat each is, for `Scores.by_patient`.
 
     Returns
     -------
@@ -73,6 +84,9 @@ def score_classes(*, annotated: NDArray[np.str_], predicted: NDArray[np.str_], c
     labels = list(classes)
     precision, recall, f1, _ = precision_recall_fscore_support(annotated, predicted, labels=labels, zero_division=0)
     confusion = confusion_matrix(annotated, predicted, labels=labels)
+    each = None
+    if patients is not None and patients.all():  # "" stands for an unknown one
+        each = confusion_by_patient(annotated=annotated, predicted=predicted, patients=patients, classes=labels).tolist()
     return Scores(
         sensitivity=dict(zip(labels, recall.tolist(), strict=True)),
         positive_predictivity=dict(zip(labels, precision.tolist(), strict=True)),
@@ -80,4 +94,68 @@ def score_classes(*, annotated: NDArray[np.str_], predicted: NDArray[np.str_], c
         macro_f1=float(f1.mean()),
         accuracy=float(np.trace(confusion) / confusion.sum()),
         confusion=confusion.tolist(),
+        by_patient=each,
     )
+
+
+# EC57: what is called so wrongly is no error where the beat is one of these, as it could not be told.
+_ECTOPIC = {"SVEB": ("S", "Q"), "VEB": ("V", "FQ")}
+
+
+def rates(confusions: Confusions, classes: Sequence[str]) -> dict[str, Values]:
+    """Give all that confusion matrices say, by name.
+
+    Parameters
+    ----------
+    confusions : array of int, shape (..., n_classes, n_classes)
+        Row: annotated class, column: predicted class.
+    classes : sequence of str
+        What they are of.
+
+    Returns
+    -------
+    dict of str to array, shape (...)
+        ``"macro-F1"``; ``"F1 N"``, ``"Se N"`` and ``"+P N"`` and so on of each class; and of AAMI classes the lines by which
+        arrhythmia detectors are compared: ``"SVEB Se"``, ``"SVEB +P"``, ``"SVEB FPR"``, ``"SVEB Acc"`` and the same of ``"VEB"``.
+        NaN where nothing could be right or wrong; each in 0 to 1, more is better but for FPR.
+
+    References
+    ----------
+    ANSI/AAMI EC57:1998; de Chazal P, O'Dwyer M, Reilly RB. IEEE Trans Biomed Eng 51(7):1196-1206 (2004),
+    doi:10.1109/TBME.2004.827359: unclassifiable beats called SVEB, and fusion and unclassifiable beats called VEB,
+    count as neither right nor wrong.
+
+    Examples
+    --------
+    >>> found = rates(np.array([[90, 5, 5], [2, 8, 0], [0, 4, 6]]), "NVF")
+    >>> float(found["VEB Se"]), round(float(found["VEB +P"]), 3), round(float(found["+P V"]), 3)
+    (0.8, 0.615, 0.471)
+    """
+    names = list(classes)
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
+    annotated, predicted = confusions.sum(axis=-1), confusions.sum(axis=-2)
+    found = {"macro-F1": macro_f1(confusions)}
+    for place, name in enumerate(names):
+        found[f"F1 {name}"] = _share(2 * hits[..., place], (annotated + predicted)[..., place])
+        found[f"Se {name}"] = _share(hits[..., place], annotated[..., place])
+        found[f"+P {name}"] = _share(hits[..., place], predicted[..., place])
+    for line, (wanted, excused) in _ECTOPIC.items():
+        if wanted not in names:
+            continue
+        place = names.index(wanted)
+        blamed = [other for other, name in enumerate(names) if name not in (wanted, *excused)]
+        hit, missed = hits[..., place], annotated[..., place] - hits[..., place]
+        wrong = confusions[..., blamed, place].sum(axis=-1)
+        cleared = confusions.sum(axis=(-2, -1)) - annotated[..., place] - predicted[..., place] + hit
+        found |= {
+            f"{line} Se": _share(hit, hit + missed),
+            f"{line} +P": _share(hit, hit + wrong),
+            f"{line} FPR": _share(wrong, wrong + cleared),
+            f"{line} Acc": _share(hit + cleared, hit + missed + wrong + cleared),
+        }
+    return found
+
+
+def _share(part: NDArray[Any], whole: NDArray[Any]) -> Values:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.true_divide(part, whole))

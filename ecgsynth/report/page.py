@@ -10,8 +10,8 @@ import numpy as np
 
 from ecgsynth import mitdb
 from ecgsynth.beats import Beats
-from ecgsynth.evaluation import ROWS, Evaluation
 from ecgsynth.files import atomic_path, refuse_existing
+from ecgsynth.findings import ROWS, Evaluation
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES, LABEL_NAMES
 from ecgsynth.report import figures

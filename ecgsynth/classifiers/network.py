@@ -1,4 +1,4 @@
-"""The arrhythmia classifier by which beats are judged: a small 1-D convolutional network."""
+"""The arrhythmia classifier by which beats are judged first: a small 1-D convolutional network."""
 
 import inspect
 from collections.abc import Iterator
@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from ecgsynth.augmentation import vary
 from ecgsynth.beats import Beats
+from ecgsynth.classifiers.features import FEATURES, told_rhythm
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.vectors import RHYTHM, log_rhythm, shape_of
-
-FEATURES = ("shape", "shape+rr")
-"""What a classifier may see of a beat: its waveform, or that and both RR intervals, over their running mean where that is known."""
+from ecgsynth.vectors import shape_of
 
 NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "augment": True, "positions": 8, "width": 16, "steps": 1200}
 """Settings of `BeatClassifier` for patients it has not seen, chosen among those of DS1: `scripts/choose_classifier.py`."""
@@ -29,7 +27,7 @@ class BeatNet(nn.Module):
     """Four strided convolutions, whose output is joined by the rhythm where it is given, and two linear layers."""
 
     def __init__(
-        self, n_leads: int, n_samples: int, n_labels: int, *, n_rhythm: int = 0, width: int = 32, positions: int | None = None
+        self, n_leads: int, n_samples: int, n_labels: int, *, n_rhythm: int = 0, width: int = 16, positions: int | None = None
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -89,7 +87,7 @@ class BeatClassifier:
         steps: int = 4000,
         batch: int = 128,
         rate: float = 2e-3,
-        width: int = 32,
+        width: int = 16,
         balanced: bool = False,
         augment: bool = False,
         positions: int | None = None,
@@ -131,7 +129,7 @@ class BeatClassifier:
             raise EcgsynthError(f"a classifier needs two classes or more; these beats are all {', '.join(self.classes_)}")
         if self.features != "shape":
             self._n_rhythm = shape_of(beats).n_rhythm
-            rhythm = _rhythm(beats, self._n_rhythm)
+            rhythm = told_rhythm(beats, self._n_rhythm)
             self._usual = rhythm.mean(axis=0), rhythm.std(axis=0) + np.float32(1e-3)
         inputs = self._inputs(beats)
         numbers = {name: number for number, name in enumerate(self.classes_)}
@@ -177,15 +175,7 @@ class BeatClassifier:
         if self.features == "shape":
             return signals, torch.zeros(len(beats), 0)
         mean, spread = self._usual
-        return signals, torch.from_numpy((_rhythm(beats, self._n_rhythm) - mean) / spread)
-
-
-def _rhythm(beats: Beats, n_rhythm: int) -> NDArray[np.float32]:
-    """Give the logarithm of RR before and after: of each over the running mean if that is the third of `n_rhythm` that are known."""
-    if not np.isfinite(beats.rr_before).any() or n_rhythm > shape_of(beats).n_rhythm:
-        raise EcgsynthError("these beats lack RR intervals that the classifier is to use: use features='shape'")
-    rhythm = log_rhythm(beats, n_rhythm)
-    return rhythm[:, :2] - rhythm[:, 2:] if n_rhythm == len(RHYTHM) else rhythm
+        return signals, torch.from_numpy((told_rhythm(beats, self._n_rhythm) - mean) / spread)
 
 
 def _batches(total: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

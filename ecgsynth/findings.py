@@ -1,0 +1,199 @@
+"""All that an evaluation found, kept in a folder: the scores of classifiers, and what was measured of the beats."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecgsynth.beats import Beats
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.files import atomic_path, refuse_existing
+from ecgsynth.measures import LESS, MORE, Score, table
+from ecgsynth.metrics.bootstrap import Confusions, Interval, Intervals, over_beats, over_patients
+from ecgsynth.metrics.utility import Scores, Values, rates
+
+ROWS = {
+    "real": "trained on real beats (TRTR)",
+    "synthetic": "trained on synthetic beats (TSTR)",
+    "real-on-synthetic": "trained on real, tested on synthetic (TRTS)",
+    "real+quarter": "trained on real and a quarter of synthetic",
+    "real+half": "trained on real and half of synthetic",
+    "real+synthetic": "trained on real and synthetic beats",
+    "memorizer": "control: trained on copies of real beats",
+    "class-mean": "control: trained on class means plus noise",
+}
+"""What each classifier of an evaluation is trained on; all are tested on the same real beats but where it says so."""
+
+_FILES = ("evaluation.json", "examples-real.npz", "examples-synthetic.npz")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of every row and seed.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        The labels scored: AAMI classes, or symbols.
+    classifiers : dict of str to dict of str to list of Scores
+        Name of a classifier -> name of a row, of `ROWS` -> one entry a seed. The first is what most is said of.
+    counts : dict of str to dict of str to int
+        Beats of each class in ``"train"``, ``"synthetic"`` and ``"test"``.
+    settings : dict
+        Seeds, classifier, generator, split: what is needed to run it again.
+    real, synthetic : Beats
+        A few test and synthetic beats of each class, for the figures of the report.
+    measured : tuple of Score
+        Fidelity, physiology and privacy, where they were measured.
+    """
+
+    classes: tuple[str, ...]
+    classifiers: dict[str, dict[str, list[Scores]]]
+    counts: dict[str, dict[str, int]]
+    settings: dict[str, Any]
+    real: Beats = field(repr=False)
+    synthetic: Beats = field(repr=False)
+    measured: tuple[Score, ...] = ()
+
+    @property
+    def rows(self) -> dict[str, list[Scores]]:
+        """The scores of the first classifier."""
+        return next(iter(self.classifiers.values()))
+
+    def spread(self, row: str, measure: str = "macro_f1", *, classifier: str | None = None) -> tuple[float, float]:
+        """Mean and standard deviation over seeds of a row's ``"macro_f1"`` or ``"accuracy"``; NaN deviation of one seed."""
+        seeds = (self.classifiers[classifier] if classifier else self.rows)[row]
+        values = [float(getattr(scores, measure)) for scores in seeds]
+        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+    def by_class(self, row: str, measure: str = "f1", *, classifier: str | None = None) -> dict[str, float]:
+        """Mean over seeds, for each class, of ``"f1"``, ``"sensitivity"`` or ``"positive_predictivity"``."""
+        seeds = (self.classifiers[classifier] if classifier else self.rows)[row]
+        return {name: float(np.mean([getattr(scores, measure)[name] for scores in seeds])) for name in self.classes}
+
+    def intervals(self, row: str, *, base: str | None = None, classifier: str | None = None) -> Intervals:
+        """Give all of `rates` of a row, or how much they are above those of a `base` row, with 95 % intervals.
+
+        They are over the patients tested on; where those are not known, as of synthetic beats, over beats.
+        """
+        rows = self.classifiers[classifier] if classifier else self.rows
+
+        def named(confusions: Confusions) -> dict[str, Values]:
+            return rates(confusions, self.classes)
+
+        if any(scores.by_patient is None for scores in rows[row]):
+            return over_beats(named, np.array([scores.confusion for scores in rows[row]]))
+        ours, other = (np.array([scores.by_patient for scores in rows.get(name or "", ())]) for name in (row, base))
+        return over_patients(named, ours, base=other if base else None)
+
+    def scores(self) -> tuple[Score, ...]:
+        """Give everything found as numbers with intervals, goals and yardsticks: utility, then what was measured."""
+        return (*(score for name in self.classifiers for score in self._utility(name)), *self.measured)
+
+    def _utility(self, classifier: str) -> Iterator[Score]:
+        rows = self.classifiers[classifier]
+        real, memorizer = (self._plain(row, classifier) for row in ("real", "memorizer"))
+
+        def score(measure: str, rate: str, value: Interval, *, real: float, memorizer: float) -> Score:
+            what, _, label = rate.partition(" ")
+            if label not in self.classes:
+                what, label = rate, "all"
+            goal = LESS if what.endswith("FPR") else MORE
+            return Score("utility", f"{what} of {measure}, {classifier}", label, value, goal, real, memorizer)
+
+        for row, measure in (("synthetic", "TSTR"), ("real-on-synthetic", "TRTS")):
+            if row in rows:
+                for rate, value in self.intervals(row, classifier=classifier).items():
+                    yield score(measure, rate, value, real=real.get(rate, np.nan), memorizer=memorizer.get(rate, np.nan))
+        for row in ("synthetic", "real+quarter", "real+half", "real+synthetic"):
+            if {row, "real"} <= set(rows) and all(scores.by_patient for scores in rows[row]):
+                gain = self.intervals(row, base="real", classifier=classifier)["macro-F1"]
+                copied = memorizer.get("macro-F1", np.nan) - real["macro-F1"] if row == "synthetic" else np.nan
+                yield score(f"{row} over real", "macro-F1", gain, real=0.0, memorizer=copied)
+
+    def _plain(self, row: str, classifier: str) -> dict[str, float]:
+        seeds = self.classifiers[classifier].get(row, ())
+        if not seeds:
+            return {}
+        return {name: float(np.mean(value)) for name, value in rates(np.array([s.confusion for s in seeds]), self.classes).items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything but the beats as plain JSON."""
+        return {
+            "classes": list(self.classes),
+            "settings": self.settings,
+            "counts": self.counts,
+            "classifiers": {
+                name: {row: [scores.to_dict() for scores in seeds] for row, seeds in rows.items()}
+                for name, rows in self.classifiers.items()
+            },
+            "scores": [score.to_dict() for score in self.scores()],
+        }
+
+    def __str__(self) -> str:
+        head = f"{'':44}{'macro-F1':>16}{'95 % interval':>18}{'accuracy':>10}  " + "".join(f"{'F1 ' + name:>7}" for name in self.classes)
+        parts = []
+        for classifier, rows in self.classifiers.items():
+            lines = [f"{classifier:44}{head[44:]}"]
+            for row in rows:
+                mean, deviation = self.spread(row, classifier=classifier)
+                macro = f"{mean:.3f}" + (f" ± {deviation:.3f}" if deviation == deviation else "")
+                interval = self.intervals(row, classifier=classifier)["macro-F1"]
+                accuracy = self.spread(row, "accuracy", classifier=classifier)[0]
+                f1 = "".join(f"{value:7.3f}" for value in self.by_class(row, classifier=classifier).values())
+                lines.append(f"{ROWS[row]:44}{macro:>16}{f'{interval.low:.3f} to {interval.high:.3f}':>18}{accuracy:10.3f}  {f1}")
+            parts.append("\n".join(lines))
+        return "\n\n".join([*parts, table(self.measured)] if self.measured else parts)
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write ``evaluation.json`` and the example beats into `folder`, which may hold other files."""
+        folder = Path(folder)
+        self.refuse_existing(folder, force=force)
+        (folder / "evaluation.json").unlink(missing_ok=True)  # written last: it stands for the whole
+        self.real.save(folder / "examples-real.npz", force=force)
+        self.synthetic.save(folder / "examples-synthetic.npz", force=force)
+        with atomic_path(folder / "evaluation.json", force=force) as temporary:
+            temporary.write_text(json.dumps(self.to_dict()) + "\n")
+
+    @staticmethod
+    def refuse_existing(folder: str | Path, *, force: bool) -> None:
+        """Raise if `save` would: called before the work of an evaluation."""
+        if Path(folder).is_file():
+            raise EcgsynthError(f"{folder} is a file, not a folder: give another name")
+        for name in _FILES:
+            refuse_existing(Path(folder) / name, force=force)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Evaluation":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        EcgsynthError
+            If it is not there, or damaged.
+        """
+        path = Path(folder) / "evaluation.json"
+        if not path.is_file():
+            raise EcgsynthError(f"no evaluation in {folder}: make one with `ecgsynth evaluate`")
+        try:
+            data = json.loads(path.read_text())
+            found = data["classifiers"] if "classifiers" in data else {"cnn": data["rows"]}  # as version 0.1.0 wrote it
+            classifiers = {
+                name: {row: [Scores(**scores) for scores in seeds] for row, seeds in rows.items() if row in ROWS}
+                for name, rows in found.items()
+            }
+            scores = map(Score.from_dict, data.get("scores", ()))
+            return cls(
+                classes=tuple(data["classes"]),
+                classifiers=classifiers,
+                counts=data["counts"],
+                settings=data["settings"],
+                real=Beats.load(Path(folder) / "examples-real.npz"),
+                synthetic=Beats.load(Path(folder) / "examples-synthetic.npz"),
+                measured=tuple(score for score in scores if score.family != "utility"),
+            )
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise EcgsynthError(f"{path} is damaged ({error})") from error
