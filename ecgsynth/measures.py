@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgsynth.attacks import RELEASED, Attackers, set_up
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.generators.requests import class_counts
 from ecgsynth.generators.resampling import Memorizer
 from ecgsynth.metrics.bootstrap import Interval, delete_half
 from ecgsynth.metrics.detection import area, suspicions
@@ -237,7 +239,8 @@ def measure_steps(
     Returns
     -------
     list of Score
-        A class with fewer than 20 beats on a side is left out.
+        A class with fewer than 20 beats on a side is left out, and so are attacks on patients, labelled ``"all"``, where
+        patients stand on more than one side.
 
     Raises
     ------
@@ -256,13 +259,21 @@ def measure_steps(
         sides = Sides(train=own, test=tested)
         in_place = (ours, fresh, copies.sample({label: min(len(own), MOST)}, seed=seed))
         for number, family in enumerate(asked):
-            yield Progress((place + number / len(asked)) / len(labels), f"{family.name} of {label}")
+            yield Progress((place + number / len(asked)) / (len(labels) + 1), f"{family.name} of {label}")
             question, *yardsticks = (family.ask(beats, sides) for beats in in_place)
             real, copied = (yardstick.statistics(*yardstick.of) for yardstick in yardsticks)
             for name, value in delete_half(question.statistics, *question.of, seed=seed).items():
                 scores.append(Score(family.name, name, label, value, family.goals.get(name, AS_REAL), real[name], copied[name]))
+    if "privacy" in families and (attackers := set_up(train=train, val=val, test=test, seed=seed)):
+        yield Progress(1 - 1 / (len(labels) + 1), "privacy of patients")
+        scores += _attacked(synthetic, attackers, copies.sample(class_counts(train, total=RELEASED), seed=seed), seed)
     yield Progress(1.0, "done")
     return scores
+
+
+def _attacked(synthetic: Beats, attackers: Attackers, copies: Beats, seed: int) -> list[Score]:
+    ours, real, copied = (attackers.attack(beats, seed) for beats in (synthetic, attackers.strangers, copies))
+    return [Score("privacy", name, "all", value, AS_REAL, real[name].value, copied[name].value) for name, value in ours.items()]
 
 
 def table(scores: Sequence[Score]) -> str:

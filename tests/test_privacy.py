@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from ecgsynth.metrics.privacy import closer_to_train, membership_auc, membership_scores, near_copies, singled_out
+from ecgsynth.metrics.privacy import (
+    attribute_votes,
+    closer_to_train,
+    excess,
+    membership_auc,
+    membership_scores,
+    near_copies,
+    recognised,
+    singled_out,
+)
 
 D = 6
 
@@ -121,3 +130,33 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
         found = membership_auc([rng.normal(size=20)], [rng.normal(size=20)], draws=300, seed=seed)
         inside += found.low <= 0.5 <= found.high
     assert 0.88 <= inside / 120 <= 1
+
+
+def test_attributes_are_found_by_the_nearest_beat():
+    """Four beats on a line: two of a woman's vote for F and M, the man's one for M."""
+    votes = attribute_votes(
+        beats=np.array([[0.0], [1.0], [5.0]]),
+        patients=np.array(["a", "a", "b"]),
+        truth=np.array(["F", "F", "M"]),
+        synthetic=np.array([[0.1], [1.2], [4.0]]),
+        carried=np.array(["F", "M", "M"]),
+    )
+    assert votes.tolist() == [0.5, 1.0]
+
+
+def test_excess_is_a_difference_of_means_with_its_interval():
+    rng = np.random.default_rng(0)
+    members, others = rng.normal(0.7, 0.1, 40), rng.normal(0.5, 0.1, 40)
+    found = excess(members, others)
+    assert found.value == pytest.approx(members.mean() - others.mean())
+    expected = 1.96 * np.sqrt(members.var() / 40 + others.var() / 40)
+    assert (found.high - found.low) / 2 == pytest.approx(expected, rel=0.1)
+    assert excess(members, others) == found
+
+
+def test_copies_are_recognised_and_beats_of_strangers_and_of_nobody_are_not():
+    known = {"train": TRAIN, "patients": WHOSE, "control": REFERENCE}
+    assert recognised(synthetic=COPIES, **known).mean() > 0.9
+    assert recognised(synthetic=REFERENCE, **known).mean() == pytest.approx(0.05, abs=0.005)
+    assert recognised(synthetic=CONTROL, **known).mean() < 0.15
+    assert recognised(synthetic=MEAN, **known).mean() < 0.1

@@ -49,6 +49,7 @@ def test_stages_import_only_from_stages_before_them():
         "distillation",
         "models",
         "generators",
+        "attacks",
         "measures",
         "findings",
         "evaluation",

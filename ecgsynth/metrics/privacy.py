@@ -18,6 +18,9 @@ Values = NDArray[np.float64]
 NEAR = 0.01
 """A beat counts as a near copy if it lies nearer to a training beat than all but this share of fresh real beats do."""
 
+RARELY = 0.05
+"""A synthetic beat counts as recognised if only this share of strangers' beats looks as much like one training patient."""
+
 _TINY = 1e-9  # mV: equal beats are this far apart, so that their logarithm is a number
 
 
@@ -164,3 +167,93 @@ def membership_auc(members: list[Values], others: list[Values], *, draws: int = 
         found[draw] = np.mean([area.mean() for area in areas])
     low, high = np.percentile(found, [2.5, 97.5])
     return Interval(float(np.mean([pairs.mean() for pairs in right])), float(low), float(high))
+
+
+def attribute_votes(*, beats: Features, patients: Strings, truth: Strings, synthetic: Features, carried: Strings) -> Values:
+    """Guess an attribute of named patients from the synthetic beats nearest to theirs.
+
+    The attacker holds beats of a patient and wants to know more of them, such as their sex; each synthetic beat stands
+    for whoever was behind it.
+
+    Parameters
+    ----------
+    beats : array, shape (n, d)
+        Waveforms of the named patients.
+    patients, truth : array of str, shape (n,)
+        Whose they are, and the patient's attribute.
+    synthetic : array, shape (m, d)
+        What was released.
+    carried : array of str, shape (m,)
+        The attribute behind each: of the training patient with the nearest beat. As synthetic beats do not tell it, this
+        is more than a real attacker has.
+
+    Returns
+    -------
+    array, shape (n_patients,)
+        For each patient, in the order of their names, the share of their beats that vote for the truth.
+
+    References
+    ----------
+    Giomi M et al. Proc Priv Enh Tech 2023(2):312-328, doi:10.56553/popets-2023-0055: inference as a guess by the nearest
+    synthetic row, held against the same guess about people who were not learnt from.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    nearest = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(synthetic).kneighbors(beats, return_distance=False)[:, 0]
+    right = carried[nearest] == truth
+    return np.array([right[patients == name].mean() for name in np.unique(patients)])
+
+
+def excess(members: Values, others: Values, *, draws: int = 2000, seed: int = 0) -> Interval:
+    """Give by how much members score above others in the mean, with a 95 % bootstrap interval over both.
+
+    Parameters
+    ----------
+    members, others : array, shape (n,) and (m,)
+        A score of each patient learnt from, and of each that was not.
+    draws : int
+        Bootstrap draws.
+    seed : int
+        Of these.
+    """
+    rng = np.random.default_rng(seed)
+    means = [side[rng.integers(len(side), size=(draws, len(side)))].mean(axis=1) for side in (members, others)]
+    low, high = np.percentile(means[0] - means[1], [2.5, 97.5])
+    return Interval(float(members.mean() - others.mean()), float(low), float(high))
+
+
+def recognised(
+    *, synthetic: Features, train: Features, patients: Strings, control: Features, often: float = RARELY, seed: int = 0
+) -> NDArray[np.bool_]:
+    """Say which synthetic beats a classifier of the training patients takes for one of them, as it seldom takes a stranger's.
+
+    Parameters
+    ----------
+    synthetic, train, control : array, shape (n, d)
+        Features of beats; `control` are of patients that the generator never saw.
+    patients : array of str, shape (n_train,)
+        Of each training beat: what the classifier learns.
+    often : float
+        Share of the control beats that may be taken so; it sets how sure the classifier must be.
+    seed : int
+        Of the trees.
+
+    Returns
+    -------
+    array of bool, shape (n_synthetic,)
+        `often` of them in the mean where they are as strange as `control`.
+
+    Notes
+    -----
+    200 extremely randomised trees with two beats or more in a leaf, which are unsure of what lies between the patients, and
+    of noise.
+
+    References
+    ----------
+    Geurts P, Ernst D, Wehenkel L. Mach Learn 63:3-42 (2006), doi:10.1007/s10994-006-6226-1.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    trees = ExtraTreesClassifier(200, min_samples_leaf=2, random_state=seed).fit(train, patients)
+    threshold = np.quantile(trees.predict_proba(control).max(axis=1), 1 - often)
+    return np.asarray(trees.predict_proba(synthetic).max(axis=1) > threshold)

@@ -1,0 +1,85 @@
+"""Attacks on patients where it is known whom the generator learnt from: copies are found out by all, class means by none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ecgsynth.attacks import set_up
+from ecgsynth.beats import extract_beats
+from ecgsynth.generators import GENERATORS
+from ecgsynth.measures import measure_steps
+from ecgsynth.simulate import simulate_records
+from ecgsynth.splits import split_beats
+from ecgsynth.steps import drain
+
+
+@pytest.fixture(scope="module")
+def split():
+    beats = extract_beats(simulate_records(n_patients=40, minutes=1, seed=3), source="simulated")
+    return split_beats(beats.take(beats.classes == "N"), scheme="patients", seed=0)
+
+
+@pytest.fixture(scope="module")
+def attackers(split):
+    return set_up(train=split.train, val=split.val, test=split.test, seed=0)
+
+
+def attacked(attackers, split, name):
+    made = GENERATORS[name]().fit(split.train).sample({"N": 1500}, seed=1)
+    return attackers.attack(made, seed=0)
+
+
+def test_no_patient_stands_on_two_of_the_sides(attackers):
+    sides = [attackers.members, attackers.others, attackers.reference, attackers.strangers]
+    patients = [name for side in sides for name in np.unique(side.patients)]
+    assert len(set(patients)) == len(patients)
+    assert set(attackers.train.patients) == set(attackers.members.patients)
+
+
+def test_copies_are_found_out_by_every_attack(attackers, split):
+    found = attacked(attackers, split, "memorizer")
+    assert set(found) == {
+        "membership of a patient, area",
+        "sex of a patient, excess",
+        "age of a patient, excess",
+        "beats of a recognised patient",
+    }
+    assert found["membership of a patient, area"].low > 0.9
+    assert found["sex of a patient, excess"].low > 0.1
+    assert found["age of a patient, excess"].low > 0
+    assert found["beats of a recognised patient"].low > 0.8
+
+
+def test_class_means_are_found_out_by_none(attackers, split):
+    found = attacked(attackers, split, "class-mean")
+    assert found["membership of a patient, area"].low < 0.5 < found["membership of a patient, area"].high
+    assert found["sex of a patient, excess"].low < 0
+    assert found["age of a patient, excess"].low < 0
+    assert found["beats of a recognised patient"].high < 0.1
+
+
+def test_beats_of_strangers_are_found_out_no_more_than_by_guessing(attackers):
+    found = attackers.attack(attackers.strangers, seed=0)
+    assert found["membership of a patient, area"].low < 0.5 < found["membership of a patient, area"].high
+    assert found["beats of a recognised patient"].value < 0.3
+
+
+def test_what_is_not_known_is_not_attacked(split):
+    unknown = {side: replace(getattr(split, side), sexes=None, ages=None) for side in ("train", "val", "test")}
+    found = set_up(**unknown, seed=0).attack(split.val, seed=0)
+    assert set(found) == {"membership of a patient, area", "beats of a recognised patient"}
+    assert set_up(train=split.train, val=split.val, test=split.train, seed=0) is None  # the same patients
+    assert set_up(train=replace(split.train, patients=None), val=split.val, test=split.test, seed=0) is None
+
+
+def test_patients_are_attacked_where_they_stand_on_one_side_only(split):
+    made = GENERATORS["class-mean"]().fit(split.train).sample({"N": 300}, seed=1)
+
+    def measured(train, test):
+        return drain(measure_steps(synthetic=made, train=train, val=split.val, test=test, families=("privacy",)))
+
+    scores = {score.measure: score for score in measured(split.train, split.test) if score.label == "all"}
+    assert scores["membership of a patient, area"].memorizer > 0.9
+    assert abs(scores["membership of a patient, area"].real - 0.5) < 0.35
+    assert not [score for score in measured(split.train, split.train) if score.label == "all"]
