@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ecgsynth.attacks import RELEASED, Attackers, set_up
 from ecgsynth.beats import Beats
+from ecgsynth.classifiers.frozen import FROZEN, frozen_features
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.requests import class_counts
 from ecgsynth.generators.resampling import Memorizer
@@ -26,6 +27,9 @@ Numbers = Mapping[str, float]
 
 MOST = 1000
 """Beats of a class that are looked at on each side, so that the numbers of all classes and generators mean the same."""
+
+FROZEN_TITLE = f"Fréchet distance, features of {FROZEN}"
+"""Left out of beats that are not cut as those of the frozen classifier."""
 
 _CELL = 25  # characters of a column of the table
 _FEWEST = 20  # beats of a class on a side: with fewer nothing is said of it
@@ -113,27 +117,32 @@ def _fidelity(beats: Beats, sides: Sides) -> Question:
 
     mean = _first_lead(sides.train).mean(axis=0)
     space = _components(_waveforms(sides.train))
+    frozen = frozen_features(sides.test) is not None
 
     def known(side: Beats, suspicion: NDArray[np.float64]) -> Features:
         warped = warped_distances(beats=_first_lead(side), to=mean, fs=side.fs)
-        return np.column_stack([_waveforms(side), warped, suspicion]).astype(np.float32)
+        features = frozen_features(side)
+        seen = [] if features is None else [features]
+        return np.column_stack([_waveforms(side), warped, suspicion, *seen]).astype(np.float32)
 
     def numbers(real: Features, ours: Features) -> Numbers:
-        (real, real_warped, real_suspicion), (ours, ours_warped, suspicion) = (
-            (side[:, :-2], side[:, -2], side[:, -1].astype(np.float64)) for side in (real, ours)
-        )
-        size = min(len(real), len(ours))  # reaches shrink with more beats
-        near = manifold(real=real[:size], synthetic=ours[:size])
+        size = beats.n_leads * beats.n_samples
+        (real, real_known, real_features), (ours, known, features) = (np.split(side, [size, size + 2], axis=1) for side in (real, ours))
+        (real_warped, real_suspicion), (warped, suspicion) = (side.T.astype(np.float64) for side in (real_known, known))
+        like = min(len(real), len(ours))  # reaches shrink with more beats
+        near = manifold(real=real[:like], synthetic=ours[:like])
+        fitted = {FROZEN_TITLE: frechet_distance(real=real_features, synthetic=features)} if frozen else {}
         first = slice(0, beats.n_samples)
         return {
             "MMD": mmd(real=real, synthetic=ours),
             "Fréchet distance, mV²": frechet_distance(real=real @ space, synthetic=ours @ space),
+            **fitted,
             "precision": near.precision,
             "recall": near.recall,
             "density": near.density,
             "coverage": near.coverage,
             "spectrum, dB": spectrum_distance(real=real[:, first], synthetic=ours[:, first], fs=beats.fs),
-            "warped distance to the class mean, mV": float(wasserstein_distance(real_warped, ours_warped)),
+            "warped distance to the class mean, mV": float(wasserstein_distance(real_warped, warped)),
             "found out by trees, area": area(real=real_suspicion, synthetic=suspicion),
         }
 
@@ -171,6 +180,7 @@ FAMILIES = (
         {
             "MMD": LESS,
             "Fréchet distance, mV²": LESS,
+            FROZEN_TITLE: LESS,
             "precision": MORE,
             "recall": MORE,
             "density": AS_REAL,

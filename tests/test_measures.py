@@ -1,6 +1,7 @@
 """Every number has its interval and yardsticks, and the controls come out as they must."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from ecgsynth.beats import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
-from ecgsynth.measures import AS_REAL, FAMILIES, Score, choose_families, measure_steps, table
+from ecgsynth.measures import AS_REAL, FAMILIES, FROZEN_TITLE, Score, choose_families, measure_steps, table
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import split_beats
 from ecgsynth.steps import drain
@@ -88,6 +89,15 @@ def test_scores_come_back_from_json_and_are_set_in_a_table(memorizer):
     text = table(memorizer)
     assert len(text.splitlines()) == len(by_measure(memorizer)) + 3 + 2  # heads, and empty lines between families
     assert "1.00 | " in next(line for line in text.splitlines() if line.startswith("near copies"))
+
+
+def test_beats_cut_otherwise_have_no_distance_in_frozen_features(sides, memorizer):
+    assert FROZEN_TITLE in by_measure(memorizer)
+    short = {side: replace(getattr(sides, side), signals=getattr(sides, side).signals[:, :200]) for side in ("train", "val", "test")}
+    made = GENERATORS["class-mean"]().fit(short["train"]).sample({"V": 30}, seed=7)
+    found = by_measure(drain(measure_steps(synthetic=made, families=("fidelity",), **short)), "V")
+    assert "MMD" in found
+    assert FROZEN_TITLE not in found
 
 
 def test_an_unknown_family_is_refused():

@@ -1,7 +1,9 @@
 """The arrhythmia classifier by which beats are judged first: a small 1-D convolutional network."""
 
 import inspect
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -13,11 +15,15 @@ from ecgsynth.augmentation import vary
 from ecgsynth.beats import Beats
 from ecgsynth.classifiers.features import FEATURES, told_rhythm
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.files import atomic_path
 from ecgsynth.vectors import shape_of
 
 NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "augment": True, "positions": 8, "width": 16, "steps": 1200}
 """Settings of `BeatClassifier` for patients it has not seen, chosen among those of DS1: `scripts/choose_classifier.py`."""
 
+FORMAT = 1
+
+_SHAPE = ("n_leads", "n_samples", "fs", "r_sample")
 _TOLD = 32  # features of the rhythm
 
 # Shapes: B batch, C channels, L samples, R rhythm columns, K labels.
@@ -131,6 +137,7 @@ class BeatClassifier:
             self._n_rhythm = shape_of(beats).n_rhythm
             rhythm = told_rhythm(beats, self._n_rhythm)
             self._usual = rhythm.mean(axis=0), rhythm.std(axis=0) + np.float32(1e-3)
+        self.shape_ = {name: getattr(beats, name) for name in _SHAPE}
         inputs = self._inputs(beats)
         numbers = {name: number for number, name in enumerate(self.classes_)}
         labels = torch.tensor([numbers[name] for name in beats.labels(by).tolist()])
@@ -138,10 +145,7 @@ class BeatClassifier:
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
-            n_rhythm = inputs[1].shape[1]
-            self._net = BeatNet(
-                beats.n_leads, beats.n_samples, len(self.classes_), n_rhythm=n_rhythm, width=self.width, positions=self.positions
-            )
+            self._net = self._untrained()
         optimizer = torch.optim.AdamW(self._net.parameters(), self.rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=max(self.steps, 4))
         self._net.train()
@@ -159,6 +163,64 @@ class BeatClassifier:
             yield (step + 1) / self.steps
         self._net.eval()
 
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write one safetensors file: the weights, and as metadata everything else.
+
+        Raises
+        ------
+        EcgsynthError
+            If `path` exists and `force` is not set, or it cannot be written.
+        """
+        from safetensors.torch import save
+
+        head = {"format": FORMAT, "settings": self.settings, "seed": self.seed, "classes": self.classes_, "shape": self.shape_}
+        if self.features != "shape":
+            head |= {"n_rhythm": self._n_rhythm, "usual": [part.tolist() for part in self._usual]}
+        with atomic_path(path, force=force) as temporary:
+            temporary.write_bytes(save(self._net.state_dict(), metadata={"ecgsynth": json.dumps(head)}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        EcgsynthError
+            If there is no such file, or it holds no classifier.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not Path(path).is_file():
+            raise EcgsynthError(f"no classifier at {path}")
+        try:
+            with safe_open(path, "pt") as file:
+                head = json.loads(file.metadata()["ecgsynth"])
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            if head["format"] != FORMAT:
+                raise EcgsynthError(f"{path} is of format {head['format']}; this version reads format {FORMAT}")
+            made = cls(**head["settings"], seed=head["seed"])
+            made.classes_, made.shape_ = tuple(head["classes"]), head["shape"]
+            if made.features != "shape":
+                made._n_rhythm = head["n_rhythm"]
+                mean, spread = (np.array(part, dtype=np.float32) for part in head["usual"])
+                made._usual = mean, spread
+            made._net = made._untrained()
+            made._net.load_state_dict(weights)
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+            raise EcgsynthError(f"{path} is no classifier of beats, or it is damaged ({error})") from error
+        made._net.eval()
+        return made
+
+    def fits(self, beats: Beats) -> bool:
+        """Say whether beats have the leads, length, sampling rate and place of the R peak of those learnt from."""
+        return all(getattr(beats, name) == value for name, value in self.shape_.items())
+
+    def embed(self, beats: Beats) -> NDArray[np.float32]:
+        """Give what the last convolution sees, in the mean over the beat: (n_beats, 4 * width)."""
+        with torch.no_grad():
+            parts = [self._net.features(part).mean(dim=2) for part in self._inputs(beats)[0].split(512)]
+        return torch.cat(parts).numpy()
+
     def predict(self, beats: Beats) -> NDArray[np.str_]:
         """Give the label of each beat: (n_beats,)."""
         return np.array(self.classes_)[self.probabilities(beats).argmax(axis=1)]
@@ -168,6 +230,10 @@ class BeatClassifier:
         with torch.no_grad():
             parts = [self._net(*part).softmax(dim=1) for part in zip(*(part.split(512) for part in self._inputs(beats)), strict=True)]
         return torch.cat(parts).numpy()
+
+    def _untrained(self) -> BeatNet:
+        size = (int(self.shape_["n_leads"]), int(self.shape_["n_samples"]), len(self.classes_))
+        return BeatNet(*size, n_rhythm=2 * (self.features != "shape"), width=self.width, positions=self.positions)
 
     def _inputs(self, beats: Beats) -> tuple[Tensor, Tensor]:
         """Give waveform and rhythm: (n, leads, L), (n, R)."""

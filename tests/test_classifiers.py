@@ -1,0 +1,50 @@
+"""Classifiers are kept in files that run nothing, and one of them comes with the package."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ecgsynth.beats import Beats
+from ecgsynth.classifiers import BeatClassifier
+from ecgsynth.classifiers.frozen import frozen_features
+from ecgsynth.errors import EcgsynthError
+
+
+@pytest.mark.parametrize("features", ["shape", "shape+rr"])
+def test_a_saved_classifier_says_the_same(split, tmp_path, features):
+    learnt = BeatClassifier(features=features, steps=30, width=4, positions=4, seed=3).fit(split.train)
+    learnt.save(tmp_path / "c.safetensors")
+    again = BeatClassifier.load(tmp_path / "c.safetensors")
+    assert again.settings == learnt.settings
+    assert again.seed == 3
+    assert again.classes_ == learnt.classes_
+    assert np.array_equal(again.probabilities(split.test), learnt.probabilities(split.test))
+    assert again.fits(split.test)
+    assert not again.fits(replace(split.test, signals=split.test.signals[:, :200]))
+    with pytest.raises(EcgsynthError, match="exists"):
+        learnt.save(tmp_path / "c.safetensors")
+
+
+def test_what_is_no_classifier_is_refused(tmp_path):
+    with pytest.raises(EcgsynthError, match="no classifier at"):
+        BeatClassifier.load(tmp_path / "none")
+    (tmp_path / "text").write_text("not weights")
+    with pytest.raises(EcgsynthError, match="no classifier of beats"):
+        BeatClassifier.load(tmp_path / "text")
+
+
+def test_features_of_the_frozen_classifier_do_not_depend_on_the_beats_beside(split):
+    features = frozen_features(split.test)
+    assert features.shape == (len(split.test), 64)
+    alone = np.concatenate([frozen_features(split.test.take(np.array([place]))) for place in range(5)])
+    assert alone == pytest.approx(features[:5], abs=1e-5)
+    assert frozen_features(Beats(signals=np.zeros((3, 100)), classes=["N"] * 3)) is None
+
+
+def test_the_frozen_classifier_knows_arrhythmias(mitdb_beats):
+    """Its features alone tell classes of MIT-BIH apart: by the nearest mean, most beats of each class."""
+    features = frozen_features(mitdb_beats)
+    means = np.stack([features[mitdb_beats.classes == name].mean(axis=0) for name in "NSVFQ"])
+    nearest = np.array(list("NSVFQ"))[((features[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)]
+    assert all(np.mean(nearest[mitdb_beats.classes == name] == name) > 0.6 for name in "NSVFQ")
