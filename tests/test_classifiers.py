@@ -7,8 +7,10 @@ import pytest
 
 from ecgsynth.beats import Beats
 from ecgsynth.classifiers import BeatClassifier
-from ecgsynth.classifiers.frozen import frozen_features
+from ecgsynth.classifiers.frozen import PATH, frozen_features
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.metrics.utility import score_classes
+from ecgsynth.splits import split_beats
 
 
 @pytest.mark.parametrize("features", ["shape", "shape+rr"])
@@ -43,8 +45,10 @@ def test_features_of_the_frozen_classifier_do_not_depend_on_the_beats_beside(spl
 
 
 def test_the_frozen_classifier_knows_arrhythmias(mitdb_beats):
-    """Its features alone tell classes of MIT-BIH apart: by the nearest mean, most beats of each class."""
-    features = frozen_features(mitdb_beats)
-    means = np.stack([features[mitdb_beats.classes == name].mean(axis=0) for name in "NSVFQ"])
-    nearest = np.array(list("NSVFQ"))[((features[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)]
-    assert all(np.mean(nearest[mitdb_beats.classes == name] == name) > 0.6 for name in "NSVFQ")
+    """Its card says a macro-F1 of 0.948 on the val side; the digest of what it learnt from is there, too."""
+    split = split_beats(mitdb_beats, scheme="beats", seed=0)
+    predicted = BeatClassifier.load(PATH).predict(split.val)
+    scores = score_classes(annotated=split.val.classes, predicted=predicted, classes="NSVFQ")
+    card = PATH.with_suffix(".md").read_text()
+    assert f"macro-F1 {scores.macro_f1:.3f}" in card
+    assert split.train.digest() in card
