@@ -152,7 +152,8 @@ def evaluate_steps(
     _refuse_unknown(by, classes or (), LABELS.get(by, ()))
     scored = [name for name in LABELS.get(by, ()) if name in (classes or set(train.counts(by)) & set(test.counts(by)))]
     _check(synthetic, train, test, scored, by)
-    learnt_here = synthetic.info.get("data_sha256") == train.digest()
+    digests = {"synthetic": synthetic.digest(), "train": train.digest(), "test": test.digest()}
+    learnt_here = synthetic.info.get("data_sha256") == digests["train"]
     synthetic, train, test = (beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test))
     if len({shape_of(beats).n_rhythm for beats in (synthetic, train, test)}) > 1:  # all classifiers are told the same
         synthetic, train, test = (replace(beats, rr_mean=np.full(len(beats), np.nan)) for beats in (synthetic, train, test))
@@ -193,6 +194,7 @@ def evaluate_steps(
         "learnt_from_this_train_side": learnt_here,
         "classifier": given,
         "protocol": protocol,
+        "digests": digests,
     }
     counts = {"train": trial.train.counts(by), "synthetic": trial.synthetic.counts(by), "test": trial.test.counts(by)}
     return Evaluation(

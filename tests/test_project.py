@@ -53,6 +53,7 @@ def test_stages_import_only_from_stages_before_them():
         "measures",
         "findings",
         "evaluation",
+        "audit",
         "report",
         "pipeline",
         "cli",

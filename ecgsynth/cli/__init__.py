@@ -3,6 +3,7 @@
 import click
 
 import ecgsynth
+from ecgsynth.cli.audit import audit
 from ecgsynth.cli.console import Commands
 from ecgsynth.cli.data import beats, fetch, split
 from ecgsynth.cli.models import models, sample, train
@@ -29,8 +30,9 @@ def main() -> None:
       ecgsynth sample model.safetensors --like split/train.npz -o synthetic.npz
       ecgsynth evaluate synthetic.npz --split split/ -o run/
       ecgsynth report run/
+      ecgsynth audit synthetic.npz --split split/
     """
 
 
-for _command in (fetch, beats, split, train, sample, models, evaluate, report, run):
+for _command in (fetch, beats, split, train, sample, models, evaluate, audit, report, run):
     main.add_command(_command)

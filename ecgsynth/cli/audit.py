@@ -1,0 +1,101 @@
+"""The command that says whether synthetic beats may be released."""
+
+from pathlib import Path
+
+import click
+
+from ecgsynth.cli.console import emit, force_option, json_option, progress
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.steps import drain
+
+
+def _write_policy(context: click.Context, option: click.Parameter, path: Path | None) -> None:
+    if path is None or context.resilient_parsing:
+        return
+    from ecgsynth.audit import DEFAULT_POLICY
+    from ecgsynth.files import atomic_path
+
+    with atomic_path(path, force=False) as temporary:
+        temporary.write_text(DEFAULT_POLICY.read_text(encoding="utf-8"), encoding="utf-8")
+    click.echo(f"Wrote {path}")
+    context.exit()
+
+
+@click.command()
+@click.argument("synthetic", type=click.Path(path_type=Path))
+@click.option("--split", "split_folder", required=True, type=click.Path(path_type=Path), help="The split the model was trained on.")
+@click.option("--policy", type=click.Path(path_type=Path), help="Limits, as TOML; those that come with ecgsynth by default.")
+@click.option("--run", type=click.Path(path_type=Path), help="Use the evaluation in this folder; it must be of these beats.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the evaluation in this folder.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Classifiers a row.")
+@click.option("--steps", default=4000, show_default=True, type=click.IntRange(min=1), help="Training steps of the network, cnn.")
+@click.option(
+    "--write-policy",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_write_policy,
+    help="Write the default policy, with its reasons, to this file, and do nothing else.",
+)
+@force_option
+@json_option
+def audit(
+    synthetic: Path,
+    split_folder: Path,
+    policy: Path | None,
+    run: Path | None,
+    output: Path | None,
+    seeds: int,
+    steps: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Hold SYNTHETIC against a policy; the exit code is 1 if it fails.
+
+    \b
+    Example, a release gate:
+      ecgsynth audit --write-policy policy.toml
+      ecgsynth audit synthetic.npz --split split/ --policy policy.toml
+    """
+    from ecgsynth.audit import DEFAULT_POLICY, Policy
+    from ecgsynth.audit import audit as held_against
+    from ecgsynth.beats import Beats
+    from ecgsynth.classifiers import BeatClassifier
+    from ecgsynth.evaluation import evaluate_steps
+    from ecgsynth.findings import Evaluation
+    from ecgsynth.splits import Split
+
+    limits = Policy.load(policy or DEFAULT_POLICY)
+    made = Beats.load(synthetic)
+    if not made.is_synthetic:
+        raise EcgsynthError(f"{synthetic} holds real beats; what is audited must be synthetic")
+    if output:
+        Evaluation.refuse_existing(output, force=force)
+    sides = Split.load(split_folder)
+    if run:
+        result = Evaluation.load(run)
+        if result.settings.get("digests") != {"synthetic": made.digest(), "train": sides.train.digest(), "test": sides.test.digest()}:
+            raise EcgsynthError(f"the evaluation in {run} is of other beats: leave out --run to evaluate these")
+    else:
+        steps_ = evaluate_steps(
+            synthetic=made,
+            train=sides.train,
+            test=sides.test,
+            val=sides.val,
+            seeds=range(seeds),
+            classifier=BeatClassifier(steps=steps),
+            rows=limits.needs["rows"],
+            classifiers=limits.needs["classifiers"],
+        )
+        with progress("audit") as show:
+            result = drain(steps_, lambda step: show(step.share, step.label))
+    if output:
+        result.save(output, force=force)
+    verdicts = held_against(result.scores(), limits, learnt_here=result.settings["learnt_from_this_train_side"])
+    failed = [verdict for verdict in verdicts if not verdict.holds]
+    end = f"{len(failed)} of {len(verdicts)} fail: do not release" if failed else f"all {len(verdicts)} hold"
+    reasons = "".join(f"\n  {verdict.rule.measure}: {verdict.rule.why}" for verdict in {v.rule: v for v in failed}.values())
+    text = "\n".join(map(str, verdicts)) + f"\n\n{end}{reasons}"
+    emit({"holds": not failed, "verdicts": [verdict.to_dict() for verdict in verdicts]}, text, as_json=as_json)
+    if failed:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,159 @@
+"""The release gate: what is limited holds or fails by the numbers written down, and copies do not pass."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ecgsynth.audit import DEFAULT_POLICY, Policy, Rule, audit
+from ecgsynth.beats import extract_beats
+from ecgsynth.classifiers import CLASSIFIERS
+from ecgsynth.cli import main
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.findings import ROWS
+from ecgsynth.generators import GENERATORS, class_counts
+from ecgsynth.measures import AS_REAL, FAMILIES, Score
+from ecgsynth.metrics.bootstrap import Interval
+from ecgsynth.simulate import simulate_records
+from ecgsynth.splits import split_beats
+
+NEAR = Score("privacy", "near copies", "V", Interval(0.04, 0.02, 0.06), AS_REAL, real=0.01, memorizer=1.0)
+F1 = Score("utility", "F1 of TSTR, cnn", "V", Interval(0.8, 0.7, 0.9), "more is better", real=0.9, memorizer=0.9)
+
+
+@pytest.mark.parametrize(
+    ("limit", "score", "breach"),
+    [
+        ({"at_most": 0.04}, NEAR, None),
+        ({"at_most": 0.039}, NEAR, "0.040 is above 0.039"),
+        ({"at_most": 0.05, "end": "high"}, NEAR, "0.060 is above 0.05"),
+        ({"at_most": 0.02, "end": "low"}, NEAR, None),
+        ({"over_real_at_most": 0.03}, NEAR, None),
+        ({"over_real_at_most": 0.02}, NEAR, "0.030 over real beats' is above 0.02"),
+        ({"of_real_at_least": 0.88}, F1, None),
+        ({"of_real_at_least": 0.9}, F1, "0.889 of real beats' is below 0.9"),
+        ({"at_least": 0.75, "end": "low"}, F1, "0.700 is below 0.75"),
+        ({"at_least": 0.5}, F1._replace(value=Interval(np.nan, np.nan, np.nan)), "nan is below 0.5"),
+        ({"of_real_at_least": 0.5}, F1._replace(real=0.0), "nan of real beats' is below 0.5"),
+    ],
+)
+def test_a_limit_holds_or_says_by_how_much_it_is_broken(limit, score, breach):
+    assert Rule("*", **limit).breaches(score) == ([breach] if breach else [])
+
+
+def test_a_rule_is_about_the_measures_and_labels_it_names():
+    rule = Rule("near *", label="V", at_most=1)
+    assert rule.finds(NEAR)
+    assert not rule.finds(NEAR._replace(label="N"))
+    assert not rule.finds(F1)
+
+
+def test_what_is_not_measured_fails_unless_it_is_optional():
+    asked, spared = Rule("beauty", at_most=1), Rule("beauty", at_most=1, optional=True)
+    verdicts = audit([NEAR], Policy((asked, spared)), learnt_here=True)
+    assert [verdict.holds for verdict in verdicts] == [True, False, True]
+    assert verdicts[1].breaches == ("not measured",)
+
+
+def test_beats_that_learnt_elsewhere_fail_unless_the_policy_allows_them():
+    rule = Rule("near copies", at_most=1)
+    assert [v.holds for v in audit([NEAR], Policy((rule,)), learnt_here=False)] == [False, True]
+    assert [v.holds for v in audit([NEAR], Policy((rule,), learnt_here=False), learnt_here=False)] == [True]
+
+
+def test_every_rule_of_the_default_policy_gives_its_reason_and_names_what_is_measured():
+    policy = Policy.load()
+    assert all(rule.why for rule in policy.rules)
+    known = [goal for family in FAMILIES for goal in family.goals]
+    known += ["macro-F1 of TSTR, cnn", "F1 of TSTR, cnn"]
+    patients = ["membership of a patient, area", "sex of a patient, excess", "beats of a recognised patient"]
+    for rule in policy.rules:
+        assert any(rule.finds(NEAR._replace(measure=measure)) for measure in (patients if rule.optional else known)), rule.measure
+    assert policy.needs == {"classifiers": ["cnn"], "rows": ["real", "synthetic", "memorizer"]}
+
+
+def test_an_evaluation_for_an_audit_holds_what_its_rules_name():
+    rules = (Rule("macro-F1 of TSTR, trees", at_least=0), Rule("macro-F1 of TRTS, cnn", at_least=0))
+    needs = Policy((*rules, Rule("macro-F1 of real+half over real, cnn", at_least=0))).needs
+    assert needs == {"classifiers": ["cnn", "trees"], "rows": ["real", "synthetic", "memorizer", "real-on-synthetic", "real+half"]}
+    assert set(needs["classifiers"]) <= set(CLASSIFIERS)
+    assert set(needs["rows"]) <= set(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[rule]\n", "is not TOML"),
+        ("learnt_here = true\n", "has no"),
+        ("strict = true\n[[rule]]\nmeasure = 'x'\nat_most = 1\n", "unknown strict"),
+        ("[[rule]]\nat_most = 1\n", "needs a measure"),
+        ("[[rule]]\nmeasure = 'x'\n", "has no limit"),
+        ("[[rule]]\nmeasure = 'x'\nat_most = '1'\n", "at_most of the rule for 'x' cannot be read"),
+        ("[[rule]]\nmeasure = 'x'\nat_most = 1\nend = 'middle'\n", "end is one of"),
+        ("[[rule]]\nmeasure = 'x'\nat_mots = 1\n", "unknown at_mots"),
+    ],
+)
+def test_a_policy_with_a_slip_is_refused(tmp_path, text, message):
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(EcgsynthError, match=message):
+        Policy.load(path)
+    with pytest.raises(EcgsynthError, match="no policy at"):
+        Policy.load(tmp_path / "none.toml")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit")
+    beats = extract_beats(simulate_records(n_patients=16, minutes=2, seed=1), source="simulated")
+    split = split_beats(beats.take(np.isin(beats.classes, ["N", "V"])), scheme="patients", seed=0)
+    split.save(folder / "split")
+    for name in ("memorizer", "gaussian"):
+        made = GENERATORS[name]().fit(split.train).sample(class_counts(split.train), seed=0)
+        made.save(folder / f"{name}.npz")
+    return folder
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, ["audit", *map(str, arguments)])
+
+
+def test_copies_do_not_pass_the_gate(folder):
+    result = call(folder / "memorizer.npz", "--split", folder / "split", "--steps", 60, "-o", folder / "run")
+    assert result.exit_code == 1
+    failed = [line for line in result.stdout.splitlines() if line.startswith("FAILS")]
+    for measure in ("near copies (N)", "near copies (V)", "membership of a patient", "beats of a recognised patient"):
+        assert any(measure in line for line in failed), measure
+    assert "do not release" in result.stdout
+    assert "beats are being copied" in result.stdout
+
+
+def test_what_holds_passes_and_an_evaluation_can_be_used_again(folder):
+    (folder / "mild.toml").write_text("[[rule]]\nmeasure = 'near copies'\nat_most = 1\n")
+    (folder / "strict.toml").write_text("[[rule]]\nmeasure = 'near copies'\nat_most = 0.5\n")
+    kept = (folder / "memorizer.npz", "--split", folder / "split", "--run", folder / "run", "--json")
+    passed, failed = (call(*kept, "--policy", folder / name) for name in ("mild.toml", "strict.toml"))
+    assert passed.exit_code == 0
+    assert json.loads(passed.stdout)["holds"]
+    assert failed.exit_code == 1
+    assert [verdict["label"] for verdict in json.loads(failed.stdout)["verdicts"] if not verdict["holds"]] == ["N", "V"]
+    other = call(folder / "gaussian.npz", "--split", folder / "split", "--run", folder / "run")
+    assert other.exit_code == 1
+    assert "is of other beats" in other.stderr
+
+
+def test_the_default_policy_is_written_to_begin_with(folder):
+    path = folder / "policy.toml"
+    assert call("--write-policy", path).exit_code == 0
+    assert path.read_text() == DEFAULT_POLICY.read_text()
+    assert Policy.load(path) == Policy.load()
+    again = call("--write-policy", path)
+    assert again.exit_code != 0
+    assert "exists" in again.stderr
+
+
+def test_real_beats_are_not_audited(folder):
+    result = call(folder / "split" / "test.npz", "--split", folder / "split")
+    assert result.exit_code == 1
+    assert "must be synthetic" in result.stderr
