@@ -122,6 +122,11 @@ class Beats:
         """Whether a generator made these beats."""
         return self.source not in ("real", "simulated")
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of all that has one entry a beat, but the signals."""
+        return tuple(_COLUMNS)
+
     def labels(self, by: str = "class") -> NDArray[np.str_]:
         """Give the AAMI class or the annotation symbol of each beat.
 

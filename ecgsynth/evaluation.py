@@ -1,13 +1,16 @@
 """What synthetic beats are worth: classifiers trained on them, tested on real ones, beside their controls."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Generator as Steps
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ecgsynth.beats import Beats, concatenate
+from ecgsynth.cache import Cache, content
 from ecgsynth.classifiers import CLASSIFIERS, BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.findings import ROWS, Evaluation
@@ -41,8 +44,7 @@ PROTOCOLS = {"natural": Protocol(), "tts-cgan": Protocol(real=200, synthetic=800
 """``"natural"`` takes all beats; ``"tts-cgan"`` is as Li X et al. (2022), doi:10.48550/arXiv.2206.13676, published 0.746: 800
 synthetic beats a class to learn from against 200 real ones, and 500 real ones a class to be tested on, drawn with replacement."""
 
-COSTS = {"cnn": 6.0, "trees": 1.5, "neighbors": 1.0, "measures": 25.0}
-"""How long each classifier takes, and all else that is measured, for the display of progress."""
+_COSTS = {"cnn": 6.0, "trees": 1.5, "neighbors": 1.0, "measures": 25.0}  # in time, for the display of progress
 
 _PARTS = {"real+quarter": 0.25, "real+half": 0.5, "real+synthetic": 1.0}  # of the synthetic beats
 
@@ -62,6 +64,7 @@ def evaluate(
     protocol: str = "natural",
     families: Sequence[str] = FAMILY_NAMES,
     examples: int = 200,
+    cache: Cache | None = None,
 ) -> Evaluation:
     """Train classifiers on synthetic, real and control beats, test them on the same real beats, and measure the synthetic ones.
 
@@ -94,6 +97,8 @@ def evaluate(
         What is measured if `val` is given: of ``"fidelity"``, ``"physiology"`` and ``"privacy"``.
     examples : int
         Beats of each class kept for figures.
+    cache : Cache, optional
+        Where numbers are kept, so that what was measured of the same beats is not measured again.
 
     Returns
     -------
@@ -123,6 +128,7 @@ def evaluate(
         protocol=protocol,
         families=families,
         examples=examples,
+        cache=cache,
     )
     return drain(steps)
 
@@ -142,6 +148,7 @@ def evaluate_steps(
     protocol: str = "natural",
     families: Sequence[str] = FAMILY_NAMES,
     examples: int = 200,
+    cache: Cache | None = None,
 ) -> Steps[Progress, None, Evaluation]:
     """Do the work of `evaluate`, yielding how far it is; the result is the generator's return value."""
     classifier = classifier or BeatClassifier()
@@ -167,48 +174,62 @@ def evaluate_steps(
         by=by,
         classes=scored,
     )
-    found: dict[str, dict[str, list[Scores]]] = {name: {row: [] for row in rows} for name in classifiers}
-    given = classifier.settings
-    total = sum(COSTS[name] for name in classifiers) * len(seeds) * len(list(_lessons(rows)))
-    measuring = COSTS["measures"] * (val is not None and bool(families))
-    done = 0.0
-    for name in classifiers:
-        settings = given if name == "cnn" else {"features": classifier.features}
-        for lesson, tests in _lessons(rows):
-            for seed in seeds:
-                model = CLASSIFIERS[name](**settings, seed=seed)
-                for share in model.fit_steps(trial.beats_for(lesson, seed), by=by):
-                    yield Progress((done + share * COSTS[name]) / (total + measuring), f"{name} {ROWS[lesson]}")
-                done += COSTS[name]
-                for row in tests:
-                    found[name][row].append(trial.test_of(row, model))
+    kept = cache or Cache()
+    lessons = sum(_COSTS[name] for name in classifiers) * len(seeds) * len(_lessons(rows))
+    measures = _COSTS["measures"] * (val is not None and len(families) > 0)
+    share = lessons / max(lessons + measures, 1)  # of all work
+    settings = {name: classifier.settings if name == "cnn" else {"features": classifier.features} for name in classifiers}
+    judging = _judge_steps(trial, rows, settings, seeds, kept)
+    found = yield from relabelled(judging, lambda step: step._replace(share=step.share * share))
     measured: list[Score] = []
-    if val is not None and measuring:
-        steps = measure_steps(synthetic=synthetic, train=train, val=val, test=test, families=families)
-        measured = yield from relabelled(steps, lambda step: Progress((total + step.share * measuring) / (total + measuring), step.label))
-    settings = {
-        "by": by,
-        "seeds": list(seeds),
-        "generator": synthetic.source,
-        "synthetic": dict(synthetic.info),
-        "learnt_from_this_train_side": learnt_here,
-        "classifier": given,
-        "protocol": protocol,
-        "digests": digests,
-    }
-    counts = {"train": trial.train.counts(by), "synthetic": trial.synthetic.counts(by), "test": trial.test.counts(by)}
+    if val is not None and families:
+        measuring = measure_steps(synthetic=synthetic, train=train, val=val, test=test, families=families, cache=kept)
+        measured = yield from relabelled(measuring, lambda step: step._replace(share=share + step.share * (1 - share)))
     return Evaluation(
         classes=tuple(scored),
         classifiers=found,
-        counts=counts,
-        settings=settings,
+        counts={side: getattr(trial, side).counts(by) for side in ("train", "synthetic", "test")},
+        settings={
+            "by": by,
+            "seeds": list(seeds),
+            "generator": synthetic.source,
+            "synthetic": dict(synthetic.info),
+            "learnt_from_this_train_side": learnt_here,
+            "classifier": classifier.settings,
+            "protocol": protocol,
+            "digests": digests,
+        },
         real=_examples(test, examples),
         synthetic=_examples(synthetic, examples),
         measured=tuple(measured),
     )
 
 
-class _Trial(NamedTuple):
+def _judge_steps(
+    trial: "_Trial", rows: Sequence[str], settings: Mapping[str, dict[str, Any]], seeds: Sequence[int], kept: Cache
+) -> Steps[Progress, None, dict[str, dict[str, list[Scores]]]]:
+    """Train each classifier on what each row asks for, and score it; what is kept is not done again."""
+    found: dict[str, dict[str, list[Scores]]] = {name: {row: [] for row in rows} for name in settings}
+    total, done = sum(_COSTS[name] for name in settings) * len(seeds) * len(_lessons(rows)), 0.0
+    for name, (lesson, tests), seed in product(settings, _lessons(rows), seeds):
+        keys = {row: trial.key(row) | {"classifier": name, "settings": settings[name], "seed": seed} for row in tests}
+        known = {row: kept.read(key) for row, key in keys.items()}
+        if None in known.values():
+            model = CLASSIFIERS[name](**settings[name], seed=seed)
+            for share in model.fit_steps(trial.beats_for(lesson, seed), by=trial.by):
+                yield Progress((done + share * _COSTS[name]) / total, f"{name} {ROWS[lesson]}")
+            known = {row: trial.test_of(row, model).to_dict() for row in tests}
+            for row, key in keys.items():
+                kept.write(key, known[row])
+        done += _COSTS[name]
+        yield Progress(done / total, f"{name} {ROWS[lesson]}")
+        for row, scores in known.items():
+            found[name][row].append(Scores(**scores))
+    return found
+
+
+@dataclass(frozen=True)
+class _Trial:
     """What classifiers learn from and are tested on; `learnt` is what the generator learnt from, and its controls learn from."""
 
     synthetic: Beats
@@ -217,6 +238,17 @@ class _Trial(NamedTuple):
     test: Beats
     by: str
     classes: Sequence[str]
+
+    @cached_property
+    def _contents(self) -> dict[str, str]:
+        return {side: content(getattr(self, side)) for side in ("synthetic", "train", "learnt", "test")}
+
+    def key(self, row: str) -> dict[str, Any]:
+        """Give what a row's scores depend on, but the classifier: not the synthetic beats, if it asks nothing of them."""
+        sides = {"real": ("train", "test"), "real-on-synthetic": ("train", "synthetic"), "synthetic": ("synthetic", "test")}
+        controls: tuple[str, ...] = ("learnt", "test") if row in ("memorizer", "class-mean") else ("train", "synthetic", "test")
+        on = {side: self._contents[side] for side in sides.get(row, controls)}
+        return {"row": row, "by": self.by, "classes": list(self.classes), "counts": self.synthetic.counts(self.by), **on}
 
     def beats_for(self, row: str, seed: int) -> Beats:
         """Give the beats a row's classifier learns from; controls are made in the synthetic beats' own counts."""
@@ -237,12 +269,12 @@ class _Trial(NamedTuple):
         return score_classes(annotated=asked.labels(self.by), predicted=predicted, classes=self.classes, patients=asked.patients)
 
 
-def _lessons(rows: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def _lessons(rows: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Give what classifiers are to learn from, each with the rows that are tested after it."""
     tested: dict[str, list[str]] = {}
     for row in rows:
         tested.setdefault("real" if row == "real-on-synthetic" else row, []).append(row)
-    yield from tested.items()
+    return list(tested.items())
 
 
 def _draw(beats: Beats, per_class: int | None, by: str) -> Beats:

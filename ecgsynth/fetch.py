@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import requests
 
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import sha256
+from ecgsynth.files import sha256, user_cache
 
 PHYSIONET_MITDB = "https://physionet.org/files/mitdb/1.0.0/"
 
@@ -114,8 +113,7 @@ def network_is_there(url: str = PHYSIONET_MITDB, seconds: float = 8.0) -> bool:
 
 def default_folder() -> Path:
     """Return where the records are kept unless the caller says otherwise: `ecgsynth/mitdb` in the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or ("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
-    return Path(cache).expanduser() / "ecgsynth" / "mitdb"
+    return user_cache() / "mitdb"
 
 
 def locate_records() -> Path | None:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +81,12 @@ def refuse_existing(path: str | Path, *, force: bool, marker: str | None = None)
         raise EcgsynthError(f"{path} is a folder of other things, which is not replaced: give another name")
     if path.exists() and not force:
         raise EcgsynthError(f"{path} exists: give another name, or --force to replace it")
+
+
+def user_cache() -> Path:
+    """Return the folder for what can be had again: `ecgsynth` in the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or ("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
+    return Path(cache).expanduser() / "ecgsynth"
 
 
 def sha256(path: str | Path) -> str:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from ecgsynth.attacks import RELEASED, Attackers, set_up
 from ecgsynth.beats import Beats
+from ecgsynth.cache import Cache, content
 from ecgsynth.classifiers.frozen import FROZEN, frozen_features
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.requests import class_counts
 from ecgsynth.generators.resampling import Memorizer
-from ecgsynth.metrics.bootstrap import Interval, delete_half
+from ecgsynth.metrics.bootstrap import Interval, Intervals, delete_half
 from ecgsynth.metrics.detection import area, suspicions
 from ecgsynth.metrics.diversity import Features, manifold
 from ecgsynth.metrics.fidelity import frechet_distance, mmd, spectrum_distance, warped_distances
@@ -90,6 +91,11 @@ class Sides:
 
     train: Beats
     test: Beats
+
+    @cached_property
+    def contents(self) -> list[str]:
+        """By what these beats are known again."""
+        return [content(self.train), content(self.test)]
 
     @cached_property
     def test_waves(self) -> NDArray[np.float64]:
@@ -230,7 +236,14 @@ def choose_families(names: Sequence[str]) -> list[Family]:
 
 
 def measure_steps(
-    *, synthetic: Beats, train: Beats, val: Beats, test: Beats, families: Sequence[str] = FAMILY_NAMES, seed: int = 0
+    *,
+    synthetic: Beats,
+    train: Beats,
+    val: Beats,
+    test: Beats,
+    families: Sequence[str] = FAMILY_NAMES,
+    seed: int = 0,
+    cache: Cache | None = None,
 ) -> Steps[Progress, None, list[Score]]:
     """Measure synthetic beats class by class, yielding how far it is; the scores are the generator's return value.
 
@@ -245,6 +258,8 @@ def measure_steps(
         Which of ``"fidelity"``, ``"physiology"`` and ``"privacy"``.
     seed : int
         Of the beats looked at, and of the intervals.
+    cache : Cache, optional
+        Where numbers are kept.
 
     Returns
     -------
@@ -262,7 +277,7 @@ def measure_steps(
     refuse_other_shapes(*everyone)
     labels = [name for name in synthetic.counts() if min(beats.counts().get(name, 0) for beats in everyone) >= _FEWEST]
     scores: list[Score] = []
-    copies = Memorizer().fit(train)
+    copies, kept = Memorizer().fit(train), cache or Cache()
     for place, label in enumerate(labels):
         ours, fresh, tested = (_some(beats, label, seed) for beats in (synthetic, val, test))
         own = train.take(train.classes == label)
@@ -270,20 +285,36 @@ def measure_steps(
         in_place = (ours, fresh, copies.sample({label: min(len(own), MOST)}, seed=seed))
         for number, family in enumerate(asked):
             yield Progress((place + number / len(asked)) / (len(labels) + 1), f"{family.name} of {label}")
-            question, *yardsticks = (family.ask(beats, sides) for beats in in_place)
-            real, copied = (yardstick.statistics(*yardstick.of) for yardstick in yardsticks)
-            for name, value in delete_half(question.statistics, *question.of, seed=seed).items():
-                scores.append(Score(family.name, name, label, value, family.goals.get(name, AS_REAL), real[name], copied[name]))
+            found, real, copied = (_found(family, beats, sides, seed, kept, sure=beats is ours) for beats in in_place)
+            for name, value in found.items():
+                goal = family.goals.get(name, AS_REAL)
+                scores.append(Score(family.name, name, label, value, goal, real[name].value, copied[name].value))
     if "privacy" in families and (attackers := set_up(train=train, val=val, test=test, seed=seed)):
         yield Progress(1 - 1 / (len(labels) + 1), "privacy of patients")
-        scores += _attacked(synthetic, attackers, copies.sample(class_counts(train, total=RELEASED), seed=seed), seed)
+        released = (synthetic, attackers.strangers, copies.sample(class_counts(train, total=RELEASED), seed=seed))
+        found, real, copied = (_attacked(beats, attackers, seed, kept) for beats in released)
+        scores += [Score("privacy", name, "all", value, AS_REAL, real[name].value, copied[name].value) for name, value in found.items()]
     yield Progress(1.0, "done")
     return scores
 
 
-def _attacked(synthetic: Beats, attackers: Attackers, copies: Beats, seed: int) -> list[Score]:
-    ours, real, copied = (attackers.attack(beats, seed) for beats in (synthetic, attackers.strangers, copies))
-    return [Score("privacy", name, "all", value, AS_REAL, real[name].value, copied[name].value) for name, value in ours.items()]
+def _found(family: Family, beats: Beats, sides: Sides, seed: int, kept: Cache, *, sure: bool) -> Intervals:
+    """Find a family's numbers for beats, with intervals if they are to be `sure`; what is kept is not found again."""
+
+    def find() -> dict[str, list[float]]:
+        question = family.ask(beats, sides)
+        if sure:
+            return {name: list(value) for name, value in delete_half(question.statistics, *question.of, seed=seed).items()}
+        return {name: [value, np.nan, np.nan] for name, value in question.statistics(*question.of).items()}
+
+    key = {"family": family.name, "beats": content(beats), "sides": sides.contents, "seed": seed, "sure": sure}
+    return {name: Interval(*value) for name, value in kept.of(key, find).items()}
+
+
+def _attacked(beats: Beats, attackers: Attackers, seed: int, kept: Cache) -> Intervals:
+    key = {"attackers": [content(side) for side in attackers], "beats": content(beats), "seed": seed}
+    found = kept.of(key, lambda: {name: list(value) for name, value in attackers.attack(beats, seed).items()})
+    return {name: Interval(*value) for name, value in found.items()}
 
 
 def table(scores: Sequence[Score]) -> str:

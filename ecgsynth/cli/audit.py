@@ -1,10 +1,11 @@
 """The command that says whether synthetic beats may be released."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ecgsynth.cli.console import emit, force_option, json_option, progress
+from ecgsynth.cli.console import cache_option, emit, force_option, json_option, progress
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import drain
 
@@ -37,6 +38,7 @@ def _write_policy(context: click.Context, option: click.Parameter, path: Path | 
     callback=_write_policy,
     help="Write the default policy, with its reasons, to this file, and do nothing else.",
 )
+@cache_option
 @force_option
 @json_option
 def audit(
@@ -47,6 +49,7 @@ def audit(
     output: Path | None,
     seeds: int,
     steps: int,
+    cache: Any,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -86,6 +89,7 @@ def audit(
             classifier=BeatClassifier(steps=steps),
             rows=limits.needs["rows"],
             classifiers=limits.needs["classifiers"],
+            cache=cache,
         )
         with progress("audit") as show:
             result = drain(steps_, lambda step: show(step.share, step.label))

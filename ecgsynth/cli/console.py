@@ -53,6 +53,19 @@ def force_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--force", is_flag=True, help="Replace the output if it exists.")(command)
 
 
+def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--cache/--no-cache``, which gives the command a `Cache`."""
+
+    def made(context: click.Context, option: click.Parameter, wanted: bool) -> Any:
+        from ecgsynth.cache import Cache
+        from ecgsynth.files import user_cache
+
+        return Cache(user_cache() / "scores" if wanted else None)
+
+    text = "Keep numbers, and use those kept of the same beats."
+    return click.option("--cache/--no-cache", default=True, show_default=True, callback=made, help=text)(command)
+
+
 def emit(data: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print a result on standard output: for a script as JSON, or for a person."""
     click.echo(json.dumps(data) if as_json else text)

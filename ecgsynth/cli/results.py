@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import emit, force_option, json_option, note, progress, soft_interrupt
+from ecgsynth.cli.console import cache_option, emit, force_option, json_option, note, progress, soft_interrupt
 from ecgsynth.cli.data import show_fetch
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import drain
@@ -40,6 +40,7 @@ _families_option = click.option(
     "--features", type=click.Choice(["shape", "shape+rr"]), default="shape", show_default=True, help="What classifiers see of a beat."
 )
 @_families_option
+@cache_option
 @force_option
 @json_option
 def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, steps: int, force: bool, as_json: bool, **which: Any) -> None:
@@ -76,6 +77,7 @@ def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, step
         classifiers=_names(which["classifiers"]),
         protocol=which["protocol"],
         families=families,
+        cache=which["cache"],
     )
     with progress("evaluate") as show:
         result = drain(steps_, lambda step: show(step.share, step.label))
