@@ -22,7 +22,7 @@ from ecgsynth.metrics.detection import area, suspicions
 from ecgsynth.metrics.diversity import Features, manifold
 from ecgsynth.metrics.fidelity import frechet_distance, mmd, spectrum_distance, warped_distances
 from ecgsynth.metrics.physiology import MEASURES, measure_waves, shares, wave_distances
-from ecgsynth.metrics.privacy import closer_to_train, near_copies, singled_out
+from ecgsynth.metrics.privacy import closer_to_train, near_copies, nearest_errors, singled_out
 
 Numbers = Mapping[str, float]
 
@@ -169,15 +169,18 @@ def _privacy(beats: Beats, sides: Sides) -> Question:
     ours, train, control = (_waveforms(side) for side in (beats, sides.train, sides.test))
     copied, nearer = (which(synthetic=ours, train=train, control=control) for which in (near_copies, closer_to_train))
     pointing = singled_out(beats=ours, train=train, patients=sides.train.patients)
+    rms, prd = nearest_errors(beats=ours, train=train)
 
     def numbers(known: NDArray[np.float64]) -> Numbers:
         return {
             "near copies": float(known[:, 0].mean()),
             "nearer to train than to test": float(known[:, 1].mean()),
             "nearest patient over second nearest": float(np.median(known[:, 2])),
+            "RMSE to the nearest training beat, mV": float(np.median(known[:, 3])),
+            "PRD to the nearest training beat, %": float(np.median(known[:, 4])),
         }
 
-    return Question(numbers, (np.stack([copied, nearer, pointing], axis=1),))
+    return Question(numbers, (np.stack([copied, nearer, pointing, rms, prd], axis=1),))
 
 
 FAMILIES = (
@@ -200,7 +203,16 @@ FAMILIES = (
     Family("physiology", {f"{measure.title} moved, {measure.unit}": LESS for measure in MEASURES.values()}, _physiology),
     Family(
         "privacy",
-        {"near copies": AS_REAL, "nearer to train than to test": AS_REAL, "nearest patient over second nearest": AS_REAL},
+        dict.fromkeys(
+            (
+                "near copies",
+                "nearer to train than to test",
+                "nearest patient over second nearest",
+                "RMSE to the nearest training beat, mV",
+                "PRD to the nearest training beat, %",
+            ),
+            AS_REAL,
+        ),
         _privacy,
     ),
 )

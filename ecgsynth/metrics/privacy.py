@@ -70,6 +70,29 @@ def closer_to_train(*, synthetic: Features, train: Features, control: Features) 
     return np.asarray((np.sign(to_control - to_train) + 1) / 2)
 
 
+def nearest_errors(*, beats: Features, train: Features) -> tuple[Values, Values]:
+    """Give how far each beat is from the nearest training beat, as papers give it for the quality of synthetic beats.
+
+    It is none: the less, the more a beat is a copy. It tells of memory, and is to be as of fresh real beats.
+
+    Parameters
+    ----------
+    beats, train : array, shape (n, d) and (m, d)
+        Waveforms, mV.
+
+    Returns
+    -------
+    tuple of arrays, shape (n,)
+        Root mean square error, mV, and percentage root mean square difference: 100 for a beat as far from the nearest one
+        as that is from 0.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    distances, places = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(train).kneighbors(beats)
+    height = np.linalg.norm(train[places[:, 0]], axis=1) + _TINY
+    return distances[:, 0] / np.sqrt(beats.shape[1]), 100 * distances[:, 0] / height
+
+
 def singled_out(*, beats: Features, train: Features, patients: Strings) -> Values:
     """Give, for each beat, its distance to the nearest training patient over that to the second nearest one.
 

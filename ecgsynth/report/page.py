@@ -15,6 +15,7 @@ from ecgsynth.findings import ROWS, Evaluation
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES, LABEL_NAMES
 from ecgsynth.report import figures
+from ecgsynth.report.measured import shown, tables, warnings
 
 FEW = 100
 """Test beats of a class below which its scores are called rough."""
@@ -24,6 +25,8 @@ SCHEMES = {
     "patients": "Patients were divided: no patient stands both in training and in test.",
     "dechazal": "The division of de Chazal and others (2004): training on patients of DS1, test on those of DS2.",
 }
+
+KINDS = {"cnn": "Convolutional network", "trees": "Gradient-boosted trees", "neighbors": "Nearest neighbours"}
 
 _STRIP = 90.0  # mm of ECG paper for either side, so that both fit on A4
 _MITDB_LEADS = {"MLII", "V1", "V2", "V4", "V5"}
@@ -73,6 +76,7 @@ def render(evaluation: Evaluation, *, history: Sequence[TrainingStep] = (), spli
         lstrip_blocks=True,
     )
     environment.filters["svg"] = lambda figure, key, label: _markup(figures.to_svg(figure, key=key, label=label))
+    environment.filters["shown"] = shown
     source = source_of(evaluation.real)
     return environment.get_template("page.html.jinja").render(
         evaluation=evaluation,
@@ -80,11 +84,14 @@ def render(evaluation: Evaluation, *, history: Sequence[TrainingStep] = (), spli
         generator=evaluation.settings.get("generator") or evaluation.synthetic.source,
         names=CLASS_NAMES,
         label_names=_label_names(evaluation),
+        kinds=KINDS,
         rows={row: _call(text, source) for row, text in ROWS.items() if row in evaluation.rows},
         headline=headline(evaluation),
         cautions=cautions(evaluation, split),
         findings=findings(evaluation),
         sentences=class_sentences(evaluation),
+        measured=tables(evaluation),
+        warnings=warnings(evaluation),
         papers=_papers(evaluation),
         spread=figures.spread(evaluation.real, evaluation.synthetic) if _shared(evaluation) else None,
         confusion=_confusion(evaluation),

@@ -1,0 +1,125 @@
+"""What was measured of synthetic beats, set in tables with words that say how to read each number."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ecgsynth.findings import Evaluation
+from ecgsynth.measures import FROZEN_TITLE, Score
+
+WORDS = {
+    "MMD": "How far apart all waveforms of both kinds lie, by a Gaussian kernel; 0 where they are alike.",
+    "Fréchet distance, mV²": "How far apart mean and spread of both kinds are, in 16 principal components.",
+    FROZEN_TITLE: "The same in what a fixed classifier of arrhythmias sees; to be compared between papers.",
+    "precision": "Share of the beats that lie within the cloud of real test beats: plausible ones.",
+    "recall": "Share of real test beats that lie within the cloud of these beats: no kind left out.",
+    "density": "How deep within the cloud of real beats these beats lie: above that of real beats, they crowd in its middle.",
+    "coverage": "Share of real test beats that have one of these beats near: variety.",
+    "spectrum, dB": "How much the power at each frequency differs.",
+    "warped distance to the class mean, mV": "How differently both kinds scatter about the class's mean beat, timing set aside.",
+    "found out by trees, area": "How well boosted trees tell these beats from real test beats: 0.5 is guessing, 1 is always.",
+    "near copies": "Share of beats nearer to a training beat than all but one of a hundred fresh real beats are.",
+    "nearer to train than to test": "Share of beats nearer to a training beat than to any real test beat.",
+    "nearest patient over second nearest": "Near 0 where a beat points at one training patient alone, near 1 where it could be of several.",
+    "RMSE to the nearest training beat, mV": "Often shown as quality. It rewards copying, so here it tells of memory.",
+    "PRD to the nearest training beat, %": "The same as a percentage of that beat.",
+    "membership of a patient, area": "How well whoever holds a patient's beats tells if they were learnt from: 0.5 is guessing.",
+    "sex of a patient, excess": "How much oftener the nearest beats tell the sex of patients learnt from than that of others.",
+    "age of a patient, excess": "The same of being older than half of the patients.",
+    "beats of a recognised patient": "Share of beats taken for one training patient as surely as 5 of 100 strangers' beats are.",
+}
+"""What each number means, for a reader who has not met it."""
+
+_MOVED = "How far the values of both kinds lie apart in the mean, once they are sorted."
+_SHARE = "Share of beats: with a P wave, with an upright T wave, or outside what is normal in healthy adults."
+
+TITLES = {
+    "fidelity": (
+        "Are they like real beats?",
+        "Compared with real test beats of the same class.",
+    ),
+    "physiology": ("Are they hearts?", "Waves are found by a delineator, in synthetic and real test beats alike."),
+    "privacy": ("Can anyone be found in them?", "These beats are to be as fresh real beats are, and unlike copies."),
+}
+
+
+class Line(NamedTuple):
+    """A measure: its name, how to read it, which way is better, and the number of each label that has one."""
+
+    measure: str
+    words: str
+    goal: str
+    cells: dict[str, Score]
+
+
+class Table(NamedTuple):
+    """A family of measures."""
+
+    family: str
+    title: str
+    words: str
+    labels: list[str]
+    lines: list[Line]
+
+
+def tables(evaluation: Evaluation) -> list[Table]:
+    """Set what was measured in a table a family."""
+    found = []
+    for family, (title, words) in TITLES.items():
+        own = [score for score in evaluation.measured if score.family == family]
+        if own:
+            labels = list(dict.fromkeys(score.label for score in own))
+            found.append(Table(family, title, words, labels, _lines(own)))
+    return found
+
+
+def _lines(scores: Sequence[Score]) -> list[Line]:
+    lines: dict[str, Line] = {}
+    for score in scores:
+        line = lines.setdefault(score.measure, Line(score.measure, meaning(score), score.goal, {}))
+        line.cells[score.label] = score
+    return list(lines.values())
+
+
+def meaning(score: Score) -> str:
+    """Say what a number means."""
+    return WORDS.get(score.measure) or (_MOVED if " moved, " in score.measure else _SHARE)
+
+
+def shown(number: float) -> str:
+    """Set a number with as many digits as say something.
+
+    Examples
+    --------
+    >>> shown(0.01234), shown(0.5), shown(12.34), shown(float("nan"))
+    ('0.012', '0.50', '12.3', '–')
+    """
+    if np.isnan(number):
+        return "–"
+    digits = 3 if abs(number) < 0.1 else 2 if abs(number) < 10 else 1
+    return f"{round(number, digits) + 0.0:.{digits}f}"
+
+
+def warnings(evaluation: Evaluation) -> list[str]:
+    """Say what speaks against letting these beats out of the house: what is surely worse than of fresh real beats."""
+    found = []
+    by_name = {score.measure: score for score in evaluation.measured if score.label == "all"}
+    if (score := by_name.get("membership of a patient, area")) and score.value.low > 0.5:
+        found.append(
+            "Whoever holds a patient's beats can tell better than by guessing whether the model learnt from that patient "
+            f"(area {shown(score.value.value)}, 95 % interval {shown(score.value.low)} to {shown(score.value.high)}; 0.5 is guessing)."
+        )
+    for what in ("sex", "age"):
+        if (score := by_name.get(f"{what} of a patient, excess")) and score.value.low > 0:
+            found.append(f"The {what} of patients learnt from can be guessed from these beats, and not as well that of others.")
+    if (score := by_name.get("beats of a recognised patient")) and score.value.low > max(score.real, 0.05):
+        found.append(
+            f"Of 100 of these beats, {100 * score.value.value:.0f} look like one patient of the training side, as do "
+            f"{100 * score.real:.0f} of fresh real beats of strangers."
+        )
+    near = [score for score in evaluation.measured if score.measure == "near copies" and score.value.low > score.real]
+    if near:
+        listed = ", ".join(f"{score.label} ({100 * score.value.value:.1f} against {100 * score.real:.1f} of 100)" for score in near)
+        found.append(f"More beats than of fresh real ones are near copies of training beats: {listed}.")
+    return found
