@@ -111,11 +111,15 @@ class Question(NamedTuple):
 
 
 class Family(NamedTuple):
-    """Numbers that are measured together: which way each is better, and how they are found for beats in question."""
+    """Numbers that are measured together: which way each is better, and how they are found for beats in question.
+
+    `mixed` says whether they can be found of all classes together.
+    """
 
     name: str
     goals: Mapping[str, str]
     ask: Callable[[Beats, Sides], Question]
+    mixed: bool = True
 
 
 def _fidelity(beats: Beats, sides: Sides) -> Question:
@@ -200,7 +204,7 @@ FAMILIES = (
         },
         _fidelity,
     ),
-    Family("physiology", {f"{measure.title} moved, {measure.unit}": LESS for measure in MEASURES.values()}, _physiology),
+    Family("physiology", {f"{measure.title} moved, {measure.unit}": LESS for measure in MEASURES.values()}, _physiology, mixed=False),
     Family(
         "privacy",
         dict.fromkeys(
@@ -276,8 +280,8 @@ def measure_steps(
     Returns
     -------
     list of Score
-        A class with fewer than 20 beats on a side is left out, and so are attacks on patients, labelled ``"all"``, where
-        patients stand on more than one side.
+        Of each class, and of ``"all"`` in the proportions of the test side where there are several. A class with fewer
+        than 20 beats on a side is left out, and so are attacks on patients where patients stand on more than one side.
 
     Raises
     ------
@@ -290,19 +294,23 @@ def measure_steps(
     labels = [name for name in synthetic.counts() if min(beats.counts().get(name, 0) for beats in everyone) >= _FEWEST]
     scores: list[Score] = []
     copies, kept = Memorizer().fit(train), cache or Cache()
-    for place, label in enumerate(labels):
-        ours, fresh, tested = (_some(beats, label, seed) for beats in (synthetic, val, test))
-        own = train.take(train.classes == label)
-        sides = Sides(train=own, test=tested)
-        in_place = (ours, fresh, copies.sample({label: min(len(own), MOST)}, seed=seed))
+    mixture = class_counts({name: test.counts()[name] for name in labels}, total=MOST) if labels else {}
+    pools = {name: {name: MOST} for name in labels} | ({"all": mixture} if len(labels) > 1 else {})
+    for place, (label, most) in enumerate(pools.items()):
+        ours, fresh, tested = (_some(beats, most, seed) for beats in (synthetic, val, test))
+        sides = Sides(train=train.take(np.isin(train.classes, list(most))), test=tested)
+        own = sides.train.counts()
+        in_place = (ours, fresh, copies.sample({name: min(own[name], count) for name, count in most.items()}, seed=seed))
         for number, family in enumerate(asked):
-            yield Progress((place + number / len(asked)) / (len(labels) + 1), f"{family.name} of {label}")
+            if label == "all" and not family.mixed:
+                continue
+            yield Progress((place + number / len(asked)) / (len(pools) + 1), f"{family.name} of {label}")
             found, real, copied = (_found(family, beats, sides, seed, kept, sure=beats is ours) for beats in in_place)
             for name, value in found.items():
                 goal = family.goals.get(name, AS_REAL)
                 scores.append(Score(family.name, name, label, value, goal, real[name].value, copied[name].value))
     if "privacy" in families and (attackers := set_up(train=train, val=val, test=test, seed=seed)):
-        yield Progress(1 - 1 / (len(labels) + 1), "privacy of patients")
+        yield Progress(1 - 1 / (len(pools) + 1), "privacy of patients")
         released = (synthetic, attackers.strangers, copies.sample(class_counts(train, total=RELEASED), seed=seed))
         found, real, copied = (_attacked(beats, attackers, seed, kept) for beats in released)
         scores += [Score("privacy", name, "all", value, AS_REAL, real[name].value, copied[name].value) for name, value in found.items()]
@@ -354,9 +362,10 @@ def _short(number: float) -> str:
     return f"{round(number, digits) + 0.0:.{digits}f}"  # which makes -0 a 0
 
 
-def _some(beats: Beats, label: str, seed: int) -> Beats:
-    own = np.flatnonzero(beats.classes == label)
-    return beats.take(np.random.default_rng(seed).permutation(own)[:MOST])
+def _some(beats: Beats, most: Mapping[str, int], seed: int) -> Beats:
+    """Draw beats of each class, no more than so many."""
+    own = {name: np.flatnonzero(beats.classes == name) for name in most}
+    return beats.take(np.concatenate([np.random.default_rng(seed).permutation(own[name])[:count] for name, count in most.items()]))
 
 
 def _waveforms(beats: Beats) -> Features:

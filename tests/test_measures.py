@@ -41,7 +41,8 @@ def by_measure(scores, label="N"):
 
 
 def test_every_number_has_its_interval_its_goal_and_both_yardsticks(memorizer):
-    assert {score.label for score in memorizer} == {"N", "V"}
+    assert {score.label for score in memorizer} == {"N", "V", "all"}
+    assert {score.family for score in memorizer if score.label == "all"} == {"fidelity", "privacy"}
     assert {score.family for score in memorizer} == {"fidelity", "physiology", "privacy"}
     assert len({(score.measure, score.label) for score in memorizer}) == len(memorizer)
     for score in memorizer:
