@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs links clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ecgsynth run
@@ -30,5 +30,12 @@ $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP) '.[dev]'
 	@touch $(VENV)/.installed $@
 
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build -W --keep-going -q docs build/docs
+	@echo build/docs/index.html
+
+links: docs
+	$(BIN)/sphinx-build -q -b linkcheck docs build/links
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache
