@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ecgsynth.beats import Beats, extract_beats
-from ecgsynth.classifiers import BeatClassifier
+from ecgsynth.classifiers import network_for
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.evaluation import evaluate_steps
 from ecgsynth.files import atomic_path
@@ -43,7 +43,7 @@ class Settings:
     by : str
         What beats are told apart by: ``"class"`` or ``"symbol"``.
     features : str
-        What classifiers see of a beat, of `ecgsynth.classifiers.FEATURES`.
+        What classifiers see of a beat, of `ecgsynth.classifiers.FEATURES`; by the scheme if not given.
     generator : str
         Of `GENERATORS`.
     minutes : float or None
@@ -64,7 +64,7 @@ class Settings:
     lead: str = ",".join(LEADS)
     scheme: str = "beats"
     by: str = "class"
-    features: str = "shape"
+    features: str | None = None
     generator: str = "flow"
     minutes: float | None = None
     power: float = 1.0
@@ -194,8 +194,9 @@ def _evaluate(folder: Path, settings: Settings) -> Steps[StageProgress, None, Ev
     if (folder / "evaluation.json").is_file():
         return Evaluation.load(folder)
     split = Split.load(folder / "split")
+    synthetic = Beats.load(folder / "synthetic.npz")
     steps = evaluate_steps(
-        synthetic=Beats.load(folder / "synthetic.npz"),
+        synthetic=synthetic,
         train=split.train,
         test=split.test,
         val=split.val,
@@ -204,7 +205,7 @@ def _evaluate(folder: Path, settings: Settings) -> Steps[StageProgress, None, Ev
         classifiers=("cnn",),
         families=[name for name in settings.families.split(",") if name],
         by=settings.by,
-        classifier=BeatClassifier(features=settings.features, steps=settings.classifier_steps),
+        classifier=network_for(settings.scheme, synthetic, features=settings.features, steps=settings.classifier_steps),
     )
     evaluation = yield from relabelled(steps, lambda step: StageProgress("evaluate", step.share, step.label))
     evaluation.save(folder, force=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecgsynth.beats import Beats
-from ecgsynth.classifiers import BeatClassifier
+from ecgsynth.classifiers import NEW_PATIENTS, BeatClassifier, network_for
 from ecgsynth.classifiers.frozen import PATH, frozen_features
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.metrics.utility import score_classes
@@ -52,3 +52,12 @@ def test_the_frozen_classifier_knows_arrhythmias(mitdb_beats):
     card = PATH.with_suffix(".md").read_text()
     assert f"macro-F1 {scores.macro_f1:.3f}" in card
     assert split.train.digest() in card
+
+
+def test_the_network_is_set_for_new_patients_where_there_are_some(split):
+    assert network_for("beats", split.train).settings == BeatClassifier().settings
+    for scheme in ("patients", "dechazal"):
+        assert network_for(scheme, split.train).settings == BeatClassifier(**NEW_PATIENTS).settings
+    assert network_for("patients", split.train, steps=7, features=None).settings == BeatClassifier(**NEW_PATIENTS | {"steps": 7}).settings
+    without = replace(split.train, rr_before=None)
+    assert network_for("patients", without).settings == BeatClassifier().settings  # it cannot be told the rhythm

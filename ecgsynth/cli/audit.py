@@ -29,7 +29,7 @@ def _write_policy(context: click.Context, option: click.Parameter, path: Path | 
 @click.option("--run", type=click.Path(path_type=Path), help="Use the evaluation in this folder; it must be of these beats.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the evaluation in this folder.")
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Classifiers a row.")
-@click.option("--steps", default=4000, show_default=True, type=click.IntRange(min=1), help="Training steps of the network, cnn.")
+@click.option("--steps", type=click.IntRange(min=1), help="Training steps of the network, cnn: 4000, or 1200 for new patients.")
 @click.option(
     "--write-policy",
     type=click.Path(path_type=Path),
@@ -48,7 +48,7 @@ def audit(
     run: Path | None,
     output: Path | None,
     seeds: int,
-    steps: int,
+    steps: int | None,
     cache: Any,
     force: bool,
     as_json: bool,
@@ -63,7 +63,7 @@ def audit(
     from ecgsynth.audit import DEFAULT_POLICY, Policy
     from ecgsynth.audit import audit as held_against
     from ecgsynth.beats import Beats
-    from ecgsynth.classifiers import BeatClassifier
+    from ecgsynth.classifiers import network_for
     from ecgsynth.evaluation import evaluate_steps
     from ecgsynth.findings import Evaluation
     from ecgsynth.splits import Split
@@ -86,7 +86,7 @@ def audit(
             test=sides.test,
             val=sides.val,
             seeds=range(seeds),
-            classifier=BeatClassifier(steps=steps),
+            classifier=network_for(sides.scheme, made, steps=steps),
             rows=limits.needs["rows"],
             classifiers=limits.needs["classifiers"],
             cache=cache,

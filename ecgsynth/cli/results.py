@@ -10,6 +10,9 @@ from ecgsynth.cli.data import show_fetch
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import drain
 
+_features_option = click.option(
+    "--features", type=click.Choice(["shape", "shape+rr"]), help="What classifiers see of a beat: shape, or shape+rr for new patients."
+)
 _families_option = click.option(
     "--families",
     default="fidelity,physiology,privacy",
@@ -25,7 +28,7 @@ _families_option = click.option(
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder for the result.")
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Classifiers a row; more give a spread.")
 @click.option("--classifiers", default="cnn,trees,neighbors", show_default=True, help="What learns, by comma; most is said of the first.")
-@click.option("--steps", default=4000, show_default=True, type=click.IntRange(min=1), help="Training steps of the network, cnn.")
+@click.option("--steps", type=click.IntRange(min=1), help="Training steps of the network, cnn: 4000, or 1200 for new patients.")
 @click.option(
     "--protocol",
     type=click.Choice(["natural", "tts-cgan"]),
@@ -36,14 +39,14 @@ _families_option = click.option(
 @click.option("--rows", help="Only these, by comma, as in real,synthetic,real+synthetic,memorizer.")
 @click.option("--classes", help="Score only these labels, by comma, as in N,S,V,F.")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
-@click.option(
-    "--features", type=click.Choice(["shape", "shape+rr"]), default="shape", show_default=True, help="What classifiers see of a beat."
-)
+@_features_option
 @_families_option
 @cache_option
 @force_option
 @json_option
-def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, steps: int, force: bool, as_json: bool, **which: Any) -> None:
+def evaluate(
+    synthetic: Path, split_folder: Path, output: Path, seeds: int, steps: int | None, force: bool, as_json: bool, **which: Any
+) -> None:
     """Train classifiers on SYNTHETIC, real and control beats, and test them on the real test side.
 
     Then fidelity, physiology and privacy of the beats are measured class by class, each number beside that of fresh real
@@ -54,7 +57,7 @@ def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, step
       ecgsynth evaluate synthetic.npz --split split/ -o run/ --seeds 5
     """
     from ecgsynth.beats import Beats
-    from ecgsynth.classifiers import BeatClassifier
+    from ecgsynth.classifiers import network_for
     from ecgsynth.evaluation import evaluate_steps
     from ecgsynth.findings import ROWS, Evaluation
     from ecgsynth.splits import Split
@@ -73,7 +76,7 @@ def evaluate(synthetic: Path, split_folder: Path, output: Path, seeds: int, step
         rows=_names(which["rows"]) if which["rows"] else tuple(ROWS),
         classes=_names(which["classes"]) if which["classes"] else None,
         by=which["by"],
-        classifier=BeatClassifier(features=which["features"], steps=steps),
+        classifier=network_for(sides.scheme, made, features=which["features"], steps=steps),
         classifiers=_names(which["classifiers"]),
         protocol=which["protocol"],
         families=families,
@@ -132,9 +135,7 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
 @click.option("--scheme", type=click.Choice(["beats", "patients", "dechazal"]), default="beats", show_default=True)
 @click.option("--lead", default="MLII,first", show_default=True, help="Leads by preference; 'all' takes all of a record.")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
-@click.option(
-    "--features", type=click.Choice(["shape", "shape+rr"]), default="shape", show_default=True, help="What classifiers see of a beat."
-)
+@_features_option
 @click.option("-g", "--generator", default="flow", show_default=True, help="`ecgsynth train --list` names them.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True, help="Training, at most.")
 @click.option("--power", type=float, default=1.0, show_default=True, help="Class proportions of the synthetic beats: 1 natural, 0 equal.")

@@ -43,6 +43,11 @@ TITLES = {
     "privacy": ("Can anyone be found in them?", "These beats are to be as fresh real beats are, and unlike copies."),
 }
 
+_UNASKED = (
+    "Attacks on patients could not be made: the same patients stand on several sides of this division, so that none is left to "
+    "compare with. A division by patients answers them."
+)
+
 
 class Line(NamedTuple):
     """A measure: its name, how to read it, which way is better, and the number of each label that has one."""
@@ -70,7 +75,8 @@ def tables(evaluation: Evaluation) -> list[Table]:
         own = [score for score in evaluation.measured if score.family == family]
         if own:
             labels = list(dict.fromkeys(score.label for score in own))
-            found.append(Table(family, title, words, labels, _lines(own)))
+            unasked = family == "privacy" and not any("patient," in score.measure for score in own)
+            found.append(Table(family, title, f"{words} {_UNASKED}" if unasked else words, labels, _lines(own)))
     return found
 
 
