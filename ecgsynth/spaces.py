@@ -9,6 +9,9 @@ from ecgsynth.vectors import Vectors
 
 Arrays = dict[str, NDArray[np.float32]]
 
+_HIGHEST = 40.0  # Hz, to which beats are filtered
+_USUAL_RR, _SPREAD_RR = float(np.log(0.8)), 0.3
+
 # Shapes: n beats, D columns of a vector, R of them rhythm, P coordinates.
 
 
@@ -115,3 +118,51 @@ class ComponentSpace:
     def arrays(self) -> Arrays:
         """Give mean (D,), basis (P - R, D - R) and scale (P,)."""
         return {"mean": self._mean, "basis": self._basis, "scale": self._scale}
+
+
+class FrequencySpace:
+    """Cosine frequencies of the waveform up to 40 Hz, and the rhythm; nothing in it is learnt from beats.
+
+    Parameters
+    ----------
+    arrays : dict
+        ``leads``, ``samples``, ``kept`` frequencies a lead and ``rhythm`` columns, each (1,).
+
+    Notes
+    -----
+    Frequency k is divided by 1 / (1 + k / 30) mV, about the spread of simulated beats to the power of 0.3; the logarithm of
+    RR is counted from 0.8 s in units of 0.3.
+    """
+
+    def __init__(self, arrays: Arrays) -> None:
+        self._leads, self._samples, self._kept, self._rhythm = (int(arrays[name][0]) for name in ("leads", "samples", "kept", "rhythm"))
+        self._scale = (1 / (1 + np.arange(self._kept) / 30)).astype(np.float32)
+        self.size = self._leads * self._kept + self._rhythm
+
+    @classmethod
+    def of(cls, n_leads: int, n_samples: int, n_rhythm: int, fs: float) -> Self:
+        """Set up for beats of this shape: samples at `fs` Hz."""
+        kept = min(n_samples, 1 + round(_HIGHEST * 2 * n_samples / fs))
+        numbers = {"leads": n_leads, "samples": n_samples, "kept": kept, "rhythm": n_rhythm}
+        return cls({name: np.array([number], dtype=np.float32) for name, number in numbers.items()})
+
+    def encode(self, vectors: Vectors) -> Vectors:
+        """Give coordinates: (n, D) -> (n, P)."""
+        from scipy.fft import dct
+
+        waveform, rhythm = np.split(vectors, [self._leads * self._samples], axis=1)
+        waves = dct(waveform.reshape(-1, self._leads, self._samples), norm="ortho", axis=2)[:, :, : self._kept] / self._scale
+        return np.concatenate([waves.reshape(len(vectors), -1), (rhythm - _USUAL_RR) / _SPREAD_RR], axis=1, dtype=np.float32)
+
+    def decode(self, codes: Vectors) -> Vectors:
+        """Give vectors: (n, P) -> (n, D)."""
+        from scipy.fft import idct
+
+        waves, rhythm = np.split(codes, [self._leads * self._kept], axis=1)
+        waveform = idct(waves.reshape(-1, self._leads, self._kept) * self._scale, n=self._samples, norm="ortho", axis=2)
+        return np.concatenate([waveform.reshape(len(codes), -1), rhythm * _SPREAD_RR + _USUAL_RR], axis=1, dtype=np.float32)
+
+    def arrays(self) -> Arrays:
+        """Give the numbers that it is set up with."""
+        numbers = {"leads": self._leads, "samples": self._samples, "kept": self._kept, "rhythm": self._rhythm}
+        return {name: np.array([number], dtype=np.float32) for name, number in numbers.items()}

@@ -105,6 +105,19 @@ def test_training_writes_its_curve_and_says_its_score(work):
     assert data["generator"] == "class-mean"
 
 
+def test_training_with_differential_privacy_says_what_it_promises(work):
+    quick = ("--steps", 2, "--set", "hidden=8", "--set", "depth=1", "--set", "batch=16")
+    promised = ("--dp", "--epsilon", 4, "--delta", 1e-4)
+    result = call("train", work / "split", *promised, "-o", work / "private.safetensors", *quick, "--json")
+    data = json.loads(result.stdout)
+    assert data["generator"] == "dp-flow"
+    assert data["privacy"]["epsilon"] <= 4
+    assert "at delta 0.0001 for each beat" in result.stderr
+    assert "go with --dp" in call("train", work / "split", "--epsilon", 4, "-o", work / "x.safetensors", ok=False).stderr
+    refused = call("train", work / "split", "-g", "vae", "--dp", "-o", work / "x.safetensors", ok=False)
+    assert "vae cannot be trained with differential privacy" in refused.stderr
+
+
 def test_generators_are_listed_with_their_settings(work):
     listed = json.loads(call("train", "--list", "--json").stdout)
     assert {"cnn-gan", "rcgan", "flow", "smote", "ecgsyn", "memorizer", "class-mean"} <= set(listed)

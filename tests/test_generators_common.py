@@ -1,5 +1,6 @@
 """What every entry of GENERATORS must do, with settings that keep it quick."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ QUICK = {name: _GAN for name in GENERATORS if settings_of(name).get("latent")} |
     "vae": {"steps": 2, "width": 4, "latent": 4, "batch": 16},
     "flow": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2},
     "flow-gan": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2, "critic_width": 4},
+    "dp-flow": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2, "epsilon": math.inf, "delta": 1e-4},
     "ddpm": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 3},
 }
 WANTED = {"N": 30, "V": 7, "Q": 3}

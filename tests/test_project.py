@@ -45,6 +45,7 @@ def test_stages_import_only_from_stages_before_them():
         "objectives",
         "priors",
         "training",
+        "private",
         "adversarial",
         "distillation",
         "models",

@@ -24,6 +24,10 @@ _COLUMNS = ("step", "generator_loss", "critic_loss", "score_gap", "validation_sc
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting of the generator; repeatable.")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
 @click.option("--at-least", default=2, show_default=True, help="Leave out labels with fewer training beats.")
+@click.option("--dp", is_flag=True, help="Train with differential privacy: the generator dp-flow in the place of flow.")
+@click.option("--epsilon", type=click.FloatRange(min=0, min_open=True), help="With --dp: the odds that one beat may change.")
+@click.option("--delta", type=click.FloatRange(min=0, max=1, min_open=True, max_open=True), help="With --dp: how often that may fail.")
+@click.option("--dp-unit", type=click.Choice(["beat", "patient"]), help="With --dp: what is hidden.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
 @click.option("--list", "list_them", is_flag=True, help="Name the generators and their settings, and stop.")
 @force_option
@@ -50,6 +54,7 @@ def train(
       ecgsynth train split/ -g cnn-gan -o model.safetensors --set objective=hinge --steps 2000
       ecgsynth train split/ -g flow -o model.safetensors --by symbol --at-least 50
       ecgsynth train split/ -g flow -o model.safetensors --resume
+      ecgsynth train split/ --dp --epsilon 8 --delta 1e-5 -o private.safetensors
     """
     from ecgsynth.files import refuse_existing
     from ecgsynth.generators import GENERATORS
@@ -61,6 +66,7 @@ def train(
         raise click.UsageError("Missing argument 'SPLIT'." if split_folder is None else "Missing option '-o' / '--output'.")
     if name not in GENERATORS:
         raise click.BadParameter(f"{name!r} is not one of {', '.join(GENERATORS)}", param_hint="-g")
+    name = _private(name, options)
     checkpoint = output.with_name(output.name + ".checkpoint")
     if resume and not checkpoint.is_file():
         raise EcgsynthError(f"nothing to resume: {checkpoint} is not there")
@@ -81,11 +87,36 @@ def train(
         note(f"stopped early: the best weights so far are kept; the same command with --resume goes on ({checkpoint})")
     if generator.holds_real_beats:
         note("note: this model holds the real training beats; guard it as you guard them")
+    if promise := generator.shape_.get("privacy"):
+        data["privacy"] = promise
+        note(_promised(promise))
     score = f", validation macro-F1 {kept:.3f}" if kept is not None else ""
     labels = "classes" if by == "class" else "symbols"
     emit(data, f"Wrote {output}: {name}, {labels} {' '.join(generator.classes)}{score}", as_json=as_json)
     if not finished:
         raise click.exceptions.Exit(130)
+
+
+def _private(name: str, options: dict[str, Any]) -> str:
+    """Give the generator that trains with differential privacy, if that is asked for; its options become settings."""
+    given = {"epsilon": options.pop("epsilon"), "delta": options.pop("delta"), "unit": options.pop("dp_unit")}
+    if not options.pop("dp"):
+        if any(value is not None for value in given.values()):
+            raise click.UsageError("--epsilon, --delta and --dp-unit go with --dp")
+        return name
+    if name not in ("flow", "dp-flow"):
+        raise click.UsageError(f"{name} cannot be trained with differential privacy; flow can")
+    options["settings"] = (*options["settings"], *(f"{setting}={value}" for setting, value in given.items() if value is not None))
+    return "dp-flow"
+
+
+def _promised(promise: dict[str, Any]) -> str:
+    """Put a guarantee in words, with what it was reached by."""
+    return (
+        f"differential privacy: epsilon {promise['epsilon']:g} at delta {promise['delta']:g} for each {promise['unit']}; "
+        f"sampling rate {promise['sampling_rate']:.4g}, noise {promise['noise']:.4g}, {promise['steps']} steps, {promise['accountant']}; "
+        f"{promise['beforehand']}"
+    )
 
 
 def _common(beats: Any, by: str, at_least: int) -> Any:

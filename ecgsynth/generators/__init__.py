@@ -13,6 +13,7 @@ from ecgsynth.generators.flow_gan import FlowGan
 from ecgsynth.generators.gan import Gan
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.mechanistic import Ecgsyn
+from ecgsynth.generators.private_flow import PrivateFlow
 from ecgsynth.generators.requests import Request, class_counts
 from ecgsynth.generators.resampling import Adasyn, Memorizer, Smote
 from ecgsynth.generators.statistics import ClassMean, Gaussian
@@ -66,6 +67,7 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
     "flow": Flow,
     # Our own: the flow distilled into one step, with a critic.
     "flow-gan": FlowGan,
+    "dp-flow": PrivateFlow,
     "vae": Vae,
     "gaussian": Gaussian,
     "smote": Smote,

@@ -63,6 +63,8 @@ class Generator(ABC):
         Beats made at a time; always so many, so that a beat does not depend on how many are asked for.
     holds_real_beats : bool
         Whether the model file contains real beats, so that it must be guarded as they are.
+    tells_of_training : bool
+        Whether the model file has the course of its training, which is of the training beats.
     shape_ : dict
         After fitting: the layout of beats, ``by`` which label they are told apart, ``cells`` and
         ``data_sha256`` of the training beats.
@@ -72,6 +74,7 @@ class Generator(ABC):
 
     block: ClassVar[int] = 512
     holds_real_beats: ClassVar[bool] = False
+    tells_of_training: ClassVar[bool] = True
     name: str
 
     def __init__(self) -> None:
@@ -157,7 +160,18 @@ class Generator(ABC):
             Training goes on from this file if it is there, and is saved to it now and then.
         """
         _check_training(train, validation, by)
-        self.shape_ = {
+        self.shape_ = self._describe(train, by)
+        self.history_ = []
+        with closing(self._fit_steps(train, validation, Path(checkpoint) if checkpoint else None)) as steps:
+            for step in steps:
+                due = not self.history_ or step.share >= self.history_[-1].share + 1 / _HISTORY
+                if self.tells_of_training and (due or step.detection is not None or step.share >= 1):
+                    self.history_.append(step)
+                yield step
+
+    def _describe(self, train: Beats, by: str) -> dict[str, Any]:
+        """Give what a model tells of the beats it learnt from."""
+        return {
             **shape_of(train)._asdict(),
             "fs": train.fs,
             "r_sample": train.r_sample,
@@ -166,13 +180,6 @@ class Generator(ABC):
             "cells": _cells(train, by),
             "data_sha256": train.digest(),
         }
-        self.history_ = []
-        with closing(self._fit_steps(train, validation, Path(checkpoint) if checkpoint else None)) as steps:
-            for step in steps:
-                due = not self.history_ or step.share >= self.history_[-1].share + 1 / _HISTORY
-                if due or step.detection is not None or step.share >= 1:
-                    self.history_.append(step)
-                yield step
 
     def sample(
         self,
@@ -295,6 +302,7 @@ class Generator(ABC):
                 "model_sha256": self.fingerprint(),
                 "data_sha256": self.shape_["data_sha256"],
                 "holds_real_beats": self.holds_real_beats,
+                **{name: self.shape_[name] for name in ("privacy",) if name in self.shape_},
             },
         )
 

@@ -74,7 +74,8 @@ class Gan(TrainedGenerator):
     width, critic_width : int
         Size of the generator and of the critic, 32 for that of the method.
     space : str
-        ``"samples"``: beats as they are; ``"components"``: their principal components.
+        ``"samples"``: beats as they are; ``"components"``: their principal components; ``"frequencies"``: their cosine
+        frequencies.
     components, whitening : int, float
         Of the latter: see `ecgsynth.spaces.ComponentSpace`.
     validations : int
@@ -134,8 +135,8 @@ class Gan(TrainedGenerator):
             raise EcgsynthError("penalty_every, critic_steps and pack must be positive, and batch a multiple of pack")
         if self.prior == "mixture" and self.network not in TAKES_DRAFTS:
             raise EcgsynthError(f"network {self.network!r} takes no drafts: use the normal prior, or one of {', '.join(TAKES_DRAFTS)}")
-        if self.space == "components" and self.network != "mlp":
-            raise EcgsynthError(f"network {self.network!r} needs beats as they are; principal components go with 'mlp'")
+        if self.space != "samples" and self.network != "mlp":
+            raise EcgsynthError(f"network {self.network!r} needs beats as they are; components and frequencies go with 'mlp'")
 
     @property
     def group(self) -> int:

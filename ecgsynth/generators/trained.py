@@ -3,8 +3,8 @@
 import json
 import os
 from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as Steps
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,11 +23,11 @@ from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.requests import Request, class_counts
 from ecgsynth.metrics.detection import detection_score
 from ecgsynth.metrics.utility import score_classes
-from ecgsynth.spaces import ComponentSpace, SampleSpace, Space
+from ecgsynth.spaces import ComponentSpace, FrequencySpace, SampleSpace, Space
 from ecgsynth.training import Recipe, Trainer
 from ecgsynth.vectors import Vectors, to_vectors
 
-SPACES = ("samples", "components")
+SPACES = ("samples", "components", "frequencies")
 
 _SCORED = 20_000  # beats on each side of a validation score
 _SCORE_STEPS = 750  # training steps of its classifier
@@ -89,6 +89,8 @@ class TrainedGenerator(Generator):
         self._space: Space
         if self.space == "samples":
             self._space = SampleSpace.fit(vectors)
+        elif self.space == "frequencies":
+            self._space = FrequencySpace.of(*self.layout, fs=train.fs)
         else:
             self._space = ComponentSpace.fit(vectors, self.components, self.whitening, self.layout.n_rhythm)
         codes, cells = self._space.encode(vectors), self._cells_of(train)
@@ -196,7 +198,8 @@ class TrainedGenerator(Generator):
 
     def _restore(self, arrays: Arrays) -> None:
         space = under("space.", arrays)
-        self._space = SampleSpace(space) if self.space == "samples" else ComponentSpace(space)
+        kinds: dict[str, Callable[[Arrays], Space]] = {"samples": SampleSpace, "frequencies": FrequencySpace}
+        self._space = kinds.get(self.space, ComponentSpace)(space)
         self._network = self._new_network().eval().requires_grad_(False)
         self._network.load_state_dict({name: torch.from_numpy(array) for name, array in under("network.", arrays).items()})
 
