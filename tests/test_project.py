@@ -118,7 +118,7 @@ def test_the_python_of_the_readme_runs(records_folder, tmp_path, monkeypatch):
         blocks[0].replace('"records/mitdb"', repr(str(records_folder))).replace("minutes=15", "steps=3, validations=1, hidden=16, depth=1")
     )
     assert "steps=3" in code  # or the whole budget would be trained
-    code = code.replace("seeds=range(5)", "classifier=es.BeatClassifier(steps=5)")
+    code = code.replace("seeds=range(5)", "classifier=es.BeatClassifier(steps=5), classifiers=('cnn',), families=('privacy',)")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "report.html").is_file()
