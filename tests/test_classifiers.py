@@ -14,7 +14,7 @@ from ecgsynth.splits import split_beats
 
 
 @pytest.mark.parametrize("features", ["shape", "shape+rr"])
-def test_a_saved_classifier_says_the_same(split, tmp_path, features):
+def test_a_saved_classifier_says_the_same(split, tmp_path, features, unchanged_global_random):
     learnt = BeatClassifier(features=features, steps=30, width=4, positions=4, seed=3).fit(split.train)
     learnt.save(tmp_path / "c.safetensors")
     again = BeatClassifier.load(tmp_path / "c.safetensors")

@@ -138,7 +138,7 @@ def test_an_empty_interval_is_refused(split, interval):
         GENERATORS["memorizer"]().fit(split.train).sample({"N": 1}, rr_after=interval)
 
 
-def test_a_saved_model_loads_equal(fitted, tmp_path):
+def test_a_saved_model_loads_equal(fitted, tmp_path, unchanged_global_random):
     fitted.save(tmp_path / "m.safetensors")
     again = load_generator(tmp_path / "m.safetensors")
     assert (again.name, again.params, again.classes) == (fitted.name, fitted.params, fitted.classes)

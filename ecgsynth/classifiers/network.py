@@ -204,7 +204,8 @@ class BeatClassifier:
                 made._n_rhythm = head["n_rhythm"]
                 mean, spread = (np.array(part, dtype=np.float32) for part in head["usual"])
                 made._usual = mean, spread
-            made._net = made._untrained()
+            with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then replaced
+                made._net = made._untrained()
             made._net.load_state_dict(weights)
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
             raise EcgsynthError(f"{path} is no classifier of beats, or it is damaged ({error})") from error

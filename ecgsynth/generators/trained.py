@@ -200,7 +200,8 @@ class TrainedGenerator(Generator):
         space = under("space.", arrays)
         kinds: dict[str, Callable[[Arrays], Space]] = {"samples": SampleSpace, "frequencies": FrequencySpace}
         self._space = kinds.get(self.space, ComponentSpace)(space)
-        self._network = self._new_network().eval().requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then replaced
+            self._network = self._new_network().eval().requires_grad_(False)
         self._network.load_state_dict({name: torch.from_numpy(array) for name, array in under("network.", arrays).items()})
 
 
