@@ -35,7 +35,7 @@ class _Limit(NamedTuple):
 _LIMITS = {
     "at_least": _Limit(lambda number, real: number, True, "{:.3f} is below {:g}"),
     "at_most": _Limit(lambda number, real: number, False, "{:.3f} is above {:g}"),
-    "of_real_at_least": _Limit(lambda number, real: number / real if real else np.nan, True, "{:.3f} of real beats' is below {:g}"),
+    "of_real_at_least": _Limit(lambda number, real: number / real if real else np.inf, True, "{:.3f} of real beats' is below {:g}"),
     "over_real_at_most": _Limit(lambda number, real: number - real, False, "{:.3f} over real beats' is above {:g}"),
 }
 
@@ -129,13 +129,20 @@ class Policy:
     @property
     def needs(self) -> dict[str, list[str]]:
         """The classifiers and rows of an evaluation that the rules ask about."""
-        asked = " ".join(rule.measure for rule in self.rules)
-        rows = [row for row, named in _NAMED_IN_MEASURES.items() if named in asked]
-        classifiers = [name for name in CLASSIFIERS if f", {name}" in asked]
+        asked = [
+            (row, name)
+            for row, named in _NAMED_IN_MEASURES.items()
+            for name in CLASSIFIERS
+            if any(fnmatchcase(f"{rate} of {named}, {name}", rule.measure) for rate in _RATES for rule in self.rules)
+        ]
+        classifiers = [name for name in CLASSIFIERS if name in {name for _, name in asked}]
+        rows = [row for row in _NAMED_IN_MEASURES if row in {row for row, _ in asked} - {"synthetic"}]
         return {"classifiers": classifiers or list(CLASSIFIERS)[:1], "rows": ["real", "synthetic", "memorizer", *rows]}
 
 
-_NAMED_IN_MEASURES = {"real-on-synthetic": "TRTS"} | {row: f"{row} over real" for row in ("real+quarter", "real+half", "real+synthetic")}
+_RATES = ("macro-F1", "F1", "Se", "+P", *(f"{line} {rate}" for line in ("SVEB", "VEB") for rate in ("Se", "+P", "FPR", "Acc")))
+_NAMED_IN_MEASURES = {"synthetic": "TSTR", "real-on-synthetic": "TRTS"}
+_NAMED_IN_MEASURES |= {row: f"{row} over real" for row in ("real+quarter", "real+half", "real+synthetic")}
 
 
 @dataclass(frozen=True)
@@ -178,7 +185,7 @@ class Verdict:
         return f"{'holds' if self.holds else 'FAILS'}  {name:<52} {'; '.join(self.breaches) or found}".rstrip()
 
 
-def audit(scores: Sequence[Score], policy: Policy, *, learnt_here: bool) -> list[Verdict]:
+def audit(scores: Sequence[Score], policy: Policy, *, learnt_here: bool, released: Sequence[str] = ()) -> list[Verdict]:
     """Hold what was found against a policy.
 
     Parameters
@@ -189,6 +196,8 @@ def audit(scores: Sequence[Score], policy: Policy, *, learnt_here: bool) -> list
         The limits.
     learnt_here : bool
         Whether the beats are of a model that learnt from the train side of the split.
+    released : sequence of str
+        The classes of the beats: each must have been measured.
 
     Returns
     -------
@@ -199,6 +208,11 @@ def audit(scores: Sequence[Score], policy: Policy, *, learnt_here: bool) -> list
     if policy.learnt_here:
         rule = Rule("learnt from this train side", at_least=1, why="beats of other origin cannot be shown to be private here")
         verdicts.append(Verdict(rule, None, () if learnt_here else ("they are of another model, or do not say of which",)))
+    measured = {score.label for score in scores}
+    for label in released:
+        if label not in measured:
+            rule = Rule("any", label, at_least=0, why="too few real beats of a class to measure it by: nothing is known of those released")
+            verdicts.append(Verdict(rule, None, (f"class {label} is not measured",)))
     for rule in policy.rules:
         found = [score for score in scores if rule.finds(score)]
         verdicts += [Verdict(rule, score, tuple(rule.breaches(score))) for score in found]

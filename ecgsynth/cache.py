@@ -3,18 +3,25 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ecgsynth.beats import Beats
+from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
+
+_PACKAGE = Path(__file__).parent
+_COMPUTES = ("numpy", "scipy", "scikit-learn", "torch", "neurokit2", "dtaidistance")
 
 
 class Cache:
     """A folder of numbers, each under the hash of all that it depends on.
 
-    It holds no beats and no names of patients: counts and scores alone. A change of the package's code makes everything new.
+    It holds no beats and no names of patients: counts and scores alone. A change of the package's code, or of
+    what it computes with, makes everything new.
 
     Parameters
     ----------
@@ -36,9 +43,10 @@ class Cache:
 
     def write(self, key: Mapping[str, Any], value: Any) -> None:
         """Keep plain JSON under a key."""
-        if self.folder is not None:
-            with atomic_path(self._path(key), force=True) as temporary:
-                temporary.write_text(json.dumps(value))
+        if self.folder is None:
+            return
+        with suppress(OSError, EcgsynthError), atomic_path(self._path(key), force=True) as temporary:  # a full disk costs time alone
+            temporary.write_text(json.dumps(value))
 
     def of(self, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
         """Give what was kept under a key, else make it and keep it."""
@@ -65,5 +73,7 @@ def content(beats: Beats) -> str:
 
 @cache
 def _code() -> str:
-    """Return the SHA-256 of the package's source."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))).hexdigest()
+    """Return the SHA-256 of the package's source and weights, and of the versions of what it computes with."""
+    files = sorted(path for pattern in ("*.py", "*.safetensors") for path in (_PACKAGE.rglob(pattern)) if path.parent.name != "models")
+    versions = repr([version(name) for name in _COMPUTES])
+    return hashlib.sha256(versions.encode() + b"".join(path.read_bytes() for path in files)).hexdigest()

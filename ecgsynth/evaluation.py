@@ -159,8 +159,10 @@ def evaluate_steps(
     _refuse_unknown(by, classes or (), LABELS.get(by, ()))
     scored = [name for name in LABELS.get(by, ()) if name in (classes or set(train.counts(by)) & set(test.counts(by)))]
     _check(synthetic, train, test, scored, by)
-    digests = {"synthetic": synthetic.digest(), "train": train.digest(), "test": test.digest()}
-    learnt_here = synthetic.info.get("data_sha256") == digests["train"]
+    everyone = {"synthetic": synthetic, "train": train, "test": test} | ({} if val is None else {"val": val})
+    digests = {side: beats.digest() for side, beats in everyone.items()}
+    labelled = train.take(np.isin(train.labels(by), list(synthetic.counts(by))))  # rare labels may have been left out
+    learnt_here = synthetic.info.get("data_sha256") in (digests["train"], labelled.digest())
     synthetic, train, test = (beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test))
     if len({shape_of(beats).n_rhythm for beats in (synthetic, train, test)}) > 1:  # all classifiers are told the same
         synthetic, train, test = (replace(beats, rr_mean=np.full(len(beats), np.nan)) for beats in (synthetic, train, test))
@@ -248,7 +250,8 @@ class _Trial:
         sides = {"real": ("train", "test"), "real-on-synthetic": ("train", "synthetic"), "synthetic": ("synthetic", "test")}
         controls: tuple[str, ...] = ("learnt", "test") if row in ("memorizer", "class-mean") else ("train", "synthetic", "test")
         on = {side: self._contents[side] for side in sides.get(row, controls)}
-        return {"row": row, "by": self.by, "classes": list(self.classes), "counts": self.synthetic.counts(self.by), **on}
+        made = {"counts": self.synthetic.counts(self.by)} if row in ("memorizer", "class-mean") else {}
+        return {"row": row, "by": self.by, "classes": list(self.classes), **made, **on}
 
     def beats_for(self, row: str, seed: int) -> Beats:
         """Give the beats a row's classifier learns from; controls are made in the synthetic beats' own counts."""

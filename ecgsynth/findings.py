@@ -84,6 +84,8 @@ class Evaluation:
         def named(confusions: Confusions) -> dict[str, Values]:
             return rates(confusions, self.classes)
 
+        if base and any(scores.by_patient is None for name in (row, base) for scores in rows[name]):
+            raise EcgsynthError("a gain needs the patients of the test beats, by whom both rows are compared")
         if any(scores.by_patient is None for scores in rows[row]):
             return over_beats(named, np.array([scores.confusion for scores in rows[row]]))
         ours, other = (np.array([scores.by_patient for scores in rows.get(name or "", ())]) for name in (row, base))
@@ -107,7 +109,8 @@ class Evaluation:
         for row, measure in (("synthetic", "TSTR"), ("real-on-synthetic", "TRTS")):
             if row in rows:
                 for rate, value in self.intervals(row, classifier=classifier).items():
-                    yield score(measure, rate, value, real=real.get(rate, np.nan), memorizer=memorizer.get(rate, np.nan))
+                    copies = memorizer.get(rate, np.nan) if row == "synthetic" else np.nan  # copies were not tested on
+                    yield score(measure, rate, value, real=real.get(rate, np.nan), memorizer=copies)
         for row in ("synthetic", "real+quarter", "real+half", "real+synthetic"):
             if {row, "real"} <= set(rows) and all(scores.by_patient for scores in rows[row]):
                 gain = self.intervals(row, base="real", classifier=classifier)["macro-F1"]

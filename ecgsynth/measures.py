@@ -172,7 +172,8 @@ def _physiology(beats: Beats, sides: Sides) -> Question:
 def _privacy(beats: Beats, sides: Sides) -> Question:
     ours, train, control = (_waveforms(side) for side in (beats, sides.train, sides.test))
     copied, nearer = (which(synthetic=ours, train=train, control=control) for which in (near_copies, closer_to_train))
-    pointing = singled_out(beats=ours, train=train, patients=sides.train.patients)
+    known = len(np.unique(sides.train.patients)) > 1  # patients: else nobody can be pointed at
+    pointing = singled_out(beats=ours, train=train, patients=sides.train.patients) if known else np.full(len(ours), np.nan)
     rms, prd = nearest_errors(beats=ours, train=train)
 
     def numbers(known: NDArray[np.float64]) -> Numbers:
@@ -365,7 +366,8 @@ def _short(number: float) -> str:
 def _some(beats: Beats, most: Mapping[str, int], seed: int) -> Beats:
     """Draw beats of each class, no more than so many."""
     own = {name: np.flatnonzero(beats.classes == name) for name in most}
-    return beats.take(np.concatenate([np.random.default_rng(seed).permutation(own[name])[:count] for name, count in most.items()]))
+    drawn = np.concatenate([np.random.default_rng(seed).permutation(own[name])[:count] for name, count in most.items()])
+    return beats.take(np.random.default_rng(seed).permutation(drawn))  # in no order, as parts of them are taken
 
 
 def _waveforms(beats: Beats) -> Features:

@@ -113,7 +113,6 @@ class PrivateTrainer(Trainer):
         super().__init__(**rest)
         opacus = _opacus()
         self._losses, self.guarantee, self._clip = losses, guarantee, clip
-        self._random.manual_seed(secrets.randbits(63))
         self._adam = torch.optim.Adam(self.generator.parameters(), self.recipe.rate, betas=(0.9, 0.99))
         self._cells = torch.empty(len(self._codes), dtype=torch.long)
         for cell, members in enumerate(self._members):
@@ -160,6 +159,7 @@ class PrivateTrainer(Trainer):
         }
 
     def _draw_batch(self) -> tuple[Tensor, Tensor]:
+        self._random.manual_seed(secrets.randbits(63))  # of which torch takes 32 bits: one seed for all steps could be guessed
         if self.guarantee.unit == "beat":
             index = torch.nonzero(torch.rand(len(self._codes), generator=self._random, dtype=torch.float64) < self._chances)[:, 0]
         else:
@@ -171,6 +171,7 @@ class PrivateTrainer(Trainer):
 
     def _beats_step(self, index: Tensor) -> float:
         if not len(index):
+            self._descend([torch.zeros_like(weight) for weight in self.generator.parameters()], self.recipe.batch)
             return 0.0
         opacus = _opacus()
         losses = self._losses(self._watched, self._codes[index], self._cells[index], self._random)
@@ -194,11 +195,14 @@ class PrivateTrainer(Trainer):
             share = min(1.0, self._clip / (float(length) + 1e-12))
             total = [whole + share * slope for whole, slope in zip(total, slopes, strict=True)]
             seen += float(loss.detach()) / max(1, len(drawn))
-        expected = self.sampling_rate * len(self._owned)
-        for weight, whole in zip(weights, total, strict=True):
+        self._descend(total, self.sampling_rate * len(self._owned))
+        return seen
+
+    def _descend(self, total: list[Tensor], expected: float) -> None:
+        """Take one step down a sum of clipped gradients, blurred by noise, over the expected number of those that take part."""
+        for weight, whole in zip(self.generator.parameters(), total, strict=True):
             weight.grad = (whole + self.noise * self._clip * torch.randn(whole.shape, generator=self._random)) / expected
         self._adam.step()
-        return seen
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"optimizer": self._adam}

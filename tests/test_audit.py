@@ -35,7 +35,7 @@ F1 = Score("utility", "F1 of TSTR, cnn", "V", Interval(0.8, 0.7, 0.9), "more is 
         ({"of_real_at_least": 0.9}, F1, "0.889 of real beats' is below 0.9"),
         ({"at_least": 0.75, "end": "low"}, F1, "0.700 is below 0.75"),
         ({"at_least": 0.5}, F1._replace(value=Interval(np.nan, np.nan, np.nan)), "nan is below 0.5"),
-        ({"of_real_at_least": 0.5}, F1._replace(real=0.0), "nan of real beats' is below 0.5"),
+        ({"of_real_at_least": 0.5}, F1._replace(real=0.0), None),  # where real beats reach nothing, nothing is asked
     ],
 )
 def test_a_limit_holds_or_says_by_how_much_it_is_broken(limit, score, breach):
@@ -54,6 +54,13 @@ def test_what_is_not_measured_fails_unless_it_is_optional():
     verdicts = audit([NEAR], Policy((asked, spared)), learnt_here=True)
     assert [verdict.holds for verdict in verdicts] == [True, False, True]
     assert verdicts[1].breaches == ("not measured",)
+
+
+def test_a_class_that_was_not_measured_fails_and_wildcards_ask_for_all_classifiers():
+    policy = Policy((Rule("near copies", at_most=1), Rule("F1 of TSTR, *", at_least=0, optional=True)))
+    verdicts = audit([NEAR], policy, learnt_here=True, released=("V", "Q"))
+    assert [verdict.breaches for verdict in verdicts if not verdict.holds] == [("class Q is not measured",)]
+    assert policy.needs["classifiers"] == list(CLASSIFIERS)
 
 
 def test_beats_that_learnt_elsewhere_fail_unless_the_policy_allows_them():
@@ -132,12 +139,14 @@ def test_copies_do_not_pass_the_gate(folder):
 def test_what_holds_passes_and_an_evaluation_can_be_used_again(folder):
     (folder / "mild.toml").write_text("[[rule]]\nmeasure = 'near copies'\nat_most = 1\n")
     (folder / "strict.toml").write_text("[[rule]]\nmeasure = 'near copies'\nat_most = 0.5\n")
-    kept = (folder / "memorizer.npz", "--split", folder / "split", "--run", folder / "run", "--json")
+    kept = (folder / "memorizer.npz", "--split", folder / "split", "--run", folder / "run", "--steps", 60, "--json")
     passed, failed = (call(*kept, "--policy", folder / name) for name in ("mild.toml", "strict.toml"))
     assert passed.exit_code == 0
     assert json.loads(passed.stdout)["holds"]
     assert failed.exit_code == 1
     assert [verdict["label"] for verdict in json.loads(failed.stdout)["verdicts"] if not verdict["holds"]] == ["N", "V", "all"]
+    usual = call(folder / "memorizer.npz", "--split", folder / "split", "--run", folder / "run")
+    assert "another protocol or network" in usual.stderr
     other = call(folder / "gaussian.npz", "--split", folder / "split", "--run", folder / "run")
     assert other.exit_code == 1
     assert "is of other beats" in other.stderr

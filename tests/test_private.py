@@ -167,3 +167,34 @@ def test_what_would_break_the_promise_is_refused(split, monkeypatch):
     monkeypatch.setitem(sys.modules, "opacus", None)
     with pytest.raises(EcgsynthError, match=r"pip install 'ecgsynth\[private\]'"):
         GENERATORS["dp-flow"](**QUICK).fit(split.train)
+
+
+def test_training_does_not_go_on_where_it_stopped_and_its_losses_are_not_written(split, tmp_path):
+    model = GENERATORS["dp-flow"](**QUICK)
+    (tmp_path / "checkpoint").write_text("of another training")
+    with pytest.raises(EcgsynthError, match="cannot go on where it stopped"):
+        list(model.fit_steps(split.train, checkpoint=tmp_path / "checkpoint"))
+    (tmp_path / "checkpoint").unlink()
+    steps = model.fit_steps(split.train, checkpoint=tmp_path / "checkpoint")
+    next(steps)
+    steps.close()
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_noise_is_seeded_anew_each_step_and_falls_on_empty_batches(split):
+    made = trainer(epsilon=1.0)
+    states = []
+    for _ in range(3):
+        made._draw_batch()
+        states.append(made._random.initial_seed())
+    assert len(set(states)) == 3
+    empty = gradient(made, np.array([], dtype=np.int64))
+    assert float((empty * N / made._clip).std()) == pytest.approx(made.noise, rel=0.15)
+
+
+def test_unknown_intervals_are_filled_without_the_beats(split, monkeypatch):
+    seen = []
+    monkeypatch.setattr("ecgsynth.generators.trained.to_vectors", lambda beats: seen.append(beats) or to_vectors(beats))
+    gap = replace(split.train, rr_before=np.where(np.arange(len(split.train)) == 5, np.nan, split.train.rr_before))
+    GENERATORS["dp-flow"](**QUICK | {"epsilon": math.inf}).fit(gap)
+    assert seen[0].rr_before[5] == pytest.approx(0.8)

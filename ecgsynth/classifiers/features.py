@@ -44,11 +44,11 @@ class BeatFeatures:
     def __init__(self, *, rhythm: bool = False) -> None:
         self.rhythm = rhythm
 
-    def fit(self, beats: Beats) -> Self:
-        """Find the components of these beats."""
+    def fit(self, beats: Beats, *others: Beats) -> Self:
+        """Find the components of these beats, of several sets together if they are to be told apart."""
         from sklearn.decomposition import PCA
 
-        waveforms = beats.signals.reshape(len(beats), -1)
+        waveforms = np.concatenate([side.signals.reshape(len(side), -1) for side in (beats, *others)])
         self._pca = PCA(min(_COMPONENTS, *waveforms.shape), svd_solver="covariance_eigh").fit(waveforms)
         self._n_rhythm = shape_of(beats).n_rhythm
         return self

@@ -77,8 +77,12 @@ def audit(
     sides = Split.load(split_folder)
     if run:
         result = Evaluation.load(run)
-        if result.settings.get("digests") != {"synthetic": made.digest(), "train": sides.train.digest(), "test": sides.test.digest()}:
+        everyone = {"synthetic": made, "train": sides.train, "test": sides.test, "val": sides.val}
+        if result.settings.get("digests") != {side: beats.digest() for side, beats in everyone.items()}:
             raise EcgsynthError(f"the evaluation in {run} is of other beats: leave out --run to evaluate these")
+        network = network_for(sides.scheme, made, steps=steps).settings
+        if result.settings.get("protocol") != "natural" or result.settings["classifier"] != network:
+            raise EcgsynthError(f"the evaluation in {run} has another protocol or network than an audit: leave out --run to evaluate anew")
     else:
         steps_ = evaluate_steps(
             synthetic=made,
@@ -95,7 +99,9 @@ def audit(
             result = drain(steps_, lambda step: show(step.share, step.label))
     if output:
         result.save(output, force=force)
-    verdicts = held_against(result.scores(), limits, learnt_here=result.settings["learnt_from_this_train_side"])
+    verdicts = held_against(
+        result.scores(), limits, learnt_here=result.settings["learnt_from_this_train_side"], released=list(made.counts())
+    )
     failed = [verdict for verdict in verdicts if not verdict.holds]
     end = f"{len(failed)} of {len(verdicts)} fail: do not release" if failed else f"all {len(verdicts)} hold"
     reasons = "".join(f"\n  {verdict.rule.measure}: {verdict.rule.why}" for verdict in {v.rule: v for v in failed}.values())

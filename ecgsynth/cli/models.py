@@ -84,7 +84,8 @@ def train(
     data = {"output": str(output), "generator": name, "params": generator.params, "finished": finished, "validation_score": kept}
     data["sha256"] = generator.fingerprint()
     if not finished:
-        note(f"stopped early: the best weights so far are kept; the same command with --resume goes on ({checkpoint})")
+        goes_on = f"; the same command with --resume goes on ({checkpoint})" if checkpoint.is_file() else ""
+        note(f"stopped early: the best weights so far are kept{goes_on}")
     if generator.holds_real_beats:
         note("note: this model holds the real training beats; guard it as you guard them")
     if promise := generator.shape_.get("privacy"):
@@ -112,6 +113,8 @@ def _private(name: str, options: dict[str, Any]) -> str:
 
 def _promised(promise: dict[str, Any]) -> str:
     """Put a guarantee in words, with what it was reached by."""
+    if promise["epsilon"] is None:
+        return "differential privacy: epsilon is infinite, so that nothing is promised"
     return (
         f"differential privacy: epsilon {promise['epsilon']:g} at delta {promise['delta']:g} for each {promise['unit']}; "
         f"sampling rate {promise['sampling_rate']:.4g}, noise {promise['noise']:.4g}, {promise['steps']} steps, {promise['accountant']}; "
@@ -152,7 +155,7 @@ def show_training(generator: Any, train_beats: Any, validation: Any, output: Pat
         if asked() and not rows:  # a generator without steps has nothing to keep half-way
             raise KeyboardInterrupt
         generator.save(output, force=force)
-    if rows:
+    if rows and generator.tells_of_training:  # the losses are of the training beats
         _write_curve(_curve_of(output), rows, append=bool(rows[0][0] != 1))
     if not interrupted:
         checkpoint.unlink(missing_ok=True)
@@ -286,6 +289,9 @@ def _request(
     from ecgsynth.beats import Beats
     from ecgsynth.generators import class_counts
 
+    asked = like or balance
+    if asked is not None and "privacy" in generator.shape_ and not Beats.load(asked).is_synthetic:
+        note("note: as many beats of each class as that file has are no part of what the model promises; --total asks for its own counts")
     if like is not None:
         return class_counts(Beats.load(like), power=power, total=total, by=generator.by)
     if balance is not None:

@@ -1,7 +1,7 @@
 """Flow matching with differential privacy."""
 
 from collections.abc import Generator as Steps
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,9 @@ from ecgsynth.generators.flow import PATHS, Flow
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.private import Guarantee, PrivateTrainer, noisy_counts
 from ecgsynth.training import Recipe, Trainer
-from ecgsynth.vectors import Vectors
+from ecgsynth.vectors import RHYTHM, Vectors
+
+_USUAL_RR = 0.8  # s
 
 
 @dataclass(kw_only=True, eq=False)
@@ -38,8 +40,11 @@ class PrivateFlow(Flow):
     -----
     Nothing else learns from the beats: they are seen as cosine frequencies with fixed scales, not as principal components;
     there are no modes, no styles, no guidance, no weights chosen on the val side; leads are not told apart. The number of
-    beats of each label is counted with noise, 2 % of epsilon. The model has neither the course of its training nor the hash
-    of its data. That labels are there at all, the number of patients, and the layout of beats are taken as public.
+    beats of each label is counted with noise, 2 % of epsilon; an unknown RR interval counts as 0.8 s. The model has neither
+    the course of its training nor the hash of its data. That labels are there at all, the most usual lead, the number of
+    beats and of patients, and the layout of beats are taken as public.
+
+    Training cannot go on where it was stopped, as the noise of both parts would have to be accounted for together.
 
     A seed does not give the same model again, as its noise must not be known.
     """
@@ -83,8 +88,14 @@ class PrivateFlow(Flow):
         return told | {"cells": cells, "data_sha256": ""}
 
     def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
+        if checkpoint is not None and checkpoint.is_file():
+            raise EcgsynthError(f"a training with differential privacy cannot go on where it stopped: delete {checkpoint}, and begin anew")
         self._owners = np.unique(train.patients, return_inverse=True)[1]
-        yield from super()._fit_steps(train, None, checkpoint)
+        if self.shape_["rhythm"]:  # what is filled in elsewhere would be learnt from all beats
+            names = RHYTHM[: self.layout.n_rhythm]
+            filled: dict[str, Any] = {name: np.nan_to_num(getattr(train, name), nan=_USUAL_RR) for name in names}
+            train = replace(train, **filled)
+        yield from super()._fit_steps(train, None, None)
 
     def _train(self, trainer: Trainer, *rest: Any) -> Steps[TrainingStep, None, None]:
         assert isinstance(trainer, PrivateTrainer)

@@ -25,7 +25,7 @@ def suspicions(*, real: Beats, synthetic: Beats, seed: int = 0) -> tuple[NDArray
 
     Notes
     -----
-    The trees see what `BeatFeatures` finds in the real waveforms, and the RR intervals that both sides have.
+    The trees see what `BeatFeatures` finds in both sides together, and the RR intervals that both sides have.
 
     References
     ----------
@@ -35,7 +35,7 @@ def suspicions(*, real: Beats, synthetic: Beats, seed: int = 0) -> tuple[NDArray
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     sides = (real, synthetic)
-    seen = BeatFeatures().fit(real)
+    seen = BeatFeatures().fit(*sides)  # of one side alone, its own beats would lie nearer to them
     features = [seen.transform(side) for side in sides]
     if all(np.isfinite(side.rr_before).any() for side in sides):
         known = min(shape_of(side).n_rhythm for side in sides)
