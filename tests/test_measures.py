@@ -101,6 +101,14 @@ def test_scores_come_back_from_json_and_are_set_in_a_table(memorizer):
     assert "1.00 | " in next(line for line in text.splitlines() if line.startswith("near copies"))
 
 
+def test_beats_of_unknown_patients_point_at_nobody(sides):
+    unknown = {side: replace(getattr(sides, side), patients=None) for side in ("train", "val", "test")}
+    made = GENERATORS["memorizer"]().fit(unknown["train"]).sample({"V": 30}, seed=7)
+    found = by_measure(drain(measure_steps(synthetic=made, families=("privacy",), **unknown)), "V")
+    assert np.isnan(found["nearest patient over second nearest"].value.value)
+    assert found["near copies"].value.value == 1
+
+
 def test_beats_cut_otherwise_have_no_distance_in_frozen_features(sides, memorizer):
     assert FROZEN_TITLE in by_measure(memorizer)
     short = {side: replace(getattr(sides, side), signals=getattr(sides, side).signals[:, :200]) for side in ("train", "val", "test")}
