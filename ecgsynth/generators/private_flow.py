@@ -59,7 +59,7 @@ class PrivateFlow(Flow):
     hidden: int = 256
     depth: int = 3
     steps: int = 1500
-    batch: int = 1024
+    batch: int = 2048
     ema: float = 0.998
     sampling_steps: int = 16
     mode_size: int = 0
