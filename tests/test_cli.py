@@ -116,7 +116,7 @@ def test_training_with_differential_privacy_says_what_it_promises(work):
     assert not (work / "private.safetensors.csv").exists()
     like = call("sample", work / "private.safetensors", "--like", work / "split" / "train.npz", "-o", work / "p.npz")
     assert "no part of what the model promises" in like.stderr
-    call("sample", work / "private.safetensors", "--total", 20, "-o", work / "q.npz")
+    call("sample", work / "private.safetensors", "--total", 20, "-o", work / "own-counts.npz")
     assert "go with --dp" in call("train", work / "split", "--epsilon", 4, "-o", work / "x.safetensors", ok=False).stderr
     refused = call("train", work / "split", "-g", "vae", "--dp", "-o", work / "x.safetensors", ok=False)
     assert "vae cannot be trained with differential privacy" in refused.stderr
