@@ -1,6 +1,5 @@
 """The arrhythmia classifier by which beats are judged first: a small 1-D convolutional network."""
 
-import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 
 from ecgsynth.augmentation import vary
 from ecgsynth.beats import Beats
-from ecgsynth.classifiers.features import FEATURES, told_rhythm
+from ecgsynth.classifiers.base import Classifier
+from ecgsynth.classifiers.features import told_rhythm
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.vectors import shape_of
@@ -57,7 +57,7 @@ class BeatNet(nn.Module):
         return scores
 
 
-class BeatClassifier:
+class BeatClassifier(Classifier):
     """Learns the label of a beat from its waveform in mV, and from its rhythm if it may.
 
     Every classifier of an evaluation takes the same number of steps, whatever the number of beats it
@@ -99,7 +99,7 @@ class BeatClassifier:
         positions: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.features = features
+        super().__init__(features=features, seed=seed)
         self.steps = steps
         self.batch = batch
         self.rate = rate
@@ -107,14 +107,6 @@ class BeatClassifier:
         self.balanced = balanced
         self.augment = augment
         self.positions = positions
-        self.seed = seed
-        if features not in FEATURES:
-            raise EcgsynthError(f"unknown features {features!r}; known: {', '.join(FEATURES)}")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The constructor's values but for the seed."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "seed"}
 
     def fit(self, beats: Beats, *, by: str = "class") -> Self:
         """Learn from labelled beats; see `fit_steps`."""
@@ -130,9 +122,7 @@ class BeatClassifier:
         EcgsynthError
             If there are fewer than two labels, or no RR intervals for a classifier that may see them.
         """
-        self.classes_ = tuple(beats.counts(by))
-        if len(self.classes_) < 2:
-            raise EcgsynthError(f"a classifier needs two classes or more; these beats are all {', '.join(self.classes_)}")
+        self._learn_labels(beats, by)
         if self.features != "shape":
             self._n_rhythm = shape_of(beats).n_rhythm
             rhythm = told_rhythm(beats, self._n_rhythm)

@@ -1,6 +1,5 @@
 """Two classifiers that are nothing like a network, so that no result hangs on one: boosted trees, and nearest neighbours."""
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,31 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgsynth.beats import Beats
+from ecgsynth.classifiers.base import Classifier
 from ecgsynth.classifiers.features import BeatFeatures, Features
-from ecgsynth.errors import EcgsynthError
 
 _RR_WEIGHT = 5.0  # mV for each unit of the logarithm of RR
 
 
-class PlainClassifier:
+class PlainClassifier(Classifier):
     """A classifier of scikit-learn's that sees a beat in few numbers, those of `BeatFeatures`.
 
-    Parameters
-    ----------
-    features : str
-        ``"shape"`` or ``"shape+rr"``, of `FEATURES`.
-    seed : int
-        Same beats and seed: same classifier.
+    Parameters are those of `Classifier`.
     """
-
-    def __init__(self, *, features: str = "shape", seed: int = 0) -> None:
-        self.features = features
-        self.seed = seed
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The constructor's values but for the seed."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "seed"}
 
     def fit_steps(self, beats: Beats, *, by: str = "class") -> Iterator[float]:
         """Learn to tell AAMI classes apart, or symbols; yields the share done.
@@ -42,9 +27,7 @@ class PlainClassifier:
         EcgsynthError
             If there are fewer than two labels, or no RR intervals for a classifier that may see them.
         """
-        self.classes_ = tuple(beats.counts(by))
-        if len(self.classes_) < 2:
-            raise EcgsynthError(f"a classifier needs two classes or more; these beats are all {', '.join(self.classes_)}")
+        self._learn_labels(beats, by)
         self._features = BeatFeatures(rhythm=self.features != "shape").fit(beats)
         self._model = self._made().fit(self._scaled(self._features.transform(beats)), beats.labels(by))
         yield 1.0
