@@ -1,80 +1,24 @@
 import dataclasses
 import html
 import re
-from html import escape
 from html.parser import HTMLParser
 
 import matplotlib
 import numpy as np
 import pytest
+from reported import HISTORY, SHARES, SPLIT, make_beats, make_evaluation
 
 from ecgsynth import report
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.findings import ROWS, Evaluation
+from ecgsynth.findings import ROWS
 from ecgsynth.generators import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
-from ecgsynth.measures import AS_REAL, FAMILIES, Score
-from ecgsynth.metrics.bootstrap import Interval
 from ecgsynth.metrics.utility import score_classes
 from ecgsynth.report import figures
-from ecgsynth.report.measured import tables, warnings
 from ecgsynth.report.page import class_sentences, findings, headline, of_100, source_of
 
 HOSTILE = "<script>alert(1)</script>\"'&$x_{$"
-SHARES = {"real": 0.95, "synthetic": 0.85, "real+synthetic": 0.96, "memorizer": 0.9, "class-mean": 0.6}
-SHARES |= {"real-on-synthetic": 0.9, "real+quarter": 0.95, "real+half": 0.95}
-SPLIT = {
-    "scheme": "patients",
-    "seed": 3,
-    "notes": ["class F is on 2 of 3 sides"],
-    "beats": {"train": 9, "val": 3, "test": 3},
-    "classes": {"train": {"N": 9}, "val": {"N": 1234}, "test": {"N": 3}},
-    "patients": {"train": ["a"], "val": ["b"], "test": ["c"]},
-}
-HISTORY = [
-    TrainingStep(
-        step, step / 50, 1 / step, -1.0, 0.5, step / 100 if step % 10 == 0 else None, 0.9 if step % 10 == 0 else None, step in (20, 40)
-    )
-    for step in range(1, 51)
-]
-
-
-def make_beats(source="real", records="x1", seed=0, each=6, classes=AAMI_CLASSES):
-    rng = np.random.default_rng(seed)
-    n = each * len(classes)
-    return Beats(
-        signals=rng.normal(0, 0.3, (n, 256)),
-        classes=np.repeat(classes, each),
-        records=np.full(n, records),
-        leads=np.full(n, "MLII"),
-        source=source,
-    )
-
-
-def make_evaluation(shares=None, rows=tuple(ROWS), seeds=2, **changes):
-    rng = np.random.default_rng(1)
-    annotated = np.repeat(AAMI_CLASSES, [300, 150, 120, 110, 20])
-
-    def score(share):
-        predicted = np.where(rng.random(len(annotated)) < share, annotated, rng.choice(AAMI_CLASSES, len(annotated)))
-        return score_classes(annotated=annotated, predicted=predicted, classes=AAMI_CLASSES)
-
-    counts = dict(zip(AAMI_CLASSES, (300, 150, 120, 110, 20), strict=True))
-    values = {
-        "classes": AAMI_CLASSES,
-        "classifiers": {"cnn": {row: [score((shares or SHARES)[row]) for _ in range(seeds)] for row in rows}},
-        "counts": {"train": dict.fromkeys(AAMI_CLASSES, 4321), "synthetic": counts, "test": counts},
-        "settings": {
-            "seeds": list(range(seeds)),
-            "generator": "cnn-gan",
-            "synthetic": {"seed": 7, "model_sha256": "ab" * 32, "holds_real_beats": False},
-            "classifier": {"steps": 60},
-        },
-        "real": make_beats(),
-        "synthetic": make_beats("cnn-gan", records="", seed=1),
-    }
-    return Evaluation(**(values | changes))
 
 
 class Reader(HTMLParser):
@@ -381,51 +325,3 @@ def test_save_report(tmp_path, evaluation):
         report.save_report(path, evaluation)
     report.save_report(path, evaluation, force=True)
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
-
-
-def measured(number, *, real, label="all"):
-    scores = []
-    for family in FAMILIES:
-        names = [*family.goals, *(PATIENTS if family.name == "privacy" else ())]
-        scores += [Score(family.name, name, label, Interval(number, number - 0.01, number + 0.01), AS_REAL, real, 1.0) for name in names]
-    return tuple(scores)
-
-
-PATIENTS = (
-    "membership of a patient, area",
-    "sex of a patient, excess",
-    "age of a patient, excess",
-    "beats of a recognised patient",
-)
-
-
-def test_every_number_that_is_measured_is_shown_with_its_own_words():
-    evaluation = make_evaluation(measured=measured(0.123, real=0.2))
-    page = report.render(evaluation)
-    words = {}
-    for table in tables(evaluation):
-        for line in table.lines:
-            assert line.measure in page
-            words.setdefault(line.words, []).append(line.measure)
-    assert page.count("0.12<span") == sum(len(table.lines) for table in tables(evaluation))
-    shared = [names for names in words.values() if len(names) > 1]
-    assert all(" moved, " in name for names in shared for name in names)  # each else has words of its own
-    assert "r 0.20 · c 1.00" in page
-    assert "fresh simulated beats" not in page
-
-
-def test_what_speaks_against_a_release_is_said_first_and_only_then():
-    bad = make_evaluation(measured=measured(0.9, real=0.05))
-    said = warnings(bad)
-    assert len(said) == 5
-    page = report.render(bad)
-    assert all(f'<p class="bad">{escape(text, quote=False).split(chr(39))[0]}' in page for text in said)
-    assert warnings(make_evaluation(measured=measured(0.0, real=0.05))) == []
-    assert warnings(make_evaluation()) == []
-
-
-def test_all_classifiers_stand_in_the_table_of_scores():
-    one = make_evaluation()
-    page = report.render(dataclasses.replace(one, classifiers={"cnn": one.rows, "trees": one.rows}))
-    assert "Gradient-boosted trees" in page
-    assert "Gradient-boosted trees" not in report.render(one)

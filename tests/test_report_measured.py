@@ -1,0 +1,59 @@
+"""What was measured stands in the report with words that say how to read it, and what speaks against a release comes first."""
+
+import dataclasses
+from html import escape
+
+from reported import make_evaluation
+
+from ecgsynth import report
+from ecgsynth.measures import AS_REAL, FAMILIES, Score
+from ecgsynth.metrics.bootstrap import Interval
+from ecgsynth.report.measured import tables, warnings
+
+
+def measured(number, *, real, label="all"):
+    scores = []
+    for family in FAMILIES:
+        names = [*family.goals, *(PATIENTS if family.name == "privacy" else ())]
+        scores += [Score(family.name, name, label, Interval(number, number - 0.01, number + 0.01), AS_REAL, real, 1.0) for name in names]
+    return tuple(scores)
+
+
+PATIENTS = (
+    "membership of a patient, area",
+    "sex of a patient, excess",
+    "age of a patient, excess",
+    "beats of a recognised patient",
+)
+
+
+def test_every_number_that_is_measured_is_shown_with_its_own_words():
+    evaluation = make_evaluation(measured=measured(0.123, real=0.2))
+    page = report.render(evaluation)
+    words = {}
+    for table in tables(evaluation):
+        for line in table.lines:
+            assert line.measure in page
+            words.setdefault(line.words, []).append(line.measure)
+    assert page.count("0.12<span") == sum(len(table.lines) for table in tables(evaluation))
+    shared = [names for names in words.values() if len(names) > 1]
+    assert all(" moved, " in name for names in shared for name in names)  # each else has words of its own
+    assert "r 0.20 · c 1.00" in page
+    assert "fresh simulated beats" not in page
+
+
+def test_what_speaks_against_a_release_is_said_first_and_only_then():
+    bad = make_evaluation(measured=measured(0.9, real=0.05))
+    said = warnings(bad)
+    assert len(said) == 5
+    page = report.render(bad)
+    assert all(f'<p class="bad">{escape(text, quote=False).split(chr(39))[0]}' in page for text in said)
+    assert warnings(make_evaluation(measured=measured(0.0, real=0.05))) == []
+    assert warnings(make_evaluation()) == []
+
+
+def test_all_classifiers_stand_in_the_table_of_scores():
+    one = make_evaluation()
+    page = report.render(dataclasses.replace(one, classifiers={"cnn": one.rows, "trees": one.rows}))
+    assert "Gradient-boosted trees" in page
+    assert "Gradient-boosted trees" not in report.render(one)
