@@ -14,7 +14,6 @@ from ecgsynth.evaluation import evaluate_steps
 from ecgsynth.files import atomic_path
 from ecgsynth.findings import Evaluation
 from ecgsynth.generators import GENERATORS, Request, class_counts, load_generator, settings_of
-from ecgsynth.measures import FAMILY_NAMES
 from ecgsynth.records import LEADS, Record, find_records, read_record
 from ecgsynth.report import save_report
 from ecgsynth.simulate import simulate_records
@@ -70,7 +69,7 @@ class Settings:
     power: float = 1.0
     classifier_steps: int = 2000
     seeds: int = 1
-    families: str = ",".join(FAMILY_NAMES)
+    families: str = "privacy"
     seed: int = 0
 
 

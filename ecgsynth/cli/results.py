@@ -13,13 +13,16 @@ from ecgsynth.steps import drain
 _features_option = click.option(
     "--features", type=click.Choice(["shape", "shape+rr"]), help="What classifiers see of a beat: shape, or shape+rr for new patients."
 )
-_families_option = click.option(
-    "--families",
-    default="fidelity,physiology,privacy",
-    show_default=True,
-    callback=lambda context, option, text: "" if text == "none" else text,
-    help="What else is measured, by comma; or none.",
-)
+
+
+def _families_option(default: str) -> Any:
+    return click.option(
+        "--families",
+        default=default,
+        show_default=True,
+        callback=lambda context, option, text: "" if text == "none" else text,
+        help="What else is measured, by comma: fidelity,physiology,privacy; or none.",
+    )
 
 
 @click.command()
@@ -40,7 +43,7 @@ _families_option = click.option(
 @click.option("--classes", help="Score only these labels, by comma, as in N,S,V,F.")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
 @_features_option
-@_families_option
+@_families_option("fidelity,physiology,privacy")
 @cache_option
 @force_option
 @json_option
@@ -141,7 +144,7 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
 @click.option("--power", type=float, default=1.0, show_default=True, help="Class proportions of the synthetic beats: 1 natural, 0 equal.")
 @click.option("--classifier-steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of each classifier.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Classifiers a row.")
-@_families_option
+@_families_option("privacy")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of split, training and sampling.")
 @click.option("--simulated", is_flag=True, help="Use simulated records, whatever else is there.")
 @force_option
