@@ -11,7 +11,7 @@ import numpy as np
 
 from ecgsynth.classifiers import CLASSIFIERS
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.measures import Score
+from ecgsynth.scores import Score
 
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
 """Limits with their reasons: to be copied and changed."""

@@ -3,11 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Generator as Steps
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+from joblib import cpu_count
 
 from ecgsynth.beats import Beats, concatenate
 from ecgsynth.cache import Cache, content
@@ -18,9 +19,9 @@ from ecgsynth.generators.base import Generator
 from ecgsynth.generators.resampling import Memorizer
 from ecgsynth.generators.statistics import ClassMean
 from ecgsynth.labels import LABELS
-from ecgsynth.measures import FAMILY_NAMES, Progress, Score, choose_families, measure_steps, refuse_other_shapes
+from ecgsynth.measures import FAMILY_NAMES, choose_families, measuring, refuse_other_shapes
 from ecgsynth.metrics.utility import Scores, score_classes
-from ecgsynth.steps import drain, relabelled
+from ecgsynth.steps import Job, Progress, drain, work_steps
 from ecgsynth.vectors import shape_of
 
 
@@ -44,7 +45,8 @@ PROTOCOLS = {"natural": Protocol(), "tts-cgan": Protocol(real=200, synthetic=800
 """``"natural"`` takes all beats; ``"tts-cgan"`` is as Li X et al. (2022), doi:10.48550/arXiv.2206.13676, published 0.746: 800
 synthetic beats a class to learn from against 200 real ones, and 500 real ones a class to be tested on, drawn with replacement."""
 
-_COSTS = {"cnn": 6.0, "trees": 1.5, "neighbors": 1.0, "measures": 25.0}  # in time, for the display of progress
+_COSTS = {"cnn": 6.0, "trees": 1.5, "neighbors": 1.0}  # in time, against other work
+_FEW = 20_000  # beats to learn from: with fewer, to begin other processes would take longer than it saves
 
 _PARTS = {"real+quarter": 0.25, "real+half": 0.5, "real+synthetic": 1.0}  # of the synthetic beats
 
@@ -65,6 +67,7 @@ def evaluate(
     families: Sequence[str] = FAMILY_NAMES,
     examples: int = 200,
     cache: Cache | None = None,
+    workers: int | None = None,
 ) -> Evaluation:
     """Train classifiers on synthetic, real and control beats, test them on the same real beats, and measure the synthetic ones.
 
@@ -99,6 +102,9 @@ def evaluate(
         Beats of each class kept for figures.
     cache : Cache, optional
         Where numbers are kept, so that what was measured of the same beats is not measured again.
+    workers : int, optional
+        Processes, each on one thread; one a core if not given, but one in all for few beats. The result is the same for
+        any number.
 
     Returns
     -------
@@ -130,6 +136,7 @@ def evaluate(
         families=families,
         examples=examples,
         cache=cache,
+        workers=workers,
     )
     return drain(steps)
 
@@ -150,6 +157,7 @@ def evaluate_steps(
     families: Sequence[str] = FAMILY_NAMES,
     examples: int = 200,
     cache: Cache | None = None,
+    workers: int | None = None,
 ) -> Steps[Progress, None, Evaluation]:
     """Do the work of `evaluate`, yielding how far it is; the result is the generator's return value."""
     classifier = classifier or BeatClassifier()
@@ -158,40 +166,29 @@ def evaluate_steps(
     _refuse_unknown("classifier", classifiers, CLASSIFIERS)
     _refuse_unknown("protocol", [protocol], PROTOCOLS)
     _refuse_unknown(by, classes or (), LABELS.get(by, ()))
+    choose_families(families)
     scored = [name for name in LABELS.get(by, ()) if name in (classes or set(train.counts(by)) & set(test.counts(by)))]
     _check(synthetic, train, test, scored, by)
     everyone = {"synthetic": synthetic, "train": train, "test": test} | ({} if val is None else {"val": val})
     digests = {side: beats.digest() for side, beats in everyone.items()}
     labelled = train.take(np.isin(train.labels(by), list(synthetic.counts(by))))  # rare labels may have been left out
     learnt_here = synthetic.info.get("data_sha256") in (digests["train"], labelled.digest())
-    synthetic, train, test = (_ordered(beats.take(np.isin(beats.labels(by), scored))) for beats in (synthetic, train, test))
-    val = None if val is None else _ordered(val)
-    if len({shape_of(beats).n_rhythm for beats in (synthetic, train, test)}) > 1:  # all classifiers are told the same
-        synthetic, train, test = (replace(beats, rr_mean=np.full(len(beats), np.nan)) for beats in (synthetic, train, test))
-    choose_families(families)
-    drawn = PROTOCOLS[protocol]
-    trial = _Trial(
-        synthetic=_draw(synthetic, drawn.synthetic, by),
-        train=_draw(train, drawn.real, by),
-        learnt=train,
-        test=_draw(test, drawn.test, by),
-        by=by,
-        classes=scored,
-    )
+    synthetic, train, test = _alike([beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test)])
+    trial = _Trial.drawn(PROTOCOLS[protocol], synthetic=synthetic, train=train, test=test, by=by, classes=scored)
     kept = cache or Cache()
-    lessons = sum(_COSTS[name] for name in classifiers) * len(seeds) * len(_lessons(rows))
-    measures = _COSTS["measures"] * (val is not None and len(families) > 0)
-    share = lessons / max(lessons + measures, 1)  # of all work
     settings = {name: classifier.settings if name == "cnn" else {"features": classifier.features} for name in classifiers}
-    judging = _judge_steps(trial, rows, settings, seeds, kept)
-    found = yield from relabelled(judging, lambda step: step._replace(share=step.share * share))
-    measured: list[Score] = []
-    if val is not None and families:
-        measuring = measure_steps(synthetic=synthetic, train=train, val=val, test=test, families=families, cache=kept)
-        measured = yield from relabelled(measuring, lambda step: step._replace(share=share + step.share * (1 - share)))
+    lessons = _lessons(trial, rows, settings, seeds, kept)
+    measures: list[Job] = []
+    if val is not None:
+        measures = measuring(synthetic=synthetic, train=train, val=_ordered(val), test=test, families=families, cache=kept)
+    few = len(train) + len(synthetic) < _FEW
+    found = yield from work_steps([*lessons, *measures], workers or (1 if few else cpu_count()))
+    judged: dict[str, dict[str, list[Scores]]] = {name: {row: [] for row in rows} for name in classifiers}
+    for (name, row), scores in (pair for lesson in found[: len(lessons)] for pair in lesson):
+        judged[name][row].append(Scores(**scores))
     return Evaluation(
         classes=tuple(scored),
-        classifiers=found,
+        classifiers=judged,
         counts={side: getattr(trial, side).counts(by) for side in ("train", "synthetic", "test")},
         settings={
             "by": by,
@@ -205,31 +202,35 @@ def evaluate_steps(
         },
         real=_examples(test, examples),
         synthetic=_examples(synthetic, examples),
-        measured=tuple(measured),
+        measured=tuple(score for scores in found[len(lessons) :] for score in scores),
     )
 
 
-def _judge_steps(
-    trial: "_Trial", rows: Sequence[str], settings: Mapping[str, dict[str, Any]], seeds: Sequence[int], kept: Cache
-) -> Steps[Progress, None, dict[str, dict[str, list[Scores]]]]:
-    """Train each classifier on what each row asks for, and score it; what is kept is not done again."""
-    found: dict[str, dict[str, list[Scores]]] = {name: {row: [] for row in rows} for name in settings}
-    total, done = sum(_COSTS[name] for name in settings) * len(seeds) * len(_lessons(rows)), 0.0
-    for name, (lesson, tests), seed in product(settings, _lessons(rows), seeds):
-        keys = {row: trial.key(row) | {"classifier": name, "settings": settings[name], "seed": seed} for row in tests}
-        known = {row: kept.read(key) for row, key in keys.items()}
-        if None in known.values():
-            model = CLASSIFIERS[name](**settings[name], seed=seed)
-            for share in model.fit_steps(trial.beats_for(lesson, seed), by=trial.by):
-                yield Progress((done + share * _COSTS[name]) / total, f"{name} {ROWS[lesson]}")
-            known = {row: trial.test_of(row, model).to_dict() for row in tests}
-            for row, key in keys.items():
-                kept.write(key, known[row])
-        done += _COSTS[name]
-        yield Progress(done / total, f"{name} {ROWS[lesson]}")
-        for row, scores in known.items():
-            found[name][row].append(Scores(**scores))
-    return found
+def _lessons(trial: "_Trial", rows: Sequence[str], settings: Mapping[str, dict[str, Any]], seeds: Sequence[int], kept: Cache) -> list[Job]:
+    """Give what is to be done to train each classifier on what each row asks for, and to score it."""
+    contents = {row: trial.key(row) for row in rows}  # beats are read through once
+    tested: dict[str, list[str]] = {}  # what classifiers learn from -> the rows that are tested after it
+    for row in rows:
+        tested.setdefault("real" if row == "real-on-synthetic" else row, []).append(row)
+    jobs = []
+    for name, (lesson, asked), seed in product(settings, tested.items(), seeds):
+        keys = {row: contents[row] | {"classifier": name, "settings": settings[name], "seed": seed} for row in asked}
+        jobs.append(Job(f"{name} {ROWS[lesson]}", _COSTS[name], partial(_judge, trial, lesson, keys, kept)))
+    return jobs
+
+
+def _judge(trial: "_Trial", lesson: str, keys: Mapping[str, dict[str, Any]], kept: Cache) -> list[tuple[tuple[str, str], dict[str, Any]]]:
+    """Train a classifier and score it in each row; what is kept is not done again."""
+    name, settings, seed = (next(iter(keys.values()))[part] for part in ("classifier", "settings", "seed"))
+    known = {row: kept.read(key) for row, key in keys.items()}
+    if None in known.values():
+        model = CLASSIFIERS[name](**settings, seed=seed)
+        for _ in model.fit_steps(trial.beats_for(lesson, seed), by=trial.by):
+            pass
+        known = {row: trial.test_of(row, model).to_dict() for row in keys}
+        for row, key in keys.items():
+            kept.write(key, known[row])
+    return [((name, row), scores) for row, scores in known.items()]
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,18 @@ class _Trial:
     test: Beats
     by: str
     classes: Sequence[str]
+
+    @classmethod
+    def drawn(cls, protocol: Protocol, *, synthetic: Beats, train: Beats, test: Beats, by: str, classes: Sequence[str]) -> "_Trial":
+        """Draw beats as the protocol asks."""
+        return cls(
+            synthetic=_draw(synthetic, protocol.synthetic, by),
+            train=_draw(train, protocol.real, by),
+            learnt=train,
+            test=_draw(test, protocol.test, by),
+            by=by,
+            classes=classes,
+        )
 
     @cached_property
     def _contents(self) -> dict[str, str]:
@@ -274,12 +287,12 @@ class _Trial:
         return score_classes(annotated=asked.labels(self.by), predicted=predicted, classes=self.classes, patients=asked.patients)
 
 
-def _lessons(rows: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Give what classifiers are to learn from, each with the rows that are tested after it."""
-    tested: dict[str, list[str]] = {}
-    for row in rows:
-        tested.setdefault("real" if row == "real-on-synthetic" else row, []).append(row)
-    return list(tested.items())
+def _alike(sides: Sequence[Beats]) -> Sequence[Beats]:
+    """Bring sides into an order of their own, and leave out the running mean of RR where one does not know it."""
+    sides = [_ordered(beats) for beats in sides]
+    if len({shape_of(beats).n_rhythm for beats in sides}) > 1:  # all classifiers are told the same
+        return [replace(beats, rr_mean=np.full(len(beats), np.nan)) for beats in sides]
+    return sides
 
 
 def _ordered(beats: Beats) -> Beats:

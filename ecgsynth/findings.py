@@ -11,9 +11,9 @@ import numpy as np
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, refuse_existing
-from ecgsynth.measures import LESS, MORE, Score, table
 from ecgsynth.metrics.bootstrap import Confusions, Interval, Intervals, over_beats, over_patients
 from ecgsynth.metrics.utility import Scores, Values, rates
+from ecgsynth.scores import LESS, MORE, Score, table
 
 ROWS = {
     "real": "trained on real beats (TRTR)",

@@ -1,10 +1,9 @@
 """What is measured of synthetic beats beside their use: fidelity, physiology and privacy, each number beside its yardsticks."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Generator as Steps
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,8 @@ from ecgsynth.metrics.diversity import Features, manifold
 from ecgsynth.metrics.fidelity import frechet_distance, mmd, spectrum_distance, warped_distances
 from ecgsynth.metrics.physiology import MEASURES, measure_waves, shares, wave_distances
 from ecgsynth.metrics.privacy import closer_to_train, near_copies, nearest_errors, singled_out
+from ecgsynth.scores import AS_REAL, LESS, MORE, Score
+from ecgsynth.steps import Job
 
 Numbers = Mapping[str, float]
 
@@ -32,57 +33,9 @@ MOST = 1000
 FROZEN_TITLE = f"Fréchet distance, features of {FROZEN}"
 """Left out of beats that are not cut as those of the frozen classifier."""
 
-_CELL = 25  # characters of a column of the table
+_ATTACKS_COST = 10.0
 _FEWEST = 20  # beats of a class on a side: with fewer nothing is said of it
 _COMPONENTS = 16  # of the space in which normal distributions are fitted
-
-LESS, MORE, AS_REAL = "less is better", "more is better", "the nearer to real beats the better"
-
-
-class Score(NamedTuple):
-    """One number.
-
-    Parameters
-    ----------
-    family : str
-        ``"fidelity"``, ``"physiology"`` or ``"privacy"``.
-    measure : str
-        What is measured, with its unit if it has one.
-    label : str
-        The class of the beats.
-    value : Interval
-        Of the synthetic beats.
-    goal : str
-        Which way is better.
-    real : float
-        The same of fresh real beats in their place.
-    memorizer : float
-        The same of copies of training beats in their place.
-    """
-
-    family: str
-    measure: str
-    label: str
-    value: Interval
-    goal: str
-    real: float
-    memorizer: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give everything as plain JSON, with None for what is not a number."""
-        numbers = {"value": list(self.value), "real": self.real, "memorizer": self.memorizer}
-        plain = json.loads(json.dumps(numbers), parse_constant=lambda _: None)
-        return self._asdict() | plain
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Score":
-        """Take back what `to_dict` gave."""
-        numbers = {"value": Interval(*map(_number, data["value"])), **{name: _number(data[name]) for name in ("real", "memorizer")}}
-        return cls(**dict(data) | numbers)
-
-
-def _number(plain: float | None) -> float:
-    return float("nan") if plain is None else float(plain)
 
 
 @dataclass(frozen=True)
@@ -113,12 +66,13 @@ class Question(NamedTuple):
 class Family(NamedTuple):
     """Numbers that are measured together: which way each is better, and how they are found for beats in question.
 
-    `mixed` says whether they can be found of all classes together.
+    `mixed` says whether they can be found of all classes together, `cost` how long it takes against other work.
     """
 
     name: str
     goals: Mapping[str, str]
     ask: Callable[[Beats, Sides], Question]
+    cost: float
     mixed: bool = True
 
 
@@ -204,8 +158,15 @@ FAMILIES = (
             "found out by trees, area": AS_REAL,
         },
         _fidelity,
+        cost=3.0,
     ),
-    Family("physiology", {f"{measure.title} moved, {measure.unit}": LESS for measure in MEASURES.values()}, _physiology, mixed=False),
+    Family(
+        "physiology",
+        {f"{measure.title} moved, {measure.unit}": LESS for measure in MEASURES.values()},
+        _physiology,
+        cost=4.0,
+        mixed=False,
+    ),
     Family(
         "privacy",
         dict.fromkeys(
@@ -219,18 +180,12 @@ FAMILIES = (
             AS_REAL,
         ),
         _privacy,
+        cost=1.5,
     ),
 )
 """Each family of measures; what has no goal of its own is to be as in real beats."""
 
 FAMILY_NAMES = tuple(each.name for each in FAMILIES)
-
-
-class Progress(NamedTuple):
-    """How far an evaluation is: share of all work, and what is being done."""
-
-    share: float
-    label: str
 
 
 def refuse_other_shapes(*sides: Beats) -> None:
@@ -252,7 +207,12 @@ def choose_families(names: Sequence[str]) -> list[Family]:
     return [family for family in FAMILIES if family.name in names]
 
 
-def measure_steps(
+def measure(**asked: Any) -> list[Score]:
+    """Do all that `measuring` gives to do, with the same parameters, and give all scores."""
+    return [score for job in measuring(**asked) for score in job.call()]
+
+
+def measuring(
     *,
     synthetic: Beats,
     train: Beats,
@@ -261,8 +221,8 @@ def measure_steps(
     families: Sequence[str] = FAMILY_NAMES,
     seed: int = 0,
     cache: Cache | None = None,
-) -> Steps[Progress, None, list[Score]]:
-    """Measure synthetic beats class by class, yielding how far it is; the scores are the generator's return value.
+) -> list[Job]:
+    """Give what is to be done to measure synthetic beats class by class.
 
     Parameters
     ----------
@@ -280,9 +240,10 @@ def measure_steps(
 
     Returns
     -------
-    list of Score
-        Of each class, and of ``"all"`` in the proportions of the test side where there are several. A class with fewer
-        than 20 beats on a side is left out, and so are attacks on patients where patients stand on more than one side.
+    list of Job
+        Each gives a list of `Score`: of each class, and of ``"all"`` in the proportions of the test side where there are
+        several. A class with fewer than 20 beats on a side is left out, and so are attacks on patients where patients stand
+        on more than one side.
 
     Raises
     ------
@@ -293,30 +254,40 @@ def measure_steps(
     everyone = (synthetic, train, val, test)
     refuse_other_shapes(*everyone)
     labels = [name for name in synthetic.counts() if min(beats.counts().get(name, 0) for beats in everyone) >= _FEWEST]
-    scores: list[Score] = []
-    copies, kept = Memorizer().fit(train), cache or Cache()
     mixture = class_counts({name: test.counts()[name] for name in labels}, total=MOST) if labels else {}
     pools = {name: {name: MOST} for name in labels} | ({"all": mixture} if len(labels) > 1 else {})
-    for place, (label, most) in enumerate(pools.items()):
-        ours, fresh, tested = (_some(beats, most, seed) for beats in (synthetic, val, test))
-        sides = Sides(train=train.take(np.isin(train.classes, list(most))), test=tested)
-        own = sides.train.counts()
-        in_place = (ours, fresh, copies.sample({name: min(own[name], count) for name, count in most.items()}, seed=seed))
-        for number, family in enumerate(asked):
-            if label == "all" and not family.mixed:
-                continue
-            yield Progress((place + number / len(asked)) / (len(pools) + 1), f"{family.name} of {label}")
-            found, real, copied = (_found(family, beats, sides, seed, kept, sure=beats is ours) for beats in in_place)
-            for name, value in found.items():
-                goal = family.goals.get(name, AS_REAL)
-                scores.append(Score(family.name, name, label, value, goal, real[name].value, copied[name].value))
+    asking: dict[str, Any] = {"synthetic": synthetic, "train": train, "val": val, "test": test, "seed": seed, "kept": cache or Cache()}
+    jobs = [
+        Job(f"{family.name} of {label}", family.cost, partial(_scores, family, label, most, **asking))
+        for (label, most), family in product(pools.items(), asked)
+        if label != "all" or family.mixed
+    ]
     if "privacy" in families and (attackers := set_up(train=train, val=val, test=test, seed=seed)):
-        yield Progress(1 - 1 / (len(pools) + 1), "privacy of patients")
-        released = (synthetic, attackers.strangers, copies.sample(class_counts(train, total=RELEASED), seed=seed))
-        found, real, copied = (_attacked(beats, attackers, seed, kept) for beats in released)
-        scores += [Score("privacy", name, "all", value, AS_REAL, real[name].value, copied[name].value) for name, value in found.items()]
-    yield Progress(1.0, "done")
-    return scores
+        jobs.append(Job("privacy of patients", _ATTACKS_COST, partial(_attacks, attackers, synthetic, train, seed, cache or Cache())))
+    return jobs
+
+
+def _scores(
+    family: Family, label: str, most: Mapping[str, int], *, synthetic: Beats, train: Beats, val: Beats, test: Beats, seed: int, kept: Cache
+) -> list[Score]:
+    """Measure one family of beats of a class, or of several: `most` says how many of each are looked at."""
+    ours, fresh, tested = (_some(beats, most, seed) for beats in (synthetic, val, test))
+    sides = Sides(train=train.take(np.isin(train.classes, list(most))), test=tested)
+    own = sides.train.counts()
+    copies = Memorizer().fit(sides.train).sample({name: min(own[name], count) for name, count in most.items()}, seed=seed)
+    found, real, copied = (_found(family, beats, sides, seed, kept, sure=beats is ours) for beats in (ours, fresh, copies))
+    goals = {measure: family.goals.get(measure, AS_REAL) for measure in found}
+    return [
+        Score(family.name, measure, label, value, goals[measure], real[measure].value, copied[measure].value)
+        for measure, value in found.items()
+    ]
+
+
+def _attacks(attackers: Attackers, synthetic: Beats, train: Beats, seed: int, kept: Cache) -> list[Score]:
+    """Attack the patients behind synthetic beats, behind copies, and strangers."""
+    copies = Memorizer().fit(train).sample(class_counts(train, total=RELEASED), seed=seed)
+    found, real, copied = (_attacked(beats, attackers, seed, kept) for beats in (synthetic, attackers.strangers, copies))
+    return [Score("privacy", name, "all", value, AS_REAL, real[name].value, copied[name].value) for name, value in found.items()]
 
 
 def _found(family: Family, beats: Beats, sides: Sides, seed: int, kept: Cache, *, sure: bool) -> Intervals:
@@ -336,31 +307,6 @@ def _attacked(beats: Beats, attackers: Attackers, seed: int, kept: Cache) -> Int
     key = {"attackers": [content(side) for side in attackers], "beats": content(beats), "seed": seed}
     found = kept.of(key, lambda: {name: list(value) for name, value in attackers.attack(beats, seed).items()})
     return {name: Interval(*value) for name, value in found.items()}
-
-
-def table(scores: Sequence[Score]) -> str:
-    """Set scores in a table for people: a line a measure, with fresh real beats and copies behind a stroke."""
-    labels = list(dict.fromkeys(score.label for score in scores))
-    lines = []
-    for family in dict.fromkeys(score.family for score in scores):
-        own = [score for score in scores if score.family == family]
-        lines += ["", f"{family + ': synthetic | fresh real | copies':<44}" + "".join(f"{label:>{_CELL}}" for label in labels)]
-        for measure in dict.fromkeys(score.measure for score in own):
-            by_label = {score.label: score for score in own if score.measure == measure}
-            cells = [_cell(by_label[label]) if label in by_label else "" for label in labels]
-            lines.append(f"{measure:<44}" + "".join(f"{cell:>{_CELL}}" for cell in cells))
-    return "\n".join(lines[1:])
-
-
-def _cell(score: Score) -> str:
-    return " | ".join(map(_short, (score.value.value, score.real, score.memorizer)))
-
-
-def _short(number: float) -> str:
-    if np.isnan(number):
-        return "-"
-    digits = 3 if abs(number) < 0.1 else 2 if abs(number) < 10 else 1
-    return f"{round(number, digits) + 0.0:.{digits}f}"  # which makes -0 a 0
 
 
 def _some(beats: Beats, most: Mapping[str, int], seed: int) -> Beats:

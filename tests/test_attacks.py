@@ -8,10 +8,9 @@ import pytest
 from ecgsynth.attacks import set_up
 from ecgsynth.beats import extract_beats
 from ecgsynth.generators import GENERATORS
-from ecgsynth.measures import measure_steps
+from ecgsynth.measures import measure
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import split_beats
-from ecgsynth.steps import drain
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +76,7 @@ def test_patients_are_attacked_where_they_stand_on_one_side_only(split):
     made = GENERATORS["class-mean"]().fit(split.train).sample({"N": 300}, seed=1)
 
     def measured(train, test):
-        return drain(measure_steps(synthetic=made, train=train, val=split.val, test=test, families=("privacy",)))
+        return measure(synthetic=made, train=train, val=split.val, test=test, families=("privacy",))
 
     scores = {score.measure: score for score in measured(split.train, split.test) if score.label == "all"}
     assert scores["membership of a patient, area"].memorizer > 0.9

@@ -13,8 +13,9 @@ from ecgsynth.cli import main
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.findings import ROWS
 from ecgsynth.generators import GENERATORS, class_counts
-from ecgsynth.measures import AS_REAL, FAMILIES, Score
+from ecgsynth.measures import FAMILIES
 from ecgsynth.metrics.bootstrap import Interval
+from ecgsynth.scores import AS_REAL, Score
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import split_beats
 

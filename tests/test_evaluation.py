@@ -142,6 +142,13 @@ def test_the_test_side_chooses_nothing(split, synthetic):
     assert np.array_equal(whole, one + other)
 
 
+def test_the_result_is_the_same_whatever_the_number_of_processes(split, synthetic):
+    asked = {"synthetic": synthetic, "train": split.train, "val": split.val, "test": split.test, "rows": ["real", "synthetic"]}
+    one, two = (evaluate(**asked, families=["privacy"], workers=workers, **QUICK) for workers in (1, 2))
+    assert one.to_dict() == two.to_dict()
+    assert one.measured
+
+
 def test_progress_rises_to_1(split, synthetic):
     shares = [p.share for p in evaluate_steps(synthetic=synthetic, train=split.train, test=split.test, rows=["real", "synthetic"], **QUICK)]
     assert shares == sorted(shares)

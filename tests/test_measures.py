@@ -9,10 +9,10 @@ import pytest
 from ecgsynth.beats import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
-from ecgsynth.measures import AS_REAL, FAMILIES, FROZEN_TITLE, Score, choose_families, measure_steps, table
+from ecgsynth.measures import FAMILIES, FROZEN_TITLE, choose_families, measure
+from ecgsynth.scores import AS_REAL, Score, table
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import split_beats
-from ecgsynth.steps import drain
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def sides():
 
 def measured(sides, name, seed=0, **settings):
     made = GENERATORS[name](**settings).fit(sides.train).sample({"N": 150, "V": 80}, seed=7)
-    return drain(measure_steps(synthetic=made, train=sides.train, val=sides.val, test=sides.test, seed=seed))
+    return measure(synthetic=made, train=sides.train, val=sides.val, test=sides.test, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_class_means_with_noise_are_neither_real_nor_copies(class_mean):
         scores = by_measure(class_mean, label)
         assert scores["near copies"].value.value == 0
         assert scores["precision"].value.value < 0.3 < scores["precision"].real
-        for measure in ("Fréchet distance, mV²", "spectrum, dB", "warped distance to the class mean, mV"):
-            assert scores[measure].value.value > scores[measure].real, measure
+        for name in ("Fréchet distance, mV²", "spectrum, dB", "warped distance to the class mean, mV"):
+            assert scores[name].value.value > scores[name].real, name
         assert scores["P wave"].goal == AS_REAL
 
 
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_scores_whatever_the_order_of_beats(sides, 
     real = {"train": sides.train, "val": sides.val, "test": sides.test}
 
     def measured(beats, seed=0):
-        return drain(measure_steps(synthetic=beats, families=("fidelity", "privacy"), seed=seed, **real))
+        return measure(synthetic=beats, families=("fidelity", "privacy"), seed=seed, **real)
 
     one, again, other = measured(made), measured(made), measured(made, seed=1)
     assert repr(one) == repr(again) != repr(other)
@@ -104,7 +104,7 @@ def test_scores_come_back_from_json_and_are_set_in_a_table(memorizer):
 def test_beats_of_unknown_patients_point_at_nobody(sides):
     unknown = {side: replace(getattr(sides, side), patients=None) for side in ("train", "val", "test")}
     made = GENERATORS["memorizer"]().fit(unknown["train"]).sample({"V": 30}, seed=7)
-    found = by_measure(drain(measure_steps(synthetic=made, families=("privacy",), **unknown)), "V")
+    found = by_measure(measure(synthetic=made, families=("privacy",), **unknown), "V")
     assert np.isnan(found["nearest patient over second nearest"].value.value)
     assert found["near copies"].value.value == 1
 
@@ -113,7 +113,7 @@ def test_beats_cut_otherwise_have_no_distance_in_frozen_features(sides, memorize
     assert FROZEN_TITLE in by_measure(memorizer)
     short = {side: replace(getattr(sides, side), signals=getattr(sides, side).signals[:, :200]) for side in ("train", "val", "test")}
     made = GENERATORS["class-mean"]().fit(short["train"]).sample({"V": 30}, seed=7)
-    found = by_measure(drain(measure_steps(synthetic=made, families=("fidelity",), **short)), "V")
+    found = by_measure(measure(synthetic=made, families=("fidelity",), **short), "V")
     assert "MMD" in found
     assert FROZEN_TITLE not in found
 
@@ -123,17 +123,9 @@ def test_an_unknown_family_is_refused():
         choose_families(["privacy", "beauty"])
 
 
-def test_progress_rises_to_1(sides):
-    made = GENERATORS["class-mean"]().fit(sides.train).sample({"V": 30}, seed=0)
-    steps = list(measure_steps(synthetic=made, train=sides.train, val=sides.val, test=sides.test))
-    assert [step.share for step in steps] == sorted(step.share for step in steps)
-    assert steps[-1].share == 1
-    assert "of V" in steps[0].label
-
-
 def test_of_too_few_beats_nothing_is_said_and_beats_of_another_length_are_refused(sides):
     model = GENERATORS["class-mean"]().fit(sides.train)
     real = {"train": sides.train, "val": sides.val, "test": sides.test}
-    assert drain(measure_steps(synthetic=model.sample({"N": 10}), **real)) == []
+    assert measure(synthetic=model.sample({"N": 10}), **real) == []
     with pytest.raises(EcgsynthError, match="differ in"):
-        drain(measure_steps(synthetic=extract_beats(simulate_records(n_patients=6, minutes=1), before=0.2), **real))
+        measure(synthetic=extract_beats(simulate_records(n_patients=6, minutes=1), before=0.2), **real)

@@ -51,6 +51,7 @@ def test_stages_import_only_from_stages_before_them():
         "models",
         "generators",
         "attacks",
+        "scores",
         "measures",
         "findings",
         "evaluation",

@@ -6,9 +6,10 @@ from html import escape
 from reported import make_evaluation
 
 from ecgsynth import report
-from ecgsynth.measures import AS_REAL, FAMILIES, Score
+from ecgsynth.measures import FAMILIES
 from ecgsynth.metrics.bootstrap import Interval
 from ecgsynth.report.measured import tables, warnings
+from ecgsynth.scores import AS_REAL, Score
 
 
 def measured(number, *, real, label="all"):

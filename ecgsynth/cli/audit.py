@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import cache_option, emit, force_option, json_option, progress
+from ecgsynth.cli.console import cache_option, emit, force_option, json_option, progress, workers_option
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import drain
 
@@ -38,6 +38,7 @@ def _write_policy(context: click.Context, option: click.Parameter, path: Path | 
     callback=_write_policy,
     help="Write the default policy, with its reasons, to this file, and do nothing else.",
 )
+@workers_option
 @cache_option
 @force_option
 @json_option
@@ -49,6 +50,7 @@ def audit(
     output: Path | None,
     seeds: int,
     steps: int | None,
+    workers: int | None,
     cache: Any,
     force: bool,
     as_json: bool,
@@ -94,6 +96,7 @@ def audit(
             rows=limits.needs["rows"],
             classifiers=limits.needs["classifiers"],
             cache=cache,
+            workers=workers,
         )
         with progress("audit") as show:
             result = drain(steps_, lambda step: show(step.share, step.label))

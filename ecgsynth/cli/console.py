@@ -66,6 +66,12 @@ def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--cache/--no-cache", default=True, show_default=True, callback=made, help=text)(command)
 
 
+def workers_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--workers``."""
+    text = "Processes; one a core by default. More need more memory, and the result is the same."
+    return click.option("--workers", type=click.IntRange(min=1), help=text)(command)
+
+
 def emit(data: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print a result on standard output: for a script as JSON, or for a person."""
     click.echo(json.dumps(data) if as_json else text)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import cache_option, emit, force_option, json_option, note, progress, soft_interrupt
+from ecgsynth.cli.console import cache_option, emit, force_option, json_option, note, progress, soft_interrupt, workers_option
 from ecgsynth.cli.data import show_fetch
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import drain
@@ -44,6 +44,7 @@ def _families_option(default: str) -> Any:
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
 @_features_option
 @_families_option("fidelity,physiology,privacy")
+@workers_option
 @cache_option
 @force_option
 @json_option
@@ -84,6 +85,7 @@ def evaluate(
         protocol=which["protocol"],
         families=families,
         cache=which["cache"],
+        workers=which["workers"],
     )
     with progress("evaluate") as show:
         result = drain(steps_, lambda step: show(step.share, step.label))

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ecgsynth.findings import Evaluation
-from ecgsynth.measures import FROZEN_TITLE, Score
+from ecgsynth.measures import FROZEN_TITLE
+from ecgsynth.scores import Score
 
 WORDS = {
     "MMD": "How far apart all waveforms of both kinds lie, by a Gaussian kernel; 0 where they are alike.",
