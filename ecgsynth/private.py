@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.priors import Prior
 from ecgsynth.training import Losses, Trainer
 
 UNITS = ("beat", "patient")
@@ -90,6 +92,8 @@ class PrivateTrainer(Trainer):
         What is promised.
     clip : float
         The length to which gradients are clipped.
+    model : nn.Module, optional
+        What learns from the beats, where it is not the generator.
     rest
         As for `Trainer`.
 
@@ -108,12 +112,14 @@ class PrivateTrainer(Trainer):
         counts: NDArray[np.int64],
         guarantee: Guarantee,
         clip: float,
+        model: nn.Module | None = None,
         **rest: Any,
     ) -> None:
         super().__init__(**rest)
         opacus = _opacus()
+        self._model = model if model is not None else self.generator
         self._losses, self.guarantee, self._clip = losses, guarantee, clip
-        self._adam = torch.optim.Adam(self.generator.parameters(), self.recipe.rate, betas=(0.9, 0.99))
+        self._adam = torch.optim.Adam(self._model.parameters(), self.recipe.rate, betas=(0.9, 0.99))
         self._cells = torch.empty(len(self._codes), dtype=torch.long)
         for cell, members in enumerate(self._members):
             self._cells[members] = cell
@@ -130,7 +136,7 @@ class PrivateTrainer(Trainer):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._watched = opacus.GradSampleModuleFastGradientClipping(
-                    self.generator, max_grad_norm=clip, use_ghost_clipping=True, loss_reduction="mean"
+                    self._model, max_grad_norm=clip, use_ghost_clipping=True, loss_reduction="mean"
                 )
             self._private = opacus.DPOptimizerFastGradientClipping(
                 self._adam,
@@ -171,7 +177,7 @@ class PrivateTrainer(Trainer):
 
     def _beats_step(self, index: Tensor) -> float:
         if not len(index):
-            self._descend([torch.zeros_like(weight) for weight in self.generator.parameters()], self.recipe.batch)
+            self._descend([torch.zeros_like(weight) for weight in self._model.parameters()], self.recipe.batch)
             return 0.0
         opacus = _opacus()
         losses = self._losses(self._watched, self._codes[index], self._cells[index], self._random)
@@ -184,12 +190,12 @@ class PrivateTrainer(Trainer):
         return float(losses.detach().mean())
 
     def _patients_step(self, drawn: Tensor) -> float:
-        weights = list(self.generator.parameters())
+        weights = list(self._model.parameters())
         total, seen = [torch.zeros_like(weight) for weight in weights], 0.0
         for patient in drawn.tolist():
             own = self._owned[patient]
             own = own[torch.randperm(len(own), generator=self._random)[:_BEATS_OF_PATIENT]]
-            loss = self._losses(self.generator, self._codes[own], self._cells[own], self._random).mean()
+            loss = self._losses(self._model, self._codes[own], self._cells[own], self._random).mean()
             slopes = torch.autograd.grad(loss, weights)
             length = torch.stack([slope.norm() for slope in slopes]).norm()
             share = min(1.0, self._clip / (float(length) + 1e-12))
@@ -200,7 +206,7 @@ class PrivateTrainer(Trainer):
 
     def _descend(self, total: list[Tensor], expected: float) -> None:
         """Take one step down a sum of clipped gradients, blurred by noise, over the expected number of those that take part."""
-        for weight, whole in zip(self.generator.parameters(), total, strict=True):
+        for weight, whole in zip(self._model.parameters(), total, strict=True):
             weight.grad = (whole + self.noise * self._clip * torch.randn(whole.shape, generator=self._random)) / expected
         self._adam.step()
 
@@ -210,6 +216,64 @@ class PrivateTrainer(Trainer):
     def _rate(self) -> float:
         """Rise over the first 50 steps, then fall along a half cosine."""
         return self.recipe.rate * min(1.0, (self.step + 1) / 50) * max(0.05, 0.5 * (1 + math.cos(math.pi * self.share)))
+
+
+class PrivateGanTrainer(PrivateTrainer):
+    """A critic that learns with differential privacy, and a generator that knows the beats by that critic alone.
+
+    What a generator does with a private critic costs no privacy more. Each beat is judged beside a generated one of its label, so
+    that what a beat changes is bounded whatever else is drawn; the generator learns once in several steps of the critic.
+
+    Parameters
+    ----------
+    critic : nn.Module
+        (beats of the form (..., P), cells (...,)) -> scores (...,).
+    prior : Prior
+        Draws the generator's latents.
+    critic_steps : int
+        Steps of the critic for each of the generator.
+    counts, rest
+        As for `PrivateTrainer`.
+
+    References
+    ----------
+    Noise on the critic alone: Xie L et al. Differentially private generative adversarial network (2018),
+    doi:10.48550/arXiv.1802.06739; many steps of it for each of the generator: Bie A, Kamath G, Zhang G. Private GANs, revisited
+    (2023), doi:10.48550/arXiv.2302.02936.
+    """
+
+    def __init__(self, *, critic: nn.Module, prior: Prior, critic_steps: int, counts: NDArray[np.int64], **rest: Any) -> None:
+        super().__init__(model=critic, losses=self._pairs, counts=counts, **rest)
+        self._prior, self._critic_steps = prior, critic_steps
+        self._shares = torch.from_numpy(counts.astype(np.float64) ** self.recipe.class_power)
+        self._generator_optimizer = torch.optim.Adam(self.generator.parameters(), self.recipe.rate, betas=(0.5, 0.99))
+        self._generator_loss = 0.0
+
+    def _generate(self, cells: Tensor) -> Tensor:
+        latent, draft = self._prior.draw(cells, self._random)
+        beats: Tensor = self.generator(latent, cells, draft)
+        return beats
+
+    def _pairs(self, critic: nn.Module, beats: Tensor, cells: Tensor, random: torch.Generator) -> Tensor:
+        with torch.no_grad():
+            generated = self._generate(cells)
+        on_real, on_generated = critic(torch.stack([beats, generated], dim=1), torch.stack([cells, cells], dim=1)).unbind(dim=1)
+        return torch.as_tensor(softplus(-on_real) + softplus(on_generated))
+
+    def _update(self, index: Tensor, _: Tensor) -> Losses:
+        critic_loss = super()._update(index, _).generator_loss
+        if (self.step + 1) % self._critic_steps == 0:
+            cells = torch.multinomial(self._shares, self.recipe.batch, replacement=True, generator=self._random)
+            loss = softplus(-self._model(self._generate(cells), cells)).mean()
+            slopes = torch.autograd.grad(loss, list(self.generator.parameters()))
+            for weight, slope in zip(self.generator.parameters(), slopes, strict=True):
+                weight.grad = slope
+            self._generator_optimizer.step()
+            self._generator_loss = float(loss.detach())
+        return Losses(self._generator_loss, critic_loss)
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return super()._optimizers() | {"generator_optimizer": self._generator_optimizer}
 
 
 def _noise(guarantee: Guarantee, sampling_rate: float, steps: int) -> float:

@@ -1,8 +1,10 @@
 """Differential privacy: what one unit changes is bounded, the noise fits the promise, and nothing else tells of the beats."""
 
+import copy
 import math
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,11 +13,15 @@ from scipy.stats import norm
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS, load_generator
+from ecgsynth.generators.private_gan import PrivateCritic
+from ecgsynth.nets.conditioning import ToldGenerator
 from ecgsynth.nets.denoiser import Denoiser
-from ecgsynth.private import Guarantee, PrivateTrainer, _epsilon, _noise, noisy_counts
+from ecgsynth.nets.mlp import MlpGenerator
+from ecgsynth.priors import NormalPrior
+from ecgsynth.private import Guarantee, PrivateGanTrainer, PrivateTrainer, _epsilon, _noise, noisy_counts
 from ecgsynth.spaces import FrequencySpace
 from ecgsynth.training import Recipe
-from ecgsynth.vectors import shape_of, to_vectors
+from ecgsynth.vectors import Shape, shape_of, to_vectors
 
 QUICK = {"steps": 3, "hidden": 16, "depth": 1, "batch": 32, "sampling_steps": 2, "delta": 1e-4}
 N, P = 40, 6
@@ -40,15 +46,45 @@ def trainer(unit="beat", clip=0.05, batch=N, epsilon=math.inf):
     )
 
 
+class NoLatents(NormalPrior):
+    def draw(self, cells, generator):
+        return torch.zeros(len(cells), self.latent), None
+
+
+def gan_trainer(unit="beat", clip=0.05, batch=N, epsilon=math.inf, codes=CODES):
+    torch.manual_seed(1)
+    return PrivateGanTrainer(
+        critic=PrivateCritic(P, 2, 8),
+        prior=NoLatents(3),
+        critic_steps=2,
+        owners=OWNERS,
+        counts=np.array([N // 2, N // 2]),
+        guarantee=Guarantee(epsilon, 1e-3, unit),
+        clip=clip,
+        generator=ToldGenerator(partial(MlpGenerator, Shape(1, P, 0), width=4), 3, 2),
+        codes=codes,
+        cells=CELLS,
+        recipe=Recipe(steps=4, minutes=None, batch=batch, rate=1e-3, ema=0.9, class_power=1.0),
+        seed=0,
+    )
+
+
+both = pytest.mark.parametrize("trainer", [trainer, gan_trainer])
+
+
 def gradient(made, index):
     made._update(torch.as_tensor(index), None)
-    return torch.cat([weight.grad.flatten() for weight in made.generator.parameters()])
+    return torch.cat([weight.grad.flatten() for weight in made._model.parameters()])
 
 
-def test_gradients_of_beats_are_clipped_as_one_by_one():
+@both
+def test_gradients_of_beats_are_clipped_as_one_by_one(trainer):
     """The oracle: a gradient of each beat by itself, clipped, summed, over the expected number of beats."""
     oracle, clip, lengths = trainer(), 0.05, []
-    network = oracle.average.requires_grad_(True)  # the same weights, which nobody watches
+    network = copy.deepcopy(oracle._model).requires_grad_(True)  # the same weights
+    for part in network.modules():  # which nobody watches
+        part._forward_hooks.clear()
+        part._backward_hooks.clear()
     weights = list(network.parameters())
     total = torch.zeros(sum(weight.numel() for weight in weights))
     for place in range(N):
@@ -60,8 +96,9 @@ def test_gradients_of_beats_are_clipped_as_one_by_one():
     torch.testing.assert_close(gradient(trainer(), range(N)), total / N, rtol=1e-3, atol=1e-6)
 
 
+@both
 @pytest.mark.parametrize("unit", ["beat", "patient"])
-def test_one_unit_more_changes_the_gradient_by_no_more_than_the_clipped_length(unit):
+def test_one_unit_more_changes_the_gradient_by_no_more_than_the_clipped_length(unit, trainer):
     clip, expected = 0.05, N if unit == "beat" else trainer("patient").sampling_rate * 5
     everyone = range(N) if unit == "beat" else range(5)
     whole = gradient(trainer(unit), everyone)
@@ -70,16 +107,34 @@ def test_one_unit_more_changes_the_gradient_by_no_more_than_the_clipped_length(u
         assert 0 < float((whole - other).norm()) <= clip / expected * 1.001
 
 
+@both
 @pytest.mark.parametrize("unit", ["beat", "patient"])
-def test_noise_has_the_promised_size_on_every_weight(unit):
+def test_noise_has_the_promised_size_on_every_weight(unit, trainer):
     """With a loss that asks for nothing, what is left of the gradient is noise alone."""
     made = trainer(unit, epsilon=1.0)
-    made._losses = lambda network, beats, cells, random: 0 * network(beats, beats[:, 0].abs(), cells).square().mean(dim=1)
+    losses = made._losses
+    made._losses = lambda *given: 0 * losses(*given)
     everyone, expected = (range(N), N) if unit == "beat" else (range(5), made.sampling_rate * 5)
     noise = gradient(made, everyone) * expected / made._clip
     assert float(noise.std()) == pytest.approx(made.noise, rel=0.15)
     assert (noise != 0).all()
     assert made.noise > 0.5
+
+
+def test_a_generator_learns_from_its_critic_alone_once_in_so_many_steps(monkeypatch):
+    monkeypatch.setattr(PrivateGanTrainer, "_beats_step", lambda self, index: 0.0)  # the critic stays as it is
+    monkeypatch.setattr("ecgsynth.private.secrets.randbits", lambda bits: 7)
+    one, other = gan_trainer(), gan_trainer(codes=CODES + 5)
+    before = [weight.clone() for weight in one.generator.parameters()]
+    changed = []
+    for _ in range(4):
+        one.advance()
+        other.advance()
+        now = list(one.generator.parameters())
+        changed.append(any(not torch.equal(a, b) for a, b in zip(before, now, strict=True)))
+        before = [weight.clone() for weight in now]
+        assert all(torch.equal(a, b) for a, b in zip(now, other.generator.parameters(), strict=True))
+    assert changed == [False, True, False, True]
 
 
 def test_units_take_part_by_chance_and_as_often_as_is_accounted_for():

@@ -112,13 +112,13 @@ def progress(label: str) -> Iterator[Callable[[float, str], None]]:
 
 
 @contextmanager
-def soft_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C only be asked about, so that a step ends whole; the second one stops at once."""
+def soft_interrupt(soft: Callable[[], bool] = lambda: True) -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C only be asked about, so that a step ends whole; the second one stops at once, as all do if not `soft`."""
     asked = False
 
     def remember(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked or not soft():
             raise KeyboardInterrupt
         asked = True
 

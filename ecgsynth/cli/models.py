@@ -24,7 +24,7 @@ _COLUMNS = ("step", "generator_loss", "critic_loss", "score_gap", "validation_sc
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting of the generator; repeatable.")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
 @click.option("--at-least", default=2, show_default=True, help="Leave out labels with fewer training beats.")
-@click.option("--dp", is_flag=True, help="Train with differential privacy: the generator dp-flow in the place of flow.")
+@click.option("--dp", is_flag=True, help="Train with differential privacy: dp-flow in the place of flow, dp-gan in that of cgan.")
 @click.option("--epsilon", type=click.FloatRange(min=0, min_open=True), help="With --dp: the odds that one beat may change.")
 @click.option("--delta", type=click.FloatRange(min=0, max=1, min_open=True, max_open=True), help="With --dp: how often that may fail.")
 @click.option("--dp-unit", type=click.Choice(["beat", "patient"]), help="With --dp: what is hidden.")
@@ -105,10 +105,11 @@ def _private(name: str, options: dict[str, Any]) -> str:
         if any(value is not None for value in given.values()):
             raise click.UsageError("--epsilon, --delta and --dp-unit go with --dp")
         return name
-    if name not in ("flow", "dp-flow"):
-        raise click.UsageError(f"{name} cannot be trained with differential privacy; flow can")
+    private = {"flow": "dp-flow", "dp-flow": "dp-flow", "cgan": "dp-gan", "dp-gan": "dp-gan"}
+    if name not in private:
+        raise click.UsageError(f"{name} cannot be trained with differential privacy; flow and cgan can")
     options["settings"] = (*options["settings"], *(f"{setting}={value}" for setting, value in given.items() if value is not None))
-    return "dp-flow"
+    return private[name]
 
 
 def _promised(promise: dict[str, Any]) -> str:

@@ -169,9 +169,12 @@ def run(records: Path | None, output: Path | None, simulated: bool, force: bool,
     where = None if simulated else _find_or_fetch(records)
     output = output or Path("runs") / (where.resolve().name if where is not None else "simulated")
     settings = Settings(records=None if where is None else str(where.resolve()), **options)
-    with progress("run") as show, soft_interrupt() as asked:
+    stage = ""
+    with progress("run") as show, soft_interrupt(lambda: stage == "train") as asked:
 
         def on_step(step: StageProgress) -> None:
+            nonlocal stage
+            stage = step.stage
             if asked():
                 raise KeyboardInterrupt
             show(step.of_all, f"{step.stage}: {step.detail}")

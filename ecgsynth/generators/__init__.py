@@ -14,6 +14,7 @@ from ecgsynth.generators.gan import Gan
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.mechanistic import Ecgsyn
 from ecgsynth.generators.private_flow import PrivateFlow
+from ecgsynth.generators.private_gan import PrivateGan
 from ecgsynth.generators.requests import Request, class_counts
 from ecgsynth.generators.resampling import Adasyn, Memorizer, Smote
 from ecgsynth.generators.statistics import ClassMean, Gaussian
@@ -68,6 +69,7 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
     # Our own: the flow distilled into one step, with a critic.
     "flow-gan": FlowGan,
     "dp-flow": PrivateFlow,
+    "dp-gan": PrivateGan,
     "vae": Vae,
     "gaussian": Gaussian,
     "smote": Smote,

@@ -18,7 +18,7 @@ from ecgsynth.nets import NETWORKS, TAKES_DRAFTS
 from ecgsynth.nets.conditioning import CONDITIONINGS
 from ecgsynth.objectives import OBJECTIVES, REGULARISERS
 from ecgsynth.priors import MixturePrior, NormalPrior, Prior
-from ecgsynth.training import Recipe
+from ecgsynth.training import Recipe, Trainer
 from ecgsynth.vectors import Shape, Vectors
 
 PRIORS = ("normal", "mixture")
@@ -149,7 +149,7 @@ class Gan(TrainedGenerator):
             self._prior = MixturePrior.fit(codes, cells, latent=self.latent, seed=self.seed)
         return codes
 
-    def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> AdversarialTrainer:
+    def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> Trainer:
         make_critic = NETWORKS[self.network][1]
         critic = CONDITIONINGS[self.conditioning][1](
             lambda n_side: make_critic(self._shape(), n_side=n_side, pack=self.pack, width=self.critic_width), len(self.cells), self.pack
