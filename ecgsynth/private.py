@@ -23,6 +23,7 @@ UNITS = ("beat", "patient")
 _ACCOUNTANT = "prv"
 _BEATS_OF_PATIENT = 64  # that a patient gives a step
 _FOR_COUNTS = 0.02  # of epsilon
+_MOST = 32.0  # epsilon beyond which its accountant would take all memory
 
 # Shapes: B batch, P coordinates of a beat.
 
@@ -50,8 +51,10 @@ class Guarantee:
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise EcgsynthError(f"unknown unit of privacy {self.unit!r}; known: {', '.join(UNITS)}")
-        if self.epsilon <= 0 or not 0 < self.delta < 1:
-            raise EcgsynthError("epsilon must be positive, and delta between 0 and 1")
+        if not 0 < self.delta < 1 or not (0 < self.epsilon <= _MOST or math.isinf(self.epsilon)):
+            raise EcgsynthError(
+                f"epsilon must be positive, at most {_MOST:g} (more promises next to nothing) or inf, and delta between 0 and 1"
+            )
 
     @property
     def for_counts(self) -> float:
@@ -282,13 +285,18 @@ def _noise(guarantee: Guarantee, sampling_rate: float, steps: int) -> float:
         return 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        noise: float = _opacus().get_noise_multiplier(
-            target_epsilon=guarantee.epsilon - guarantee.for_counts,
-            target_delta=guarantee.delta,
-            sample_rate=sampling_rate,
-            steps=steps,
-            accountant=_ACCOUNTANT,
-        )
+        try:
+            noise: float = _opacus().get_noise_multiplier(
+                target_epsilon=guarantee.epsilon - guarantee.for_counts,
+                target_delta=guarantee.delta,
+                sample_rate=sampling_rate,
+                steps=steps,
+                accountant=_ACCOUNTANT,
+            )
+        except ValueError as error:
+            raise EcgsynthError(
+                f"no noise keeps epsilon {guarantee.epsilon:g} over {steps} steps: allow more, or take fewer steps"
+            ) from error
     return noise
 
 

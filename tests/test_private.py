@@ -213,8 +213,11 @@ def test_what_would_break_the_promise_is_refused(split, monkeypatch):
             GENERATORS["dp-flow"](**wrong)
     with pytest.raises(EcgsynthError, match="unknown unit of privacy"):
         GENERATORS["dp-flow"](unit="hospital")
-    with pytest.raises(EcgsynthError, match="epsilon must be positive"):
-        GENERATORS["dp-flow"](epsilon=0)
+    for wrong in (0, 33, math.nan):
+        with pytest.raises(EcgsynthError, match="epsilon must be positive, at most 32"):
+            GENERATORS["dp-flow"](epsilon=wrong)
+    with pytest.raises(EcgsynthError, match=r"no noise keeps epsilon 0\.0001 over 3 steps"):
+        GENERATORS["dp-gan"](steps=3, batch=32, delta=1e-4, epsilon=1e-4).fit(split.train)
     with pytest.raises(EcgsynthError, match="delta must be less than one over"):
         GENERATORS["dp-flow"](**QUICK | {"delta": 0.5}).fit(split.train)
     with pytest.raises(EcgsynthError, match="do not say whose they are"):
