@@ -1,6 +1,7 @@
 """Long work: written as generators that yield how far they are and return their result, or done piece by piece on several cores."""
 
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -68,6 +69,8 @@ def _done(jobs: Sequence[Job], order: Sequence[int], workers: int) -> Iterator[t
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    # A process that has grown is begun anew, which is of no concern to anyone; the warning comes from another thread.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
     # Large arrays are shared; each process may write to its own copy of them, as torch asks for.
     processes = Parallel(workers, return_as="generator_unordered", batch_size=1, mmap_mode="c")
     try:
