@@ -12,6 +12,7 @@ from ecgsynth.metrics.bootstrap import Interval, Intervals, delete_half
 from ecgsynth.metrics.privacy import attribute_votes, excess, membership_auc, membership_scores, recognised
 
 Strings = NDArray[np.str_]
+Values = NDArray[np.float64]
 
 RELEASED = 20_000
 """Synthetic beats an attacker looks at, so that the numbers of all generators mean the same."""
@@ -54,16 +55,17 @@ class Attackers(NamedTuple):
         """
         released = released.take(np.random.default_rng(seed).permutation(len(released))[:RELEASED])
         return {
-            "membership of a patient, area": self._membership(released, seed),
+            "membership of a patient, area": membership_auc(*([scores] for scores in self.membership(released)), seed=seed),
             **{f"{name} of a patient, excess": found for name, of in ATTRIBUTES.items() if (found := self._inferred(released, of, seed))},
             "beats of a recognised patient": self._recognised(released, seed),
         }
 
-    def _membership(self, released: Beats, seed: int) -> Interval:
+    def membership(self, released: Beats) -> tuple[Values, Values]:
+        """Score each patient learnt from, and each other: the more, the likelier they were learnt from, an attacker would say."""
         known = {"synthetic": _waveforms(released), "reference": _waveforms(self.reference)}
         scores = [membership_scores(beats=_waveforms(side), records=side.patients, **known) for side in (self.members, self.others)]
         members, others = (np.array(list(each.values())) for each in scores)
-        return membership_auc([members], [others], seed=seed)
+        return members, others
 
     def _inferred(self, released: Beats, attribute: "Callable[[Beats, Beats], Strings]", seed: int) -> Interval | None:
         behind = attribute(self.train, self.train)

@@ -7,10 +7,12 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from ecgsynth.distillation import DistillingTrainer
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
-from ecgsynth.generators.flow import DDPM_STEPS, PATHS, Flow, _kept_signal, _modes
+from ecgsynth.generators.flow import DDPM_STEPS, PATHS, Flow, _kept_signal
 from ecgsynth.generators.vae import Decoder, Vae, divergence
+from ecgsynth.vectors import to_vectors
 
 MEAN, SPREAD = 2.0, 0.5  # of the one-dimensional beats whose flow is known
 
@@ -194,22 +196,31 @@ def test_guidance_by_a_broader_normal_distribution_gives_a_narrower_one():
     assert spreads[1] < 0.9 * spreads[0]
 
 
-def test_modes_divide_cells_and_none_is_of_few_beats():
-    rng = np.random.default_rng(0)
-    blobs = [rng.normal(place, 0.1, (size, 2)) for place, size in ((0, 300), (5, 300), (20, 10), (0, 60), (9, 5))]
-    codes, blob = np.concatenate(blobs), np.repeat(np.arange(5), [len(own) for own in blobs])
-    cells = np.array([0, 0, 0, 1, 2])[blob]
-    modes = _modes(codes, cells, 100, seed=0)
-    for mode in np.unique(modes):
-        assert len(set(cells[modes == mode])) == 1
-        assert not {0, 1} <= set(blob[modes == mode])
-    counts = np.bincount(modes)
-    assert counts[modes[blob < 3]].min() >= 40
-    assert len(counts) == modes.max() + 1
-    assert len(set(modes[cells == 0])) > 2
-    assert len(set(modes[cells == 1])) == 1
-    assert set(counts[modes[cells == 2]]) == {5}
-    assert np.array_equal(_modes(codes, cells, 0, seed=0), cells)
+def test_the_flow_and_the_critic_of_its_pupil_see_no_beat_as_it_is(split, monkeypatch):
+    seen = []
+    straight = PATHS["straight"]
+    monkeypatch.setitem(PATHS, "straight", straight._replace(target=lambda real, *rest: seen.append(real) or straight.target(real, *rest)))
+    quick = {"steps": 1, "hidden": 16, "depth": 1, "batch": 32, "validations": 1}
+
+    def known(of, real):
+        codes = torch.from_numpy(of._space.encode(to_vectors(split.train)))
+        apart = torch.cdist(real, codes, compute_mode="donot_use_mm_for_euclid_dist")
+        return (apart.amin(dim=1) < 1e-4).float().mean()
+
+    for share, expected in ((0.0, 1.0), (0.3, 0.0)):
+        model = GENERATORS["flow"](blend=share, **quick).fit(split.train)
+        assert known(model, seen[-1]) == pytest.approx(expected, abs=0.1)
+    pupil = GENERATORS["flow-gan"](blend=0.3, **quick)
+    kept = []
+
+    class Watched(DistillingTrainer):
+        def __init__(self, **parts):
+            kept.append(parts["codes"])
+            super().__init__(**parts)
+
+    monkeypatch.setattr("ecgsynth.generators.flow_gan.DistillingTrainer", Watched)
+    pupil.fit(split.train)
+    assert known(pupil, kept[0]) < 0.1
 
 
 def test_new_beats_are_of_each_mode_as_often_as_training_beats(split):

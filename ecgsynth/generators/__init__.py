@@ -64,7 +64,7 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
         width=16,
         steps=4000,
     ),
-    "ddpm": partial(Flow, name="ddpm", path="diffusion", sampling_steps=50, rate=5e-4, mode_size=0, guidance=1.0),
+    "ddpm": partial(Flow, name="ddpm", path="diffusion", sampling_steps=50, rate=5e-4, mode_size=0, guidance=1.0, blend=0.0),
     "flow": Flow,
     # Our own: the flow distilled into one step, with a critic.
     "flow-gan": FlowGan,

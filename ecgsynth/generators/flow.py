@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Arrays, Cells
+from ecgsynth.generators.modes import Blend, find_modes, find_styles
 from ecgsynth.generators.trained import TrainedGenerator
 from ecgsynth.nets.denoiser import Denoiser, GuidedDenoiser
 from ecgsynth.training import LossTrainer, Recipe, Trainer
@@ -27,8 +28,6 @@ _BETAS = (1e-4, 0.02)
 _ORDER = 3  # of the method by which a velocity is followed
 _CROWDING = 1.5  # its steps crowd at the noise, where paths bend most: even ones to this power
 _WEAKER = 4  # times narrower is the network that the other is guided by
-_MOST_MODES = 64  # of a label and lead
-_FEWEST = 40  # beats of a mode: fewer join the nearest other
 _BLUR = 0.5  # spread of the noise on styles while learning, where patients lie 1 apart
 
 
@@ -128,6 +127,10 @@ class Flow(TrainedGenerator):
     guidance : float
         How far beats are led away from what a narrower network would make of the same noise: 1 not at
         all; more makes beats that are more typical of their label.
+    blend : float
+        How much of each beat that is learnt from comes of another beat of its mode, `ecgsynth.generators.modes.Blend`:
+        0 nothing, up to 0.7. With none, some beats of rare labels come out nearer to training beats than fresh real beats
+        lie. A model with styles blends nothing.
     precision : str
         ``"bfloat16"`` halves the time of training and sampling where the processor computes with it,
         ``"float32"`` is for others; ``"auto"`` looks.
@@ -156,6 +159,7 @@ class Flow(TrainedGenerator):
     style: int = 0
     mode_size: int = 300
     guidance: float = 1.3
+    blend: float = 0.15
     precision: str = "auto"
     steps: int = 20_000
     batch: int = 512
@@ -173,14 +177,15 @@ class Flow(TrainedGenerator):
             raise EcgsynthError(f"unknown precision {self.precision!r}; known: auto, bfloat16, float32")
         if min(self.sampling_steps, self.hidden, self.depth) < 1 or self.style < 0 or self.sampling_steps > DDPM_STEPS:
             raise EcgsynthError(f"sampling_steps, hidden and depth must be positive, sampling_steps at most {DDPM_STEPS}")
-        if self.guidance < 1:
-            raise EcgsynthError("guidance must be at least 1")
+        if self.guidance < 1 or not 0 <= self.blend <= 0.7:
+            raise EcgsynthError("guidance must be at least 1, and blend from 0 to 0.7")
 
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> Trainer:
-        path = PATHS[self.path]
+        path, blend = PATHS[self.path], self._blend(codes)
 
         def loss(network: nn.Module, columns: Tensor, told: Tensor, random: torch.Generator) -> Tensor:
             real, style, mode = columns.split([self._space.size, self.style, 1], dim=1)
+            real = blend(real, mode[:, 0].long(), random)
             style = (style + _BLUR * torch.randn(style.shape, generator=random)) / (1 + _BLUR**2) ** 0.5
             time = path.times(len(real), random)
             mixed, target = path.target(real, torch.randn(real.shape, generator=random), time)
@@ -189,6 +194,9 @@ class Flow(TrainedGenerator):
             return (answers - target).square().mean(dim=(1, 2)).sum()
 
         return LossTrainer(loss=loss, generator=self._new_flow(), codes=codes, cells=cells, recipe=recipe, seed=self.seed)
+
+    def _blend(self, codes: Tensor) -> Blend:
+        return Blend(codes[:, : self._space.size], codes[:, -1].long(), 0.0 if self.style else self.blend)
 
     def _new_network(self) -> nn.Module:
         return self._new_flow()
@@ -251,10 +259,10 @@ class Flow(TrainedGenerator):
         return made if self._patient is None else replace(made, info={**made.info, "patient": self._patient})
 
     def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
-        modes = _modes(codes, cells, 0 if self.style else self.mode_size, self.seed)  # modes would tell of the patient, too
+        modes = find_modes(codes, cells, 0 if self.style else self.mode_size, self.seed)  # modes would tell of the patient, too
         self._modes = np.zeros((len(self.cells), modes.max() + 1), dtype=np.float32)
         np.add.at(self._modes, (cells, modes), 1)
-        styles = _styles(train, codes, self.style) if self.style else np.zeros((len(codes), 0), dtype=np.float32)
+        styles = find_styles(train, codes, self.style) if self.style else np.zeros((len(codes), 0), dtype=np.float32)
         return np.concatenate([codes, styles, modes[:, None]], axis=1, dtype=np.float32)
 
     def _arrays(self) -> Arrays:
@@ -276,35 +284,6 @@ class Flow(TrainedGenerator):
     def _in_precision(self) -> torch.autocast:
         # The cache would outlive a change of the weights.
         return torch.autocast("cpu", torch.bfloat16, enabled=self._is_bfloat16, cache_enabled=False)
-
-
-def _modes(codes: Vectors, cells: Cells, size: int, seed: int) -> Cells:
-    """Give the mode of each beat: beats of a cell are divided into clusters of about `size`, none very small."""
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
-    modes = np.zeros(len(codes), dtype=np.int64)
-    for cell in np.unique(cells):
-        own = np.flatnonzero(cells == cell)
-        count = min(max(1, round(len(own) / size)), _MOST_MODES) if size else 1
-        with threadpool_limits(1):  # several threads would add up in no fixed order
-            found = KMeans(count, random_state=seed).fit(codes[own])
-        large = np.flatnonzero(np.bincount(found.labels_) >= _FEWEST)
-        nearest = found.transform(codes[own])[:, large].argmin(axis=1) if len(large) else np.zeros(len(own), dtype=np.int64)
-        modes[own] = nearest + (modes.max() + 1 if cell else 0)
-    return modes
-
-
-def _styles(train: Beats, codes: Vectors, size: int) -> Vectors:
-    """Give the style of each beat's patient: principal components of the patients' mean beats, of spread 1."""
-    from sklearn.decomposition import PCA
-
-    patients, places = np.unique(train.patients, return_inverse=True)
-    if len(patients) <= size:
-        raise EcgsynthError(f"{size} numbers of style need more than {size} training patients; there are {len(patients)}")
-    means = np.stack([codes[places == number].mean(axis=0) for number in range(len(patients))])
-    styles = PCA(size, whiten=True, random_state=0).fit_transform(means)
-    return np.asarray(styles[places], dtype=np.float32)
 
 
 def _has_bfloat16() -> bool:

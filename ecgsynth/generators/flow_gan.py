@@ -47,7 +47,7 @@ class FlowGan(Flow):
 
     Notes
     -----
-    The generator begins as the flow is, and never sees a real beat: only the critic and the flow do.
+    The generator begins as the flow is, and never sees a real beat: only the critic and the flow do, and those blended.
 
     References
     ----------
@@ -100,7 +100,7 @@ class FlowGan(Flow):
             critic=critic,
             prior=NormalPrior(self._space.size),
             rules=rules,
-            codes=codes[:, : self._space.size],
+            codes=self._blend(codes)(codes[:, : self._space.size], codes[:, -1].long(), torch.Generator().manual_seed(self.seed)),
             cells=codes[:, -1].long(),
             recipe=replace(recipe, rate=self.own_rate, class_power=_MODE_POWER),
             seed=self.seed,

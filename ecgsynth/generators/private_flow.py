@@ -40,7 +40,14 @@ class PrivateFlow(Flow, PrivateGenerator):
     A seed does not give the same model again, as its noise must not be known.
     """
 
-    fixed: ClassVar[dict[str, Any]] = {"mode_size": 0, "guidance": 1.0, "style": 0, "precision": "float32", "space": "frequencies"}
+    fixed: ClassVar[dict[str, Any]] = {
+        "mode_size": 0,
+        "guidance": 1.0,
+        "blend": 0.0,
+        "style": 0,
+        "precision": "float32",
+        "space": "frequencies",
+    }
 
     name: str = "dp-flow"
     hidden: int = 256
@@ -51,6 +58,7 @@ class PrivateFlow(Flow, PrivateGenerator):
     sampling_steps: int = 16
     mode_size: int = 0
     guidance: float = 1.0
+    blend: float = 0.0
     precision: str = "float32"
     space: str = "frequencies"
 
