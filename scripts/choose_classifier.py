@@ -22,12 +22,14 @@ CLASSES = "NSVF"
 VARIANTS = {
     "taken": {},
     "shape alone": {"features": "shape"},
-    "as within patients": {name: getattr(es.BeatClassifier(), name) for name in ("augment", "positions", "width", "steps")},
-    "not varied": {"augment": False},
+    "as within patients": {name: getattr(es.BeatClassifier(), name) for name in ("positions", "width", "steps")},
+    "varied while learning": {"augment": True},
     "all positions": {"positions": None},
-    "four positions": {"positions": 4},
+    "eight positions": {"positions": 8},
+    "two positions": {"positions": 2},
     "twice as wide": {"width": 2 * NEW_PATIENTS["width"]},
     "twice as long": {"steps": 2 * NEW_PATIENTS["steps"]},
+    "half as long": {"steps": NEW_PATIENTS["steps"] // 2},
     "classes weighted": {"balanced": True},
 }
 

@@ -18,7 +18,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.vectors import shape_of
 
-NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "augment": True, "positions": 8, "width": 16, "steps": 1200}
+NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "positions": 4, "width": 16, "steps": 1200}
 """Settings of `BeatClassifier` for patients it has not seen, chosen among those of DS1: `scripts/choose_classifier.py`."""
 
 FORMAT = 1
