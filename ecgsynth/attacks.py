@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ecgsynth.beats import Beats
 from ecgsynth.classifiers import BeatFeatures
 from ecgsynth.metrics.bootstrap import Interval, Intervals, delete_half
-from ecgsynth.metrics.privacy import attribute_votes, excess, membership_auc, membership_scores, recognised
+from ecgsynth.metrics.privacy import attribute_votes, excess, membership_auc, membership_scores, near_copies, recognised
 
 Strings = NDArray[np.str_]
 Values = NDArray[np.float64]
@@ -73,12 +73,13 @@ class Attackers(NamedTuple):
         if len(np.unique(behind)) < 2:
             return None
         ours = _waveforms(released)
-        carried = behind[_nearest(ours, train)]
+        near = near_copies(synthetic=ours, train=train, control=_waveforms(self.reference))
+        carried = np.where(near, behind[_nearest(ours, train)], "")
         votes = []
         for side in (self.members, self.others):
             truth = attribute(side, self.train)
             known = truth != ""
-            if len(np.unique(side.patients[known])) < 2:
+            if len(np.unique(truth[known])) < 2:
                 return None
             asked = {"beats": _waveforms(side)[known], "patients": side.patients[known], "truth": truth[known]}
             votes.append(attribute_votes(**asked, synthetic=ours, carried=carried))

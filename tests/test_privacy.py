@@ -133,25 +133,31 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 
 
 def test_attributes_are_found_by_the_nearest_beat():
-    """Four beats on a line: two of a woman's vote for F and M, the man's one for M."""
+    """Beats on a line: of a woman's, one votes for F, one for M, and one for nobody; the man's one votes for M."""
     votes = attribute_votes(
-        beats=np.array([[0.0], [1.0], [5.0]]),
-        patients=np.array(["a", "a", "b"]),
-        truth=np.array(["F", "F", "M"]),
-        synthetic=np.array([[0.1], [1.2], [4.0]]),
-        carried=np.array(["F", "M", "M"]),
+        beats=np.array([[0.0], [1.0], [9.0], [5.0]]),
+        patients=np.array(["a", "a", "a", "b"]),
+        truth=np.array(["F", "F", "F", "M"]),
+        synthetic=np.array([[0.1], [1.2], [4.0], [9.5]]),
+        carried=np.array(["F", "M", "M", ""]),
     )
-    assert votes.tolist() == [0.5, 1.0]
+    assert {name: scores.tolist() for name, scores in votes.items()} == {"F": [0.5], "M": [1.0]}
 
 
 def test_excess_is_a_difference_of_means_with_its_interval():
     rng = np.random.default_rng(0)
-    members, others = rng.normal(0.7, 0.1, 40), rng.normal(0.5, 0.1, 40)
+    members, others = ({"F": rng.normal(mean, 0.1, 40), "M": rng.normal(mean + 0.1, 0.1, 20)} for mean in (0.7, 0.5))
     found = excess(members, others)
-    assert found.value == pytest.approx(members.mean() - others.mean())
-    expected = 1.96 * np.sqrt(members.var() / 40 + others.var() / 40)
+    means = [(side["F"].mean() + side["M"].mean()) / 2 for side in (members, others)]
+    assert found.value == pytest.approx(means[0] - means[1])
+    expected = 1.96 * np.sqrt(sum(scores.var() / len(scores) for side in (members, others) for scores in side.values())) / 2
     assert (found.high - found.low) / 2 == pytest.approx(expected, rel=0.1)
     assert excess(members, others) == found
+
+
+def test_who_always_guesses_the_same_finds_out_nothing_however_usual_it_is():
+    members, others = {"F": np.ones(12), "M": np.zeros(4)}, {"F": np.ones(3), "M": np.zeros(19)}
+    assert tuple(excess(members, others)) == (0, 0, 0)
 
 
 def test_copies_are_recognised_and_beats_of_strangers_and_of_nobody_are_not():

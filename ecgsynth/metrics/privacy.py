@@ -4,6 +4,8 @@ Every function compares what synthetic beats tell of the patients that a generat
 patients that it never saw, the control. A generator that remembers nobody scores alike on both.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -192,11 +194,11 @@ def membership_auc(members: list[Values], others: list[Values], *, draws: int = 
     return Interval(float(np.mean([pairs.mean() for pairs in right])), float(low), float(high))
 
 
-def attribute_votes(*, beats: Features, patients: Strings, truth: Strings, synthetic: Features, carried: Strings) -> Values:
+def attribute_votes(*, beats: Features, patients: Strings, truth: Strings, synthetic: Features, carried: Strings) -> dict[str, Values]:
     """Guess an attribute of named patients from the synthetic beats nearest to theirs.
 
-    The attacker holds beats of a patient and wants to know more of them, such as their sex; each synthetic beat stands
-    for whoever was behind it.
+    The attacker holds beats of a patient and wants to know more of them, such as their sex; a synthetic beat that is a near
+    copy stands for whoever was behind it, and others for nobody.
 
     Parameters
     ----------
@@ -207,13 +209,15 @@ def attribute_votes(*, beats: Features, patients: Strings, truth: Strings, synth
     synthetic : array, shape (m, d)
         What was released.
     carried : array of str, shape (m,)
-        The attribute behind each: of the training patient with the nearest beat. As synthetic beats do not tell it, this
-        is more than a real attacker has.
+        The attribute behind each, or ``""`` where nobody is: of the training patient with the nearest beat, if that is near.
+        As synthetic beats do not tell it, this is more than a real attacker has. Were it told of all beats, it would be
+        found out by any beats that lie among those of the patients, even random ones.
 
     Returns
     -------
-    array, shape (n_patients,)
-        For each patient, in the order of their names, the share of their beats that vote for the truth.
+    dict of str to array, shape (n_patients,)
+        For each value of the attribute, and each patient who has it in the order of their names, the share of their beats
+        that vote for it; half a vote where nobody is behind the nearest synthetic beat.
 
     References
     ----------
@@ -223,26 +227,34 @@ def attribute_votes(*, beats: Features, patients: Strings, truth: Strings, synth
     from sklearn.neighbors import NearestNeighbors
 
     nearest = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(synthetic).kneighbors(beats, return_distance=False)[:, 0]
-    right = carried[nearest] == truth
-    return np.array([right[patients == name].mean() for name in np.unique(patients)])
+    right = np.where(carried[nearest] == "", 0.5, carried[nearest] == truth)
+    return {
+        str(value): np.array([right[patients == name].mean() for name in np.unique(patients[truth == value])]) for value in np.unique(truth)
+    }
 
 
-def excess(members: Values, others: Values, *, draws: int = 2000, seed: int = 0) -> Interval:
-    """Give by how much members score above others in the mean, with a 95 % bootstrap interval over both.
+def excess(members: Mapping[str, Values], others: Mapping[str, Values], *, draws: int = 2000, seed: int = 0) -> Interval:
+    """Give by how much members score above others, with a 95 % bootstrap interval over both.
 
     Parameters
     ----------
-    members, others : array, shape (n,) and (m,)
-        A score of each patient learnt from, and of each that was not.
+    members, others : dict of str to array, shape (n,)
+        For each value of the attribute in question, a score of each patient who has it, of those learnt from and of those not.
+        All values count alike: who always guesses the same gets no more of either side, however usual the values are there.
     draws : int
-        Bootstrap draws.
+        Bootstrap draws, within each value.
     seed : int
         Of these.
     """
     rng = np.random.default_rng(seed)
-    means = [side[rng.integers(len(side), size=(draws, len(side)))].mean(axis=1) for side in (members, others)]
+
+    def drawn(scores: Values) -> Values:
+        return np.asarray(scores[rng.integers(len(scores), size=(draws, len(scores)))].mean(axis=1))
+
+    means = [np.mean([drawn(side[value]) for value in sorted(side)], axis=0) for side in (members, others)]
     low, high = np.percentile(means[0] - means[1], [2.5, 97.5])
-    return Interval(float(members.mean() - others.mean()), float(low), float(high))
+    value = float(np.subtract(*(np.mean([scores.mean() for scores in side.values()]) for side in (members, others))))
+    return Interval(value, float(low), float(high))
 
 
 def recognised(
