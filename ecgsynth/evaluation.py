@@ -46,6 +46,7 @@ PROTOCOLS = {"natural": Protocol(), "tts-cgan": Protocol(real=200, synthetic=800
 synthetic beats a class to learn from against 200 real ones, and 500 real ones a class to be tested on, drawn with replacement."""
 
 _COSTS = {"cnn": 6.0, "trees": 1.5, "neighbors": 1.0}  # in time, against other work
+_MOST_WORKERS = 8  # if none says how many: each takes some 600 MB
 _FEW = 20_000  # beats to learn from: with fewer, to begin other processes would take longer than it saves
 
 _PARTS = {"real+quarter": 0.25, "real+half": 0.5, "real+synthetic": 1.0}  # of the synthetic beats
@@ -103,7 +104,7 @@ def evaluate(
     cache : Cache, optional
         Where numbers are kept, so that what was measured of the same beats is not measured again.
     workers : int, optional
-        Processes, each on one thread; one a core if not given, but one in all for few beats. The result is the same for
+        Processes, each on one thread; one a core if not given, 8 at most, and one in all for few beats. The result is the same for
         any number.
 
     Returns
@@ -182,7 +183,7 @@ def evaluate_steps(
     if val is not None:
         measures = measuring(synthetic=synthetic, train=train, val=_ordered(val), test=test, families=families, cache=kept)
     few = len(train) + len(synthetic) < _FEW
-    found = yield from work_steps([*lessons, *measures], workers or (1 if few else cpu_count()))
+    found = yield from work_steps([*lessons, *measures], workers or (1 if few else min(cpu_count(), _MOST_WORKERS)))
     judged: dict[str, dict[str, list[Scores]]] = {name: {row: [] for row in rows} for name in classifiers}
     for (name, row), scores in (pair for lesson in found[: len(lessons)] for pair in lesson):
         judged[name][row].append(Scores(**scores))

@@ -68,7 +68,7 @@ def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def workers_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--workers``."""
-    text = "Processes; one a core by default. More need more memory, and the result is the same."
+    text = "Processes; one a core by default, 8 at most. More need more memory; the result is the same."
     return click.option("--workers", type=click.IntRange(min=1), help=text)(command)
 
 
