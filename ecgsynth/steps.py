@@ -63,7 +63,7 @@ def work_steps(jobs: Sequence[Job], workers: int = 1) -> Generator[Progress, Non
 
 def _done(jobs: Sequence[Job], order: Sequence[int], workers: int) -> Iterator[tuple[int, Any]]:
     """Do jobs, and give the number and the result of each as it is done."""
-    if workers == 1:
+    if workers == 1 or len(jobs) == 1:
         yield from (_alone(number, jobs[number].call) for number in order)
         return
     from joblib import Parallel, delayed
