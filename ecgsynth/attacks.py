@@ -19,6 +19,8 @@ RELEASED = 20_000
 
 _HELD = 100  # beats of each patient that an attacker holds
 _LEARNT = 400  # beats of each training patient by which those behind synthetic beats are known
+_FEWEST_OF_A_VALUE = 2  # patients who have an attribute's value: of one alone nothing can be said
+_FEWEST_FRESH = 100  # beats of a class that set what is near
 _FEWEST = {"train": 2, "val": 4, "test": 2}  # patients
 
 
@@ -73,17 +75,26 @@ class Attackers(NamedTuple):
         if len(np.unique(behind)) < 2:
             return None
         ours = _waveforms(released)
-        near = near_copies(synthetic=ours, train=train, control=_waveforms(self.reference))
-        carried = np.where(near, behind[_nearest(ours, train)], "")
+        carried = np.where(self._copied(released), behind[_nearest(ours, train)], "")
         votes = []
         for side in (self.members, self.others):
             truth = attribute(side, self.train)
             known = truth != ""
-            if len(np.unique(truth[known])) < 2:
-                return None
             asked = {"beats": _waveforms(side)[known], "patients": side.patients[known], "truth": truth[known]}
             votes.append(attribute_votes(**asked, synthetic=ours, carried=carried))
+            if len(votes[-1]) < 2 or min(map(len, votes[-1].values())) < _FEWEST_OF_A_VALUE:
+                return None
         return excess(*votes, seed=seed)
+
+    def _copied(self, released: Beats) -> NDArray[np.bool_]:
+        """Say which beats are near copies: nearer to a training beat of their class than fresh ones are, of any class if those are few."""
+        near = np.zeros(len(released), dtype=bool)
+        for name in released.counts():
+            own, train, fresh = (side.classes == name for side in (released, self.train, self.reference))
+            control = self.reference.take(fresh) if fresh.sum() >= _FEWEST_FRESH else self.reference
+            ours, learnt, known = map(_waveforms, (released.take(own), self.train.take(train), control))
+            near[own] = near_copies(synthetic=ours, train=learnt, control=known)
+        return near
 
     def _recognised(self, released: Beats, seed: int) -> Interval:
         seen = BeatFeatures().fit(self.train)

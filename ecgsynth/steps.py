@@ -12,6 +12,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
 
+_IDLE_S = 5  # after which processes that have nothing to do end
+
 
 class Progress(NamedTuple):
     """How far long work is: the share of all that is done, and what is being done."""
@@ -72,7 +74,7 @@ def _done(jobs: Sequence[Job], order: Sequence[int], workers: int) -> Iterator[t
     # A process that has grown is begun anew, which is of no concern to anyone; the warning comes from another thread.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
     # Large arrays are shared; each process may write to its own copy of them, as torch asks for.
-    processes = Parallel(workers, return_as="generator_unordered", batch_size=1, mmap_mode="c")
+    processes = Parallel(min(workers, len(jobs)), return_as="generator_unordered", batch_size=1, mmap_mode="c", idle_worker_timeout=_IDLE_S)
     try:
         yield from processes(delayed(_alone)(number, jobs[number].call) for number in order)
     except TerminatedWorkerError as error:
@@ -81,6 +83,7 @@ def _done(jobs: Sequence[Job], order: Sequence[int], workers: int) -> Iterator[t
 
 def _alone(number: int, call: Callable[[], R]) -> tuple[int, R]:
     """Do a job on one thread: the sums in it then have one order."""
+    import sklearn.ensemble  # noqa: F401  (limits reach what is there by now)
     import torch
     from threadpoolctl import threadpool_limits
 

@@ -20,7 +20,7 @@ from shared import Found, chosen, mitdb_beats, part, trained, write
 import ecgsynth as es
 from ecgsynth.cache import Cache
 from ecgsynth.classifiers import CLASSIFIERS, network_for
-from ecgsynth.generators import settings_of
+from ecgsynth.generators import Generator, settings_of
 from ecgsynth.scores import Score
 
 ROWS = ("flow", "flow-gan", "smote", "gaussian", "ecgsyn", "memorizer", "class-mean")
@@ -36,13 +36,15 @@ def split_by(scheme: str) -> es.Split:
     return es.split_beats(beats.take(np.isin(beats.classes, list(CLASSES[scheme]))), scheme=scheme, seed=0)
 
 
+def untrained(row: str, seed: int) -> Generator:
+    """Set up the row's generator."""
+    return es.GENERATORS[row](**({"seed": seed} if "seed" in settings_of(row) else {}))
+
+
 def measure(row: str, seed: int, split: es.Split, out: Path) -> Found:
     """Train what the row needs, and evaluate its beats."""
-    settings = {"seed": seed} if "seed" in settings_of(row) else {}
     validation = split.val if split.scheme == "beats" else None  # whose patients are kept for choosing what is added to real beats
-    model, minutes = trained(
-        es.GENERATORS[row](**settings), out / MODELS[split.scheme] / f"{row}-{seed}.safetensors", split.train, validation
-    )
+    model, minutes = trained(untrained(row, seed), out / MODELS[split.scheme] / f"{row}-{seed}.safetensors", split.train, validation)
     made = model.sample(es.class_counts(split.train), seed=seed)
     found = es.evaluate(
         synthetic=made,
@@ -125,7 +127,11 @@ def main(out: Path, scheme: str, seeds: int, names: str | None) -> None:
     rows: dict[str, list[Found]] = {row: [] for row in chosen(names, ROWS)}
     for seed in range(seeds):
         for row in rows:
-            settings = {"train": split.train.digest(), "test": split.test.digest(), "classifier": network_for(scheme, split.train).settings}
+            settings = {
+                "generator": untrained(row, seed).params,
+                **{side: getattr(split, side).digest() for side in ("train", "val", "test")},
+                "classifier": network_for(scheme, split.train).settings,
+            }
             path = out / "work" / f"evidence-{scheme}" / f"{row}-{seed}.json"
             found = part(path, settings, lambda row=row, seed=seed: measure(row, seed, split, out))
             rows[row].append(found)

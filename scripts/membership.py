@@ -19,7 +19,7 @@ from shared import Found, chosen, mitdb_beats, part, trained, write
 
 import ecgsynth as es
 from ecgsynth.attacks import RELEASED, set_up
-from ecgsynth.generators import settings_of
+from ecgsynth.generators import Generator, settings_of
 from ecgsynth.metrics.privacy import membership_auc
 
 CLASSES = "NSVF"
@@ -36,16 +36,21 @@ ROWS = {
 }
 
 
+def untrained(row: str, draw: int) -> Generator | None:
+    """Set up the row's generator, if it has one."""
+    _, name, settings = ROWS[row]
+    if name is None:
+        return None
+    return es.GENERATORS[name](**settings, **({"seed": draw} if "seed" in settings_of(name) else {}))
+
+
 def measure(row: str, draw: int, split: es.Split, work: Path) -> Found:
     """Train what the row needs, and attack it."""
     attackers = set_up(train=split.train, val=split.val, test=split.test, seed=draw)
     assert attackers is not None  # no patient stands on two sides
-    _, name, settings = ROWS[row]
-    if name is None:
-        released = attackers.strangers
-    else:
-        seeded = {"seed": draw} if "seed" in settings_of(name) else {}
-        model, _ = trained(es.GENERATORS[name](**settings, **seeded), work / f"{row}-{draw}.safetensors", split.train)
+    new, released = untrained(row, draw), attackers.strangers
+    if new is not None:
+        model, _ = trained(new, work / f"{row}-{draw}.safetensors", split.train)
         released = model.sample(es.class_counts(split.train, total=RELEASED), seed=draw)
     members, others = attackers.membership(released)
     return {"members": members.tolist(), "others": others.tolist()}
@@ -75,7 +80,8 @@ def main(out: Path, draws: int, names: str | None) -> None:
     for draw in range(draws):
         split = es.split_beats(beats, scheme="patients", seed=draw)
         for row in rows:
-            settings = {"row": ROWS[row], "train": split.train.digest()}
+            model = untrained(row, draw)
+            settings = {"row": row, "generator": model and model.params, "train": split.train.digest(), "test": split.test.digest()}
             rows[row].append(part(work / f"{row}-{draw}.json", settings, lambda row=row, d=draw, s=split: measure(row, d, s, work)))
             click.echo(f"draw {draw}  {row}", err=True)
     click.echo(table(rows))

@@ -118,7 +118,7 @@ def test_training_with_differential_privacy_says_what_it_promises(work):
     assert "no part of what the model promises" in like.stderr
     call("sample", work / "private.safetensors", "--total", 20, "-o", work / "own-counts.npz")
     assert "go with --dp" in call("train", work / "split", "--epsilon", 4, "-o", work / "x.safetensors", ok=False).stderr
-    small = ("--steps", 2, "--set", "batch=16", "--set", "critic_hidden=8", "--set", "width=4")
+    small = ("--steps", 2, "--set", "critic_steps=2", "--set", "batch=16", "--set", "critic_hidden=8", "--set", "width=4")
     gan = call("train", work / "split", "-g", "cgan", *promised, "-o", work / "private-gan.safetensors", *small, "--json")
     assert json.loads(gan.stdout)["generator"] == "dp-gan"
     refused = call("train", work / "split", "-g", "vae", "--dp", "-o", work / "x.safetensors", ok=False)

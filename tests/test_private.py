@@ -208,7 +208,7 @@ def test_fewer_steps_spend_less(split):
 
 
 def test_what_would_break_the_promise_is_refused(split, monkeypatch):
-    for wrong in ({"mode_size": 300}, {"guidance": 1.3}, {"space": "components"}, {"clip": 0.0}):
+    for wrong in ({"mode_size": 300}, {"guidance": 1.3}, {"space": "components"}, {"clip": 0.0}, {"clip": math.nan}):
         with pytest.raises(EcgsynthError, match="its privacy would not hold"):
             GENERATORS["dp-flow"](**wrong)
     with pytest.raises(EcgsynthError, match="unknown unit of privacy"):
@@ -217,7 +217,11 @@ def test_what_would_break_the_promise_is_refused(split, monkeypatch):
         with pytest.raises(EcgsynthError, match="epsilon must be positive, at most 32"):
             GENERATORS["dp-flow"](epsilon=wrong)
     with pytest.raises(EcgsynthError, match=r"no noise keeps epsilon 0\.0001 over 3 steps"):
-        GENERATORS["dp-gan"](steps=3, batch=32, delta=1e-4, epsilon=1e-4).fit(split.train)
+        GENERATORS["dp-gan"](steps=3, critic_steps=1, batch=32, delta=1e-4, epsilon=1e-4).fit(split.train)
+    with pytest.raises(EcgsynthError, match="the generator would learn nothing"):
+        GENERATORS["dp-gan"](steps=3, critic_steps=4)
+    with pytest.raises(EcgsynthError, match="delta must be less than one over the number of patients"):
+        GENERATORS["dp-flow"](**QUICK | {"unit": "patient", "delta": 0.3}).fit(split.train)
     with pytest.raises(EcgsynthError, match="delta must be less than one over"):
         GENERATORS["dp-flow"](**QUICK | {"delta": 0.5}).fit(split.train)
     with pytest.raises(EcgsynthError, match="do not say whose they are"):

@@ -7,14 +7,17 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import Job, drain, work_steps
 
 
 def add_one(values):
+    import sklearn.ensemble  # noqa: F401
+
     values += 1  # as torch is unwilling to take arrays that nobody may write to
-    return float(values.sum()), os.getpid(), torch.get_num_threads()
+    return float(values.sum()), os.getpid(), max(torch.get_num_threads(), *(pool["num_threads"] for pool in threadpool_info()))
 
 
 def refuse(values):

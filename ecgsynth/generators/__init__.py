@@ -115,7 +115,8 @@ def load_generator(path: str | Path) -> Generator:
         with safe_open(path, framework="numpy") as file:
             head = json.loads((file.metadata() or {})["ecgsynth"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        generator = GENERATORS[head["generator"]](**head["params"])
+        before = {"blend": 0.0} if "blend" in settings_of(head["generator"]) else {}  # in models that do not say
+        generator = GENERATORS[head["generator"]](**before | head["params"])
         generator._load(head, arrays)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise EcgsynthError(f"{path} is no model of ecgsynth, or it is damaged ({type(error).__name__}: {error})") from error

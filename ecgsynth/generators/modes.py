@@ -20,8 +20,8 @@ _FEWEST = 40  # beats of a mode: fewer join the nearest other
 class Blend:
     """Blends beats with others of their mode, so that none is learnt as it was recorded.
 
-    A beat x of a mode with mean m becomes m + sqrt(1 - share^2) (x - m) + share (y - m), where y is a beat of the mode drawn anew each
-    time: the mean and the covariance of the mode stay what they are.
+    A beat x of a mode with mean m becomes m + sqrt(1 - share^2) (x - m) + share (y - m), where y is a beat of the mode drawn anew at
+    each call: the mean and the covariance of the mode stay what they are.
 
     Parameters
     ----------

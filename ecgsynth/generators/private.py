@@ -49,7 +49,7 @@ class PrivateGenerator(TrainedGenerator):
         super().__post_init__()
         Guarantee(self.epsilon, self.delta, self.unit)
         changed = [name for name, value in self.fixed.items() if getattr(self, name) != value]
-        if changed or self.clip <= 0:
+        if changed or not 0 < self.clip < np.inf:
             raise EcgsynthError(f"{', '.join(changed) or 'clip'} of {self.name} cannot be so: its privacy would not hold")
 
     def _describe(self, train: Beats, by: str) -> dict[str, Any]:
@@ -57,6 +57,8 @@ class PrivateGenerator(TrainedGenerator):
             raise EcgsynthError("these beats do not say whose they are: privacy of patients needs that")
         if self.unit == "beat" and self.delta >= 1 / len(train):
             raise EcgsynthError(f"delta must be less than one over the number of beats, {1 / len(train):.1g}")
+        if self.unit == "patient" and self.delta >= 1 / len(np.unique(train.patients)):
+            raise EcgsynthError(f"delta must be less than one over the number of patients, {1 / len(np.unique(train.patients)):.1g}")
         told = super()._describe(train, by)
         counts = train.counts(by)
         noisy = noisy_counts(np.array(list(counts.values())), Guarantee(self.epsilon, self.delta, self.unit))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.gan import Gan
 from ecgsynth.generators.private import PrivateGenerator
 from ecgsynth.private import PrivateGanTrainer
@@ -61,6 +62,11 @@ class PrivateGan(Gan, PrivateGenerator):
         "regulariser": "none",
         "unrolled": 0,
         "pack": 1,
+        "penalty": 0.0,
+        "penalty_every": 1,
+        "optimizer": "adam",
+        "beta": 0.5,
+        "critic_width": 32,
         "space": "frequencies",
     }
 
@@ -71,6 +77,11 @@ class PrivateGan(Gan, PrivateGenerator):
     batch: int = 1024
     rate: float = 5e-4
     space: str = "frequencies"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic_hidden < 1 or self.steps < self.critic_steps:
+            raise EcgsynthError("critic_hidden must be positive, and steps at least critic_steps: the generator would learn nothing")
 
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> Trainer:
         return PrivateGanTrainer(

@@ -26,7 +26,7 @@ WORDS = {
     "RMSE to the nearest training beat, mV": "Often shown as quality. It rewards copying, so here it tells of memory.",
     "PRD to the nearest training beat, %": "The same as a percentage of that beat.",
     "membership of a patient, area": "How well whoever holds a patient's beats tells if they were learnt from: 0.5 is guessing.",
-    "sex of a patient, excess": "How much oftener the nearest beats tell the sex of patients learnt from than that of others.",
+    "sex of a patient, excess": "How much oftener near copies tell the sex of patients learnt from than that of others.",
     "age of a patient, excess": "The same of being older than half of the patients.",
     "beats of a recognised patient": "Share of beats taken for one training patient as surely as 5 of 100 strangers' beats are.",
 }

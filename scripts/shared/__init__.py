@@ -64,7 +64,8 @@ def trained(
         model.fit(train, validation, by=by).save(path, force=True)
         return {"minutes": round((time.monotonic() - begun) / 60, 2)}
 
-    found = part(path.with_suffix(".training.json"), {"params": model.params, "train": train.digest()}, fit)
+    settings = {"params": model.params, "train": train.digest(), "validation": validation and validation.digest(), "by": by}
+    found = part(path.with_suffix(".training.json"), settings, fit)
     return es.load_generator(path), found["minutes"]
 
 
