@@ -71,8 +71,10 @@ def _done(jobs: Sequence[Job], order: Sequence[int], workers: int) -> Iterator[t
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    # A process that has grown is begun anew, which is of no concern to anyone; the warning comes from another thread.
-    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
+    # That a process which has grown is begun anew, or work is dropped when nobody asks for it any more, is no news to anyone; such
+    # warnings come from other threads, too.
+    for news in ("A worker stopped while some jobs were given", ".*You could benefit from adjusting the input task"):
+        warnings.filterwarnings("ignore", news)
     # Large arrays are shared; each process may write to its own copy of them, as torch asks for.
     processes = Parallel(min(workers, len(jobs)), return_as="generator_unordered", batch_size=1, mmap_mode="c", idle_worker_timeout=_IDLE_S)
     try:

@@ -1,5 +1,6 @@
 """Work in pieces gives the same whatever it is divided among, and says how far it is."""
 
+import gc
 import os
 import signal
 from functools import partial
@@ -60,3 +61,12 @@ def test_a_process_that_is_killed_is_told_of_in_a_line():
 
 def test_no_jobs_are_done_at_once():
     assert list(work_steps([])) == []
+
+
+def test_who_stops_asking_leaves_nothing_behind():
+    steps = work_steps(jobs(*[add_one] * 6), 2)
+    next(steps)
+    next(steps)
+    steps.close()
+    gc.collect()
+    assert len(drain(work_steps(jobs(add_one, add_one), 2))) == 2
