@@ -89,7 +89,7 @@ class Attackers(NamedTuple):
     def _copied(self, released: Beats) -> NDArray[np.bool_]:
         """Say which beats are near copies: nearer to a training beat of their class than fresh ones are, of any class if those are few."""
         near = np.zeros(len(released), dtype=bool)
-        for name in released.counts():
+        for name in set(released.counts()) & set(self.train.counts()):  # of a rare class no training beat may be among those kept
             own, train, fresh = (side.classes == name for side in (released, self.train, self.reference))
             control = self.reference.take(fresh) if fresh.sum() >= _FEWEST_FRESH else self.reference
             ours, learnt, known = map(_waveforms, (released.take(own), self.train.take(train), control))

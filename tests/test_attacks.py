@@ -76,6 +76,12 @@ def test_on_real_records_copies_are_found_out_by_every_attack_and_class_means_by
         assert means[name].low <= value, name
 
 
+def test_beats_of_a_class_without_training_beats_are_copies_of_nobody(attackers):
+    strange = replace(attackers.train, classes=np.full(len(attackers.train), "F"))
+    assert not attackers._copied(strange).any()
+    assert attackers._copied(attackers.train).all()
+
+
 def test_what_is_not_known_is_not_attacked(split):
     unknown = {side: replace(getattr(split, side), sexes=None, ages=None) for side in ("train", "val", "test")}
     found = set_up(**unknown, seed=0).attack(split.val, seed=0)

@@ -26,18 +26,6 @@ class PrivateFlow(Flow, PrivateGenerator):
         As for `ecgsynth.generators.private.PrivateGenerator`.
     hidden, depth, steps, minutes, batch, rate, ema, class_power, sampling_steps, seed
         As for `ecgsynth.generators.flow.Flow`.
-
-    Notes
-    -----
-    Nothing else learns from the beats: they are seen as cosine frequencies with fixed scales, not as principal components;
-    there are no modes, no styles, no guidance, no weights chosen on the val side; leads are not told apart. The number of
-    beats of each label is counted with noise, 2 % of epsilon; an unknown RR interval counts as 0.8 s. The model has neither
-    the course of its training nor the hash of its data. That labels are there at all, the most usual lead, the number of
-    beats and of patients, and the layout of beats are taken as public.
-
-    Training cannot go on where it was stopped, as the noise of both parts would have to be accounted for together.
-
-    A seed does not give the same model again, as its noise must not be known.
     """
 
     fixed: ClassVar[dict[str, Any]] = {

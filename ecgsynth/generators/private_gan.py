@@ -51,7 +51,7 @@ class PrivateGan(Gan, PrivateGenerator):
     Notes
     -----
     The objective is the logarithmic one, without a penalty of gradients: what one beat changes in such a penalty could not be
-    bounded by itself. Otherwise as for `ecgsynth.generators.private_flow.PrivateFlow`.
+    bounded by itself.
     """
 
     fixed: ClassVar[dict[str, Any]] = {
