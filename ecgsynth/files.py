@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -9,8 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ecgsynth.errors import EcgsynthError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
@@ -93,3 +98,57 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file as 64 hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_tensors(path: str | Path, head: dict[str, Any], tensors: "dict[str, NDArray[Any]]", *, force: bool = False) -> None:
+    """Write arrays, and what is to be known of them as plain JSON, in one safetensors file.
+
+    Raises
+    ------
+    EcgsynthError
+        If `path` exists and `force` is not set, or it cannot be written.
+    """
+    with atomic_path(path, force=force) as temporary:
+        temporary.write_bytes(tensor_bytes(head, tensors))
+
+
+def tensor_bytes(head: dict[str, Any], tensors: "dict[str, NDArray[Any]]") -> bytes:
+    """Give the bytes that `write_tensors` writes: the same for the same arrays and head."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    # One metadata key, as the order of several is not fixed and the file's hash would change.
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    return bytes(save(arrays, metadata={"ecgsynth": json.dumps(head)}))
+
+
+def read_tensors(path: str | Path, what: str) -> "tuple[dict[str, Any], dict[str, NDArray[Any]]]":
+    """Read what `write_tensors` wrote; nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    what : str
+        What it should be, for messages: ``"model"``.
+
+    Returns
+    -------
+    head : dict
+    tensors : dict of str to array
+
+    Raises
+    ------
+    EcgsynthError
+        If there is no such file, or it is none of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise EcgsynthError(f"no {what} at {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            head: dict[str, Any] = json.loads((file.metadata() or {})["ecgsynth"])
+            return head, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise EcgsynthError(f"{path} is no {what} of ecgsynth, or it is damaged ({type(error).__name__}: {error})") from error

@@ -34,6 +34,9 @@ SYMBOL_TO_CLASS = {
     "?": "Q",
 }
 
+CLASS_TO_SYMBOL = {"N": "N", "S": "S", "V": "V", "F": "F", "Q": "Q"}
+"""The symbol that says no more of a beat than its class: any supraventricular premature beat is ``S``, any unclassifiable one ``Q``."""
+
 SYMBOL_NAMES = {
     "N": "normal",
     "L": "left bundle branch block",

@@ -1,4 +1,4 @@
-"""WFDB records: find them, read them, one at a time."""
+"""WFDB records: find them, read and write them, one at a time."""
 
 import re
 from collections import Counter
@@ -233,6 +233,48 @@ def choose_leads(leads: Sequence[str], preferred: str | Sequence[str]) -> list[i
 
 
 _MILLIVOLTS = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3, "nV": 1e-6}
+
+
+def write_record(record: Record, folder: Path, *, comments: Sequence[str] = ()) -> None:
+    """Write a record as WFDB: ``NAME.hea``, ``NAME.dat`` (format 16) and ``NAME.atr``.
+
+    Samples are kept to half a step of 1/1000 mV, or of the smallest step that holds the record's largest
+    value: none is clipped. Samples that are not finite are marked invalid. `Record.patient` has no place
+    in the format.
+
+    Parameters
+    ----------
+    record : Record
+        What to write; its name may hold letters, digits, ``-`` and ``_``.
+    folder : Path
+        Where; made if it is not there.
+    comments : sequence of str
+        Lines for the header, after age and sex where these are known.
+    """
+    import wfdb
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    finite = np.isfinite(record.signals)
+    signals = np.where(finite, record.signals, 0).astype(np.float64)
+    gain = min(1000.0, 32767 / max(float(np.abs(signals).max(initial=0)), 1e-9))
+    digital = np.where(finite, np.rint(signals * gain), -32768).astype(np.int64)
+    known = [f"Age: {record.age:.0f}"] if np.isfinite(record.age) else []
+    known += [f"Sex: {record.sex}"] if record.sex else []
+    leads = list(record.leads)
+    wfdb.wrsamp(
+        record.name,
+        fs=record.fs,
+        units=["mV"] * len(leads),
+        sig_name=leads,
+        d_signal=digital,
+        fmt=["16"] * len(leads),
+        adc_gain=[gain] * len(leads),
+        baseline=[0] * len(leads),
+        comments=[*([" ".join(known)] if known else []), *comments],
+        write_dir=str(folder),
+    )
+    wfdb.wrann(record.name, "atr", record.samples, symbol=record.symbols.tolist(), fs=record.fs, write_dir=str(folder))
 
 
 def _to_millivolts(path: Path, record: object) -> NDArray[np.float32]:

@@ -27,7 +27,6 @@ signals. IEEE Trans Biomed Eng 50(3):289-294, 2003. doi:10.1109/TBME.2003.808805
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,46 +170,6 @@ def simulate_beats(
         return np.zeros((0, n_before + n_after), np.float32), none, none, none
     signals, rr_before, rr_after, rr_mean = (np.concatenate(parts).astype(np.float32) for parts in zip(*chunks, strict=True))
     return signals, rr_before, rr_after, rr_mean
-
-
-def write_record(record: Record, folder: Path) -> None:
-    """Write a record as WFDB: ``NAME.hea``, ``NAME.dat`` (format 16) and ``NAME.atr``.
-
-    Samples are kept to half a step of 1/1000 mV, or of the smallest step that holds the record's largest
-    value: none is clipped. Samples that are not finite are marked invalid. `Record.patient` has no place
-    in the format.
-
-    Parameters
-    ----------
-    record : Record
-        What to write; its name may hold letters, digits, ``-`` and ``_``.
-    folder : Path
-        Where; made if it is not there.
-    """
-    import wfdb
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    finite = np.isfinite(record.signals)
-    signals = np.where(finite, record.signals, 0).astype(np.float64)
-    gain = min(1000.0, 32767 / max(float(np.abs(signals).max(initial=0)), 1e-9))
-    digital = np.where(finite, np.rint(signals * gain), -32768).astype(np.int64)
-    known = [f"Age: {record.age:.0f}"] if np.isfinite(record.age) else []
-    known += [f"Sex: {record.sex}"] if record.sex else []
-    leads = list(record.leads)
-    wfdb.wrsamp(
-        record.name,
-        fs=record.fs,
-        units=["mV"] * len(leads),
-        sig_name=leads,
-        d_signal=digital,
-        fmt=["16"] * len(leads),
-        adc_gain=[gain] * len(leads),
-        baseline=[0] * len(leads),
-        comments=[" ".join(known)] if known else [],
-        write_dir=str(folder),
-    )
-    wfdb.wrann(record.name, "atr", record.samples, symbol=record.symbols.tolist(), fs=record.fs, write_dir=str(folder))
 
 
 def _simulate_chunk(

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from ecgsynth.beats import Beats, extract_beats
-from ecgsynth.records import LEADS, Record, read_records
-from ecgsynth.simulate import simulate_records, write_record
+from ecgsynth.classifiers import BeatClassifier
+from ecgsynth.gate import Gate
+from ecgsynth.records import LEADS, Record, read_records, write_record
+from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import Split, split_beats
 
 
@@ -53,6 +55,11 @@ def beats(records: list[Record]) -> Beats:
 @pytest.fixture(scope="session")
 def split(beats: Beats) -> Split:
     return split_beats(beats, seed=0)
+
+
+@pytest.fixture(scope="session")
+def gate(split: Split) -> Gate:
+    return Gate.learn(split.train, split.val, classifier=BeatClassifier(steps=300))
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_what_is_no_classifier_is_refused(tmp_path):
     with pytest.raises(EcgsynthError, match="no classifier at"):
         BeatClassifier.load(tmp_path / "none")
     (tmp_path / "text").write_text("not weights")
-    with pytest.raises(EcgsynthError, match="no classifier of beats"):
+    with pytest.raises(EcgsynthError, match="no classifier of"):
         BeatClassifier.load(tmp_path / "text")
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import ecgsynth
 from ecgsynth.beats import Beats
 from ecgsynth.cli import main
-from ecgsynth.simulate import write_record
+from ecgsynth.records import write_record
 from ecgsynth.splits import Split
 
 FAST = ["--set", "hidden=8", "--set", "depth=1", "--set", "batch=16", "--set", "validations=1"]

@@ -40,6 +40,7 @@ def test_stages_import_only_from_stages_before_them():
     order += [
         "augmentation",
         "classifiers",
+        "gate",
         "metrics",
         "nets",
         "objectives",
@@ -58,6 +59,13 @@ def test_stages_import_only_from_stages_before_them():
         "audit",
         "report",
         "pipeline",
+        "strips",
+        "formats",
+        "recipe",
+        "shards",
+        "cards",
+        "build",
+        "verify",
         "cli",
     ]
     package = ROOT / "ecgsynth"

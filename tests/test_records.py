@@ -7,8 +7,7 @@ import pytest
 from ecgsynth import mitdb as facts
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.labels import AAMI_CLASSES, MITDB_SYMBOLS, SYMBOL_TO_CLASS, aami_classes
-from ecgsynth.records import Record, choose_leads, find_records, read_record, read_records
-from ecgsynth.simulate import write_record
+from ecgsynth.records import Record, choose_leads, find_records, read_record, read_records, write_record
 
 
 def test_symbols_map_to_the_classes_of_ec57():

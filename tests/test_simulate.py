@@ -6,8 +6,8 @@ import pytest
 from ecgsynth.beats import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.labels import AAMI_CLASSES, aami_classes
-from ecgsynth.records import Record, read_record
-from ecgsynth.simulate import simulate_beats, simulate_records, write_record
+from ecgsynth.records import Record, read_record, write_record
+from ecgsynth.simulate import simulate_beats, simulate_records
 
 FS = 360.0
 R = 108

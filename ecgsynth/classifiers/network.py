@@ -1,7 +1,6 @@
 """The arrhythmia classifier by which beats are judged first: a small 1-D convolutional network."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +14,7 @@ from ecgsynth.beats import Beats
 from ecgsynth.classifiers.base import Classifier
 from ecgsynth.classifiers.features import told_rhythm
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path
+from ecgsynth.files import read_tensors, write_tensors
 from ecgsynth.vectors import shape_of
 
 NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "positions": 4, "width": 16, "steps": 1200}
@@ -161,13 +160,14 @@ class BeatClassifier(Classifier):
         EcgsynthError
             If `path` exists and `force` is not set, or it cannot be written.
         """
-        from safetensors.torch import save
+        write_tensors(path, *self.state(), force=force)
 
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Give all that was learnt: as plain JSON, and as arrays."""
         head = {"format": FORMAT, "settings": self.settings, "seed": self.seed, "classes": self.classes_, "shape": self.shape_}
         if self.features != "shape":
             head |= {"n_rhythm": self._n_rhythm, "usual": [part.tolist() for part in self._usual]}
-        with atomic_path(path, force=force) as temporary:
-            temporary.write_bytes(save(self._net.state_dict(), metadata={"ecgsynth": json.dumps(head)}))
+        return head, {name: tensor.numpy() for name, tensor in self._net.state_dict().items()}
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -178,27 +178,27 @@ class BeatClassifier(Classifier):
         EcgsynthError
             If there is no such file, or it holds no classifier.
         """
-        from safetensors import SafetensorError, safe_open
-
-        if not Path(path).is_file():
-            raise EcgsynthError(f"no classifier at {path}")
         try:
-            with safe_open(path, "pt") as file:
-                head = json.loads(file.metadata()["ecgsynth"])
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-            if head["format"] != FORMAT:
-                raise EcgsynthError(f"{path} is of format {head['format']}; this version reads format {FORMAT}")
-            made = cls(**head["settings"], seed=head["seed"])
-            made.classes_, made.shape_ = tuple(head["classes"]), head["shape"]
-            if made.features != "shape":
-                made._n_rhythm = head["n_rhythm"]
-                mean, spread = (np.array(part, dtype=np.float32) for part in head["usual"])
-                made._usual = mean, spread
-            with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then replaced
-                made._net = made._untrained()
-            made._net.load_state_dict(weights)
-        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+            return cls.restored(*read_tensors(path, "classifier"))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, EcgsynthError):
+                raise
             raise EcgsynthError(f"{path} is no classifier of beats, or it is damaged ({error})") from error
+
+    @classmethod
+    def restored(cls, head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Make the classifier that gave this `state`."""
+        if head["format"] != FORMAT:
+            raise EcgsynthError(f"a classifier of format {head['format']}; this version reads format {FORMAT}")
+        made = cls(**head["settings"], seed=head["seed"])
+        made.classes_, made.shape_ = tuple(head["classes"]), head["shape"]
+        if made.features != "shape":
+            made._n_rhythm = head["n_rhythm"]
+            mean, spread = (np.array(part, dtype=np.float32) for part in head["usual"])
+            made._usual = mean, spread
+        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then replaced
+            made._net = made._untrained()
+        made._net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         made._net.eval()
         return made
 

@@ -6,6 +6,7 @@ import ecgsynth
 from ecgsynth.cli.audit import audit
 from ecgsynth.cli.console import Commands
 from ecgsynth.cli.data import beats, fetch, split
+from ecgsynth.cli.dataset import build, gate, verify
 from ecgsynth.cli.models import models, sample, train
 from ecgsynth.cli.results import evaluate, report, run
 
@@ -31,8 +32,10 @@ def main() -> None:
       ecgsynth evaluate synthetic.npz --split split/ -o run/
       ecgsynth report run/
       ecgsynth audit synthetic.npz --split split/
+    A dataset to be shared:
+      ecgsynth build recipe.toml -o dataset/
     """
 
 
-for _command in (fetch, beats, split, train, sample, models, evaluate, audit, report, run):
+for _command in (fetch, beats, split, train, sample, models, evaluate, audit, report, gate, build, verify, run):
     main.add_command(_command)

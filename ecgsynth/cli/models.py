@@ -227,9 +227,21 @@ def _list_generators(generators: dict[str, Any], as_json: bool) -> None:
 @click.option("--patient", type=int, help="All beats of one synthetic patient, by number; for models trained with --set style=8.")
 @click.option("--rr-before", metavar="LOW,HIGH", help="Only beats whose RR before lies between these, s.")
 @click.option("--rr-after", metavar="LOW,HIGH", help="Only beats whose RR after lies between these, s.")
+@click.option("--dataset", type=click.Path(path_type=Path), help="With --index: make a beat of this dataset again; its model is known.")
+@click.option("--index", type=click.IntRange(min=0), help="Number of the beat in the dataset.")
 @force_option
 @json_option
-def sample(file: Path | None, model: str | None, output: Path, patient: int | None, force: bool, as_json: bool, **options: Any) -> None:
+def sample(
+    file: Path | None,
+    model: str | None,
+    output: Path,
+    patient: int | None,
+    dataset: Path | None,
+    index: int | None,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Make synthetic beats with a model: one of your own, or one that comes with ecgsynth.
 
     \b
@@ -238,11 +250,14 @@ def sample(file: Path | None, model: str | None, output: Path, patient: int | No
       ecgsynth sample model.safetensors -o v.npz --count V=2000 --count S=500
       ecgsynth sample model.safetensors -o synthetic.npz --like split/train.npz --seed 1
       ecgsynth sample model.safetensors -o balanced.npz --balance split/train.npz --total 10000
+      ecgsynth sample --dataset dataset/ --index 12345 -o beat.npz
     """
     from ecgsynth.files import refuse_existing
     from ecgsynth.generators import Request, load_generator
     from ecgsynth.steps import drain
 
+    if dataset is not None or index is not None:
+        return _sample_again(dataset, index, model or file, output, force=force, as_json=as_json)
     chosen = model or (str(file) if file else None)
     if chosen is None or (model and file):
         raise click.UsageError("say which model: a file, or --model and a name")
@@ -263,6 +278,25 @@ def sample(file: Path | None, model: str | None, output: Path, patient: int | No
         note("note: these beats are, or lie close to, real training beats; guard them as you guard those")
     data = {"output": str(output), "classes": made.counts(), "seed": conditions["seed"], "model_sha256": made.info["model_sha256"]}
     emit(data, f"{counts_table({'synthetic': made.counts()})}\nWrote {output}", as_json=as_json)
+
+
+def _sample_again(dataset: Path | None, index: int | None, model: Any, output: Path, *, force: bool, as_json: bool) -> None:
+    """Make a beat of a dataset again."""
+    from ecgsynth.generators import load_generator
+    from ecgsynth.recipe import load_recipe
+    from ecgsynth.verify import address_of, make_again
+
+    if dataset is None or index is None:
+        raise click.UsageError("--dataset and --index go together")
+    address = address_of(dataset, index)
+    generator = load_generator(model or load_recipe(dataset / "recipe.toml").model)
+    if generator.fingerprint() != address.model_sha256:
+        raise EcgsynthError(f"beat {index:,} is of another model: --model says where the file with SHA-256 {address.model_sha256} is")
+    made = make_again(generator, address)
+    made.save(output, force=force)
+    data = {"output": str(output), "label": address.label, "seed": address.seed, "number": address.index}
+    text = f"Wrote {output}: beat {address.index:,} of {address.label}, seed {address.seed}"
+    emit(data, text, as_json=as_json)
 
 
 def _interval(name: str, text: str | None) -> tuple[float, float] | None:

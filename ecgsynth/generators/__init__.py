@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.files import read_tensors
 from ecgsynth.generators.base import Generator
 from ecgsynth.generators.flow import Flow
 from ecgsynth.generators.flow_gan import FlowGan
@@ -102,22 +103,16 @@ def load_generator(path: str | Path) -> Generator:
     EcgsynthError
         If there is no such file, or it is not a model of this package.
     """
-    import json
-
-    from safetensors import SafetensorError, safe_open
-
     if not Path(path).is_file():
         found = shipped()
         if str(path) not in found:
             raise EcgsynthError(f"no model at {path}, and none of that name comes with ecgsynth ({', '.join(found)})")
         path = found[str(path)]
+    head, arrays = read_tensors(path, "model")
     try:
-        with safe_open(path, framework="numpy") as file:
-            head = json.loads((file.metadata() or {})["ecgsynth"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         before = {"blend": 0.0} if "blend" in settings_of(head["generator"]) else {}  # in models that do not say
         generator = GENERATORS[head["generator"]](**before | head["params"])
         generator._load(head, arrays)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise EcgsynthError(f"{path} is no model of ecgsynth, or it is damaged ({type(error).__name__}: {error})") from error
     return generator

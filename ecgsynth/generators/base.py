@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Generator as Steps
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path
+from ecgsynth.files import atomic_path, tensor_bytes
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.requests import Interval, Request
 from ecgsynth.labels import LABELS, aami_classes
@@ -232,7 +231,7 @@ class Generator(ABC):
 
     def sample_steps(self, request: Request, *, workers: int | None = None) -> Steps[float, None, Beats]:
         """Do the work of `sample`, yielding the share done; the result is the generator's return value."""
-        missing = self._wanted(request)
+        missing = self.wanted(request)
         total = sum(missing.values())
         ahead = dict.fromkeys(missing, request.first // self.block)
         found: dict[str, list[tuple[Vectors, Cells, Cells]]] = {name: [] for name in missing}
@@ -256,7 +255,14 @@ class Generator(ABC):
         vectors, cells, numbers = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         return self._to_beats(vectors, cells, numbers, request.seed)
 
-    def _wanted(self, request: Request) -> dict[str, int]:
+    def wanted(self, request: Request) -> dict[str, int]:
+        """Give how many beats of each label a request asks for, label by label in their order.
+
+        Raises
+        ------
+        EcgsynthError
+            If this model cannot make them.
+        """
         counts, lead = request.counts, request.lead
         known = self.classes if lead is None else tuple(cell.label for cell in self.cells if cell.lead == lead)
         if lead is not None and lead not in self.leads:
@@ -322,8 +328,6 @@ class Generator(ABC):
         return hashlib.sha256(self._serialize()).hexdigest()
 
     def _serialize(self) -> bytes:
-        from safetensors.numpy import save
-
         head = {
             "format": FORMAT,
             "generator": self.name,
@@ -332,9 +336,7 @@ class Generator(ABC):
             "history": [asdict(step) for step in self.history_],
             "holds_real_beats": self.holds_real_beats,
         }
-        # One metadata key, as the order of several is not fixed and the file's hash would change.
-        arrays = {name: np.ascontiguousarray(array) for name, array in self._arrays().items()}
-        return bytes(save(arrays, metadata={"ecgsynth": json.dumps(head)}))
+        return tensor_bytes(head, self._arrays())
 
     def _load(self, head: Mapping[str, Any], arrays: Arrays) -> None:
         if head["format"] != FORMAT:

@@ -12,6 +12,11 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_FOLDER.glob("*.safetensors"))}
 
 
+def shipped_gates() -> list[Path]:
+    """Give the file of each gate: of the train side that the models of this package learnt from."""
+    return sorted((_FOLDER / "gates").glob("*.safetensors"))
+
+
 def card(name: str) -> str:
     """Give what is to be known of a model: data, split, seed, scores, licence, limits.
 

@@ -1,0 +1,188 @@
+"""A recipe: all that says what a dataset of synthetic beats is made of, as TOML."""
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.formats import FORMATS
+from ecgsynth.generators import Request
+from ecgsynth.generators.requests import Interval
+
+GATES = ("drop", "mark", "none")
+"""What becomes of beats that the gate holds back: they are drawn again, they stay and are marked, or the gate is not asked."""
+
+_KINDS: dict[str, Any] = {"quotas": list | tuple, "formats": list | tuple, "splits": dict, "seed": int, "most_rejected": int | float}
+_NAME = re.compile(r"[a-z][a-z0-9]*")
+
+
+@dataclass(frozen=True)
+class Quota:
+    """So many beats of a label.
+
+    Parameters
+    ----------
+    label : str
+        AAMI class or symbol, as the model tells beats apart.
+    count : int
+        How many.
+    lead : str, optional
+        Of this lead only.
+    rr_before, rr_after : (float, float), optional
+        Whose RR intervals lie between these, s.
+    """
+
+    label: str
+    count: int
+    lead: str | None = None
+    rr_before: Interval | None = None
+    rr_after: Interval | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.label, str) or not isinstance(self.count, int) or isinstance(self.count, bool):
+            raise EcgsynthError(f"a quota is a label and a whole number, not {self.label!r} and {self.count!r}")
+        self.request(self.count, seed=0, first=0)  # which refuses what cannot be asked for
+
+    def request(self, count: int, *, seed: int, first: int) -> Request:
+        """Ask for so many beats of this quota from number `first` on."""
+        asked = {name: getattr(self, name) for name in ("lead", "rr_before", "rr_after")}
+        return Request({self.label: count}, seed=seed, first=first, **asked)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a dataset is made of; the same recipe makes the same dataset.
+
+    Parameters
+    ----------
+    model : str
+        A model file, or the name of one that comes with ecgsynth.
+    quotas : sequence of Quota
+        Which beats.
+    seed : int
+        Of sampling.
+    formats : sequence of str
+        Of `ecgsynth.formats.FORMATS`.
+    splits : mapping of str to float
+        Name -> share of each quota; they add up to 1.
+    gate : str
+        Of `GATES`.
+    gate_file : str
+        A gate file; if not given, the one that comes with ecgsynth for the model's own training beats.
+    most_rejected : float
+        The share of a quota's beats that the gate may hold back before the build stops.
+    name, description, licence, date : str
+        For the cards; the licence by its SPDX name, the date of publication as 2026-01-31.
+    run : str
+        A folder of `ecgsynth evaluate`, whose numbers the data card shows.
+
+    Raises
+    ------
+    EcgsynthError
+        If something of it cannot be.
+    """
+
+    model: str
+    quotas: Sequence[Quota]
+    seed: int = 0
+    formats: Sequence[str] = FORMATS
+    splits: Mapping[str, float] = field(default_factory=lambda: {"train": 1.0})
+    gate: str = "drop"
+    gate_file: str = ""
+    most_rejected: float = 0.5
+    name: str = "synthetic-beats"
+    description: str = ""
+    licence: str = "CC-BY-4.0"
+    date: str = ""
+    run: str = ""
+
+    def __post_init__(self) -> None:
+        for known in fields(self):
+            if not isinstance(getattr(self, known.name), _KINDS.get(known.name, str)):
+                raise EcgsynthError(f"a recipe's {known.name} cannot be {getattr(self, known.name)!r}")
+        if not self.quotas:
+            raise EcgsynthError("a recipe asks for at least one beat: give counts, as in N = 5000")
+        if self.seed < 0:
+            raise EcgsynthError("seeds are numbered from 0")
+        if not self.formats or not set(self.formats) <= set(FORMATS):
+            raise EcgsynthError(f"a recipe's formats are some of {', '.join(FORMATS)}, not {list(self.formats)}")
+        if self.gate not in GATES:
+            raise EcgsynthError(f"a recipe's gate is one of {', '.join(GATES)}, not {self.gate!r}")
+        if not all(_NAME.fullmatch(name) and share > 0 for name, share in self.splits.items()):
+            raise EcgsynthError("splits have names of small letters and digits, as train, and shares above 0")
+        if not math.isclose(sum(self.splits.values()), 1.0):
+            raise EcgsynthError(f"the shares of the splits add up to {sum(self.splits.values()):g}, not to 1")
+        if not 0 <= self.most_rejected < 1:
+            raise EcgsynthError("most_rejected is a share of the beats: from 0 to below 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON."""
+        given: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        given["quotas"] = [{key: value for key, value in quota.items() if value is not None} for quota in given["quotas"]]
+        return given
+
+    def to_toml(self) -> str:
+        """Write it out, so that `load_recipe` reads the same."""
+        known = self.to_dict()
+        lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in known.items() if key not in ("quotas", "splits")]
+        lines += ["", "[splits]", *(f"{name} = {json.dumps(share)}" for name, share in self.splits.items())]
+        for quota in known["quotas"]:
+            lines += ["", "[[quotas]]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in quota.items())]
+        return "\n".join(lines) + "\n"
+
+
+def _quota(*, rr_before: Sequence[float] = (), rr_after: Sequence[float] = (), **given: Any) -> Quota:
+    return Quota(**given, rr_before=_interval(rr_before), rr_after=_interval(rr_after))
+
+
+def _interval(given: Sequence[float]) -> Interval | None:
+    if not given:
+        return None
+    low, high = given
+    return float(low), float(high)
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe.
+
+    ``[counts]`` is a table of label = count; ``[[quotas]]`` are tables with more to say: label, count, and lead, rr_before and
+    rr_after where wanted. Everything else is a setting of `Recipe`.
+
+    Raises
+    ------
+    EcgsynthError
+        If there is no such file, or it is no recipe.
+    """
+    if not Path(path).is_file():
+        raise EcgsynthError(f"no recipe at {path}")
+    try:
+        return read_recipe(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, EcgsynthError) as error:
+        raise EcgsynthError(f"{path} is no recipe: {error}") from error
+
+
+def read_recipe(given: Mapping[str, Any]) -> Recipe:
+    """Make a recipe of what its file says; see `load_recipe`.
+
+    Raises
+    ------
+    EcgsynthError
+        If something is unknown, missing or cannot be.
+    """
+    known = {item.name for item in fields(Recipe)} | {"counts"}
+    if strange := sorted(set(given) - known):
+        raise EcgsynthError(f"unknown setting {', '.join(strange)}; known: {', '.join(sorted(known))}")
+    if "model" not in given:
+        raise EcgsynthError("it does not say which model")
+    counts, quotas = given.get("counts", {}), given.get("quotas", [])
+    try:
+        asked = [Quota(label, count) for label, count in counts.items() if count]
+        asked += [_quota(**quota) for quota in quotas]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise EcgsynthError(f"a quota cannot be read: {error}") from error
+    return Recipe(quotas=asked, **{key: value for key, value in given.items() if key not in ("counts", "quotas")})

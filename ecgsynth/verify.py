@@ -1,0 +1,162 @@
+"""Whether a dataset is what it was, and whether its beats can be made again."""
+
+from collections.abc import Generator as Steps
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgsynth.beats import Beats
+from ecgsynth.build import HEAD, SUMS, files_of
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.files import sha256
+from ecgsynth.generators import Generator, load_generator
+from ecgsynth.recipe import load_recipe
+from ecgsynth.steps import Progress
+
+_FILES = 0.7  # share of the time that checksums take
+_COLUMNS = ("class", "symbol", "asked_lead", "seed", "index", "model_sha256", "signal")
+
+
+class Verified(NamedTuple):
+    """What was found of a dataset.
+
+    Parameters
+    ----------
+    files : int
+        How many its checksums name.
+    problems : list of str
+        What is wrong with which file or beat.
+    same, near : int
+        Beats made again that are the same to the last bit, and those that differ by less than a hundredth of a microvolt.
+    note : str
+        Why no beat was made again, if none was.
+    """
+
+    files: int
+    problems: list[str]
+    same: int = 0
+    near: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Address:
+    """By what a beat of a dataset is made again, and the beat as it is there, mV."""
+
+    label: str
+    lead: str | None
+    seed: int
+    index: int
+    model_sha256: str
+    signal: NDArray[np.float32]
+
+
+NEAR_MV = 1e-5
+"""Beats made again on another kind of processor may differ by so much, mV."""
+
+
+def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Steps[Progress, None, Verified]:
+    """Check every file of a dataset, and make some of its beats again.
+
+    Parameters
+    ----------
+    folder : path
+        What `ecgsynth.build.build` made.
+    model : str, optional
+        Where its model is, if not where the recipe says.
+    beats : int
+        How many beats to make again, evenly from first to last.
+
+    Returns
+    -------
+    Verified
+
+    Raises
+    ------
+    EcgsynthError
+        If the folder is no dataset.
+    """
+    folder = Path(folder)
+    sums = _read_sums(folder)
+    problems = [f"{path} is not in {SUMS}" for path in files_of(folder) if path not in sums]
+    for number, (path, wanted) in enumerate(sums.items()):
+        yield Progress(_FILES * number / len(sums), path)
+        if not (folder / path).is_file():
+            problems.append(f"{path} is missing")
+        elif sha256(folder / path) != wanted:
+            problems.append(f"{path} is not as it was")
+    if problems or not beats:
+        return Verified(len(sums), problems)
+    made = load_generator(model or load_recipe(folder / "recipe.toml").model)
+    total = _rows(folder)
+    if not total:
+        return Verified(len(sums), problems, note="addresses of beats are in Parquet files, which it does not have")
+    same = near = 0
+    rows = np.unique(np.linspace(0, total - 1, beats).astype(int)).tolist()
+    for number, row in enumerate(rows):
+        yield Progress(_FILES + (1 - _FILES) * number / len(rows), f"beat {row:,}")
+        address = address_of(folder, row)
+        if address.model_sha256 != made.fingerprint():
+            return Verified(len(sums), problems, note="the model is another one than that which made it")
+        apart = float(np.abs(make_again(made, address).signals.ravel() - address.signal).max())
+        same, near = same + (apart == 0), near + (0 < apart <= NEAR_MV)
+        if apart > NEAR_MV:
+            problems.append(f"beat {row:,} made again differs by {apart:.2g} mV")
+    return Verified(len(sums), problems, same, near)
+
+
+def address_of(folder: str | Path, row: int) -> Address:
+    """Read by what a beat is made again.
+
+    Parameters
+    ----------
+    folder : path
+        A dataset with Parquet files.
+    row : int
+        The number of the beat, from 0, split after split and file after file.
+
+    Raises
+    ------
+    EcgsynthError
+        If there is no such beat, or no Parquet file.
+    """
+    import pyarrow.parquet as pq
+
+    left = row
+    for path in _parquet(Path(folder)):
+        file = pq.ParquetFile(path)
+        count = file.metadata.num_rows
+        if 0 <= left < count:
+            found = file.read(list(_COLUMNS)).slice(left, 1).to_pylist()[0]
+            signal = np.array(found["signal"], dtype=np.float32)
+            label = found["symbol"] or found["class"]
+            return Address(label, found["asked_lead"] or None, found["seed"], found["index"], found["model_sha256"], signal)
+        left -= count
+    raise EcgsynthError(f"{folder} has no beat {row:,} in Parquet files: they hold {row - left:,}, numbered from 0")
+
+
+def make_again(model: Generator, address: Address) -> Beats:
+    """Make a beat again."""
+    return model.sample({address.label: 1}, seed=address.seed, first=address.index, lead=address.lead)
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    if not (folder / HEAD).is_file() or not (folder / SUMS).is_file():
+        raise EcgsynthError(f"no dataset in {folder}: `ecgsynth build` makes one")
+    lines = [line.partition("  ") for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]
+    return {path: digest for digest, _, path in lines}
+
+
+def _parquet(folder: Path) -> list[Path]:
+    """List the Parquet files in the order of the recipe's splits."""
+    splits = load_recipe(folder / "recipe.toml").splits
+    return [path for split in splits for path in sorted((folder / "parquet").glob(f"{split}-*.parquet"))]
+
+
+def _rows(folder: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return sum(pq.ParquetFile(path).metadata.num_rows for path in _parquet(folder))

@@ -1,0 +1,263 @@
+"""Datasets: what stands in them, and that a build ends with the same bytes whatever happens to it."""
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecgsynth import build as building
+from ecgsynth import shards
+from ecgsynth.beats import Beats
+from ecgsynth.build import build, build_steps
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.formats import read_csv, read_parquet
+from ecgsynth.gate import Gate
+from ecgsynth.generators import GENERATORS
+from ecgsynth.recipe import Quota, Recipe
+from ecgsynth.records import read_records
+from ecgsynth.steps import drain
+from ecgsynth.strips import symbols_of
+from ecgsynth.verify import address_of, make_again, verify_steps
+
+
+@pytest.fixture(scope="module")
+def files(gate, split, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    GENERATORS["gaussian"]().fit(split.train).save(folder / "model.safetensors")
+    gate.save(folder / "gate.safetensors")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(shards, "SHARD", 120)
+    monkeypatch.setattr(shards, "PER_RECORD", 50)
+
+
+@pytest.fixture
+def recipe(files) -> Recipe:
+    quotas = [Quota("N", 200), Quota("V", 80), Quota("S", 30, rr_before=(0.3, 0.55))]
+    named = {"model": str(files / "model.safetensors"), "gate_file": str(files / "gate.safetensors")}
+    return Recipe(quotas=quotas, splits={"train": 0.8, "test": 0.2}, seed=3, most_rejected=0.99, **named)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def beats_of(folder: Path, split: str) -> Beats:
+    return read_parquet(sorted((folder / "parquet").glob(f"{split}-*.parquet")))
+
+
+def test_what_was_asked_for_is_there_in_all_formats(recipe, tmp_path):
+    build(recipe, tmp_path / "set")
+    assert not (tmp_path / "set.part").exists()
+    for split, share in recipe.splits.items():
+        beats = beats_of(tmp_path / "set", split)
+        assert beats.counts() == {"N": 200 * share, "S": 30 * share, "V": 80 * share}
+        kept = Beats.load(tmp_path / "set" / "npz" / f"{split}.npz")
+        signals, classes = read_csv(tmp_path / "set" / "csv" / f"{split}.csv")
+        for name in ("signals", *beats.columns):
+            np.testing.assert_array_equal(getattr(beats, name), getattr(kept, name))
+        np.testing.assert_array_equal(classes, beats.classes)
+        assert signals.min() == 0
+    early = beats_of(tmp_path / "set", "train")
+    early = early.take(early.classes == "S")
+    assert ((early.rr_before > 0.3) & (early.rr_before < 0.55)).all()
+
+
+def test_strips_hold_the_rows_in_their_order(recipe, tmp_path):
+    import pyarrow.parquet as pq
+
+    build(recipe, tmp_path / "set")
+    records = {record.name: record for record in read_records(tmp_path / "set" / "wfdb")}
+    assert sorted(records) == (tmp_path / "set" / "wfdb" / "RECORDS").read_text().split()
+    rows = [row for path in sorted((tmp_path / "set" / "parquet").glob("*")) for row in pq.read_table(path).to_pylist()]
+    assert Counter(row["record"] for row in rows) == {name: len(record.samples) for name, record in records.items()}
+    for split in recipe.splits:
+        beats = beats_of(tmp_path / "set", split)
+        for name in np.unique(beats.records):
+            own = beats.take(beats.records == name)
+            record = records[name]
+            np.testing.assert_array_equal(record.symbols, symbols_of(own))
+            assert [row["sample"] for row in rows if row["record"] == name] == record.samples.tolist()
+            peaks = record.signals[record.samples, 0]
+            np.testing.assert_allclose(peaks, own.signals[:, own.r_sample], atol=0.5 / 1000 + 1e-6)
+    header = (tmp_path / "set" / "wfdb" / "train_00000_00.hea").read_text()
+    assert "# SYNTHETIC: of no patient" in header
+
+
+def test_the_same_recipe_makes_the_same_bytes_and_another_does_not(recipe, tmp_path):
+    build(recipe, tmp_path / "one")
+    build(recipe, tmp_path / "two")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    build(replace(recipe, seed=4), tmp_path / "three")
+    assert not np.array_equal(beats_of(tmp_path / "one", "test").signals, beats_of(tmp_path / "three", "test").signals)
+
+
+def test_a_build_that_is_killed_goes_on_and_ends_with_the_same_bytes(recipe, tmp_path):
+    """SIGKILL at twenty random moments."""
+    begun = time.monotonic()
+    build(recipe, tmp_path / "whole")
+    took = time.monotonic() - begun
+    wanted = contents(tmp_path / "whole")
+    rng = np.random.default_rng(0)
+    killed = 0
+    for attempt in range(60):
+        child = os.fork()
+        if not child:
+            try:
+                build(recipe, tmp_path / "killed")
+            finally:
+                os._exit(0)
+        time.sleep(rng.uniform(0, took))
+        os.kill(child, signal.SIGKILL)
+        killed += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        if (tmp_path / "killed").exists():  # never but whole
+            assert contents(tmp_path / "killed") == wanted
+            if killed >= 20:
+                break
+            os.rename(tmp_path / "killed", tmp_path / f"done-{attempt}")
+    assert killed >= 20
+    build(recipe, tmp_path / "killed")
+    assert contents(tmp_path / "killed") == wanted
+    assert not (tmp_path / "killed.part").exists()
+
+
+def test_what_is_done_is_not_done_again(recipe, tmp_path, monkeypatch):
+    steps = build_steps(recipe, tmp_path / "set")
+    while not (tmp_path / "set.part" / "shards" / "00000").is_dir():
+        next(steps)
+    steps.close()
+    made: list[int] = []
+    original = building.make_shard
+    monkeypatch.setattr(building, "make_shard", lambda source, shard, place: made.append(shard.number) or original(source, shard, place))
+    build(recipe, tmp_path / "set")
+    assert made == [1, 2, 3]
+    before = (tmp_path / "set" / "build.json").stat().st_mtime_ns
+    build(recipe, tmp_path / "set")  # is there already
+    assert (tmp_path / "set" / "build.json").stat().st_mtime_ns == before
+    assert made == [1, 2, 3]
+
+
+def test_two_recipes_are_not_mixed(recipe, tmp_path):
+    other = replace(recipe, seed=9)
+    next(build_steps(recipe, tmp_path / "set"))
+    with pytest.raises(EcgsynthError, match="build of another recipe"):
+        build(other, tmp_path / "set")
+    build(recipe, tmp_path / "set")
+    with pytest.raises(EcgsynthError, match="dataset of another recipe"):
+        build(other, tmp_path / "set")
+    build(other, tmp_path / "set", force=True)
+    assert json.loads((tmp_path / "set" / "build.json").read_text())["recipe"]["seed"] == 9
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(EcgsynthError, match="holds other things"):
+        build(recipe, tmp_path / "mine", force=True)
+    (tmp_path / "mine.part").mkdir()
+    (tmp_path / "mine").rename(tmp_path / "yours.part")
+    with pytest.raises(EcgsynthError, match="holds other things"):
+        build(recipe, tmp_path / "yours", force=True)
+
+
+def test_the_gate_drops_marks_or_is_not_asked(recipe, files, tmp_path):
+    import pyarrow.parquet as pq
+
+    for name in ("drop", "mark", "none"):
+        build(replace(recipe, gate=name, formats=["parquet"], splits={"train": 1.0}), tmp_path / name)
+    verdicts = {}
+    for name in ("drop", "mark", "none"):
+        tables = [pq.read_table(path) for path in sorted((tmp_path / name / "parquet").glob("*"))]
+        verdicts[name] = Counter(verdict for table in tables for verdict in table["gate"].to_pylist())
+    assert verdicts["drop"] == {"passed": 310}
+    assert verdicts["none"] == {"not asked": 310}
+    assert verdicts["mark"]["failed"] > 10
+    gate = Gate.load(files / "gate.safetensors")
+    assert not gate.check(beats_of(tmp_path / "drop", "train")).any()
+    marked = beats_of(tmp_path / "mark", "train")
+    assert gate.check(marked).any(axis=1).sum() == verdicts["mark"]["failed"]
+    assert f"| N | {'200'} |" in (tmp_path / "mark" / "README.md").read_text()
+
+
+def test_a_gate_that_holds_back_too_much_stops_the_build(recipe, tmp_path):
+    with pytest.raises(EcgsynthError, match=r"the gate holds back .* beats of \w \(.*\): take another model"):
+        build(replace(recipe, most_rejected=0.001), tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"quotas": [Quota("F", 5), Quota("N", 5, lead="V9")]}, "unknown lead V9"),
+        ({"model": "nowhere.safetensors"}, "no model at nowhere"),
+        ({"gate_file": "nowhere.safetensors"}, "no gate at nowhere"),
+        ({"gate_file": ""}, "no gate comes with ecgsynth for the beats"),
+        ({"run": "nowhere"}, "no evaluation in nowhere"),
+    ],
+)
+def test_what_cannot_be_built_is_said_before_anything_is_written(recipe, tmp_path, change, message):
+    with pytest.raises(EcgsynthError, match=message):
+        build(replace(recipe, **change), tmp_path / "set")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_holds_real_beats_is_not_released(recipe, split, tmp_path):
+    GENERATORS["memorizer"]().fit(split.train).save(tmp_path / "copies.safetensors")
+    with pytest.raises(EcgsynthError, match="holds real beats"):
+        build(replace(recipe, model=str(tmp_path / "copies.safetensors")), tmp_path / "set")
+
+
+def test_beats_are_made_again_from_their_addresses(recipe, tmp_path):
+    build(recipe, tmp_path / "set")
+    found = drain(verify_steps(tmp_path / "set", beats=50))
+    assert (found.problems, found.same, found.near) == ([], 50, 0)
+    from ecgsynth.generators import load_generator
+
+    address = address_of(tmp_path / "set", 300)
+    assert address.label in "NSV"
+    np.testing.assert_array_equal(make_again(load_generator(recipe.model), address).signals[0], address.signal)
+    with pytest.raises(EcgsynthError, match=r"no beat 310 .* they hold 310"):
+        address_of(tmp_path / "set", 310)
+
+
+def test_every_change_of_a_file_is_found(recipe, tmp_path):
+    build(replace(recipe, formats=["parquet", "npz"]), tmp_path / "set")
+    folder = tmp_path / "set"
+    target = folder / "npz" / "test.npz"
+    original = target.read_bytes()
+    target.write_bytes(original[:1000] + bytes([original[1000] ^ 1]) + original[1001:])
+    assert drain(verify_steps(folder)).problems == ["npz/test.npz is not as it was"]
+    target.unlink()
+    assert drain(verify_steps(folder)).problems == ["npz/test.npz is missing"]
+    target.write_bytes(original)
+    (folder / "more.txt").write_text("more")
+    assert drain(verify_steps(folder)).problems == ["more.txt is not in SHA256SUMS"]
+    (folder / "more.txt").unlink()
+    assert drain(verify_steps(folder)).problems == []
+    with pytest.raises(EcgsynthError, match="no dataset in"):
+        drain(verify_steps(tmp_path))
+
+
+def test_beats_of_another_model_are_told_apart(recipe, split, tmp_path):
+    build(recipe, tmp_path / "set")
+    GENERATORS["gaussian"]().fit(split.val).save(tmp_path / "other.safetensors")
+    found = drain(verify_steps(tmp_path / "set", model=str(tmp_path / "other.safetensors")))
+    assert (found.same, found.note) == (0, "the model is another one than that which made it")
+    build(replace(recipe, formats=["csv"]), tmp_path / "csv")
+    assert "Parquet" in drain(verify_steps(tmp_path / "csv")).note
+
+
+def test_plans_add_up(recipe):
+    planned = shards.plan(replace(recipe, quotas=[Quota("N", 1001), Quota("V", 7), Quota("F", 1)]))
+    assert np.sum([shard.counts for shard in planned], axis=0).tolist() == [1001, 7, 1]
+    assert max(sum(shard.counts) for shard in planned) <= 121
+    assert [shard.number for shard in planned] == list(range(len(planned)))
+    train = [shard for shard in planned if shard.split == "train"]
+    assert np.sum([shard.counts for shard in train], axis=0).tolist() == [801, 6, 1]
+    assert [shard.place for shard in train] == list(range(train[0].of))
