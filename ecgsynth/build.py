@@ -64,7 +64,7 @@ def build_steps(recipe: Recipe, folder: str | Path, *, force: bool = False) -> S
     done, tallies = 0, dict[str, Tally]()
     for shard in shards:
         place = work / "shards" / f"{shard.number:05d}"
-        label = f"{shard.split} {shard.place + 1} of {shard.of}"
+        label = f"{shard.split}, part {shard.place + 1} of {shard.of}"
         if not place.is_dir():
             for share in make_shard(source, shard, place):
                 yield Progress((1 - _LAST) * (done + share * sum(shard.counts)) / total, label)
@@ -139,8 +139,9 @@ def _assemble(source: Source, shards: Sequence[Shard], tallies: Mapping[str, Tal
     shutil.copyfile(work / HEAD, ready / HEAD)
     _write_cards(source, shards, tallies, ready)
     write_checksums(ready)
-    with atomic_path(folder, force=True, marker=HEAD) as temporary:
-        os.replace(ready, temporary)
+    if folder.exists():
+        os.rename(folder, work / "replaced")
+    os.rename(ready, folder)
     shutil.rmtree(work, ignore_errors=True)
 
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Generator as Steps
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +68,11 @@ class Source:
     gate: Gate | None
     evaluation: Evaluation | None = None
 
+    @cached_property
+    def model_sha256(self) -> str:
+        """The model's fingerprint."""
+        return self.model.fingerprint()
+
     @classmethod
     def of(cls, recipe: Recipe) -> "Source":
         """Load what a recipe names.
@@ -92,7 +98,7 @@ class Source:
         """Give all that the dataset's bytes depend on, as plain JSON."""
         gate = self.gate and {**self.gate.summary(), "sha256": self.gate.digest()}
         run = sha256(Path(self.recipe.run) / "evaluation.json") if self.recipe.run else None
-        known = {"recipe": self.recipe.to_dict(), "model_sha256": self.model.fingerprint(), "gate": gate, "run_sha256": run}
+        known = {"recipe": self.recipe.to_dict(), "model_sha256": self.model_sha256, "gate": gate, "run_sha256": run}
         return {"format": FORMAT, "ecgsynth": ecgsynth.__version__, **known}
 
 
@@ -230,5 +236,5 @@ def _comments(source: Source) -> list[str]:
     return [
         "SYNTHETIC: of no patient, not for diagnosis; neighbouring beats belong to nobody in common",
         f"made by ecgsynth {ecgsynth.__version__}, generator {source.model.name}, seed {source.recipe.seed}",
-        f"model SHA-256 {source.model.fingerprint()}",
+        f"model SHA-256 {source.model_sha256}",
     ]
