@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from ecgsynth.generators import GENERATORS, class_counts, load_generator
     from ecgsynth.records import LEADS, Record, read_record, read_records
     from ecgsynth.report import save_report
+    from ecgsynth.sampler import BeatSampler
     from ecgsynth.simulate import simulate_records
     from ecgsynth.splits import Split, split_beats
+    from ecgsynth.torch_data import BeatDataset, SyntheticBeats
 
 _HOMES = {
     "beats": ("Beats", "concatenate", "extract_beats"),
@@ -28,8 +30,10 @@ _HOMES = {
     "generators": ("GENERATORS", "class_counts", "load_generator"),
     "records": ("LEADS", "Record", "read_record", "read_records"),
     "report": ("save_report",),
+    "sampler": ("BeatSampler",),
     "simulate": ("simulate_records",),
     "splits": ("Split", "split_beats"),
+    "torch_data": ("BeatDataset", "SyntheticBeats"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -39,11 +43,14 @@ __all__ = [
     "GENERATORS",
     "LEADS",
     "BeatClassifier",
+    "BeatDataset",
+    "BeatSampler",
     "Beats",
     "EcgsynthError",
     "Evaluation",
     "Record",
     "Split",
+    "SyntheticBeats",
     "class_counts",
     "concatenate",
     "evaluate",

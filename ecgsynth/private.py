@@ -319,7 +319,7 @@ def _opacus() -> SimpleNamespace:
         from opacus.accountants.utils import get_noise_multiplier
         from opacus.utils import fast_gradient_clipping_utils
     except ImportError as error:
-        raise EcgsynthError("training with differential privacy needs opacus: pip install 'ecgsynth[private]'") from error
+        raise EcgsynthError("training with differential privacy needs opacus: pip install 'ecgsynth[dp]'") from error
 
     return SimpleNamespace(
         GradSampleModuleFastGradientClipping=grad_sample.GradSampleModuleFastGradientClipping,

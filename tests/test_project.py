@@ -59,6 +59,8 @@ def test_stages_import_only_from_stages_before_them():
         "audit",
         "report",
         "pipeline",
+        "sampler",
+        "torch_data",
         "strips",
         "formats",
         "recipe",

@@ -1,8 +1,10 @@
 """Generators by name; the command line, the docs and the common tests read this one list."""
 
 import inspect
+import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +81,25 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
     "memorizer": Memorizer,
     "class-mean": ClassMean,
 }
-"""Name -> what makes an untrained generator of keyword arguments."""
+"""Name -> what makes an untrained generator of keyword arguments.
+
+Another package adds its own by the entry point ``ecgsynth.generators``: a name, and a subclass of
+`ecgsynth.generators.base.Generator`, which the common tests of this package hold of, or a function that makes one.
+"""
+
+
+def _add_those_of_others() -> None:
+    for point in entry_points(group="ecgsynth.generators"):
+        if point.name in GENERATORS:
+            warnings.warn(f"{point.value} is called {point.name}, as a generator of ecgsynth is: it is left out", stacklevel=2)
+            continue
+        try:
+            GENERATORS[point.name] = point.load()
+        except Exception as error:  # whatever is wrong with it must not stop the others
+            warnings.warn(f"the generator {point.name} of {point.value} cannot be loaded: {error}", stacklevel=2)
+
+
+_add_those_of_others()
 
 __all__ = ["GENERATORS", "Generator", "Request", "TrainingStep", "class_counts", "load_generator", "settings_of"]
 
