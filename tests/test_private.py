@@ -227,7 +227,7 @@ def test_what_would_break_the_promise_is_refused(split, monkeypatch):
     with pytest.raises(EcgsynthError, match="do not say whose they are"):
         GENERATORS["dp-flow"](**QUICK | {"unit": "patient"}).fit(replace(split.train, patients=None))
     monkeypatch.setitem(sys.modules, "opacus", None)
-    with pytest.raises(EcgsynthError, match=r"pip install 'ecgsynth\[private\]'"):
+    with pytest.raises(EcgsynthError, match=r"pip install 'ecgsynth\[dp\]'"):
         GENERATORS["dp-flow"](**QUICK).fit(split.train)
 
 
