@@ -153,7 +153,7 @@ def _write_cards(source: Source, shards: Sequence[Shard], tallies: Mapping[str, 
     told = Told(source, {split: dict(of) for split, of in counts.items()}, tallies)
     (ready / "README.md").write_text(data_card(told), encoding="utf-8")
     (ready / "MODEL.md").write_text(model_card(told), encoding="utf-8")
-    text = json.dumps(croissant(told, ready, files_of(ready)), indent=1, ensure_ascii=False)
+    text = json.dumps(croissant(told, ready, [path for path in files_of(ready) if "/" in path]), indent=1, ensure_ascii=False)
     (ready / "croissant.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgsynth.beats import Beats
+from ecgsynth.beats import Beats, concatenate
 from ecgsynth.build import HEAD, SUMS, files_of
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import sha256
+from ecgsynth.formats import read_parquet
 from ecgsynth.generators import Generator, load_generator
 from ecgsynth.recipe import load_recipe
 from ecgsynth.steps import Progress
@@ -80,7 +81,7 @@ def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Ste
         If the folder is no dataset.
     """
     folder = Path(folder)
-    sums = _read_sums(folder)
+    sums = read_sums(folder)
     problems = [f"{path} is not in {SUMS}" for path in files_of(folder) if path not in sums]
     for number, (path, wanted) in enumerate(sums.items()):
         yield Progress(_FILES * number / len(sums), path)
@@ -138,12 +139,38 @@ def address_of(folder: str | Path, row: int) -> Address:
     raise EcgsynthError(f"{folder} has no beat {row:,} in Parquet files: they hold {row - left:,}, numbered from 0")
 
 
+def beats_of(folder: str | Path) -> Beats:
+    """Read all beats of a dataset, from its Parquet files or its npz.
+
+    Raises
+    ------
+    EcgsynthError
+        If it is no dataset, or has neither.
+    """
+    folder = Path(folder)
+    read_sums(folder)
+    paths = _parquet(folder)
+    if paths:
+        return read_parquet(paths)
+    parts = [Beats.load(path) for path in sorted((folder / "npz").glob("*.npz"))]
+    if not parts:
+        raise EcgsynthError(f"{folder} has its beats neither as Parquet nor as npz")
+    return concatenate(parts)
+
+
 def make_again(model: Generator, address: Address) -> Beats:
     """Make a beat again."""
     return model.sample({address.label: 1}, seed=address.seed, first=address.index, lead=address.lead)
 
 
-def _read_sums(folder: Path) -> dict[str, str]:
+def read_sums(folder: Path) -> dict[str, str]:
+    """Read the checksums of a dataset: path -> SHA-256.
+
+    Raises
+    ------
+    EcgsynthError
+        If it is no dataset.
+    """
     if not (folder / HEAD).is_file() or not (folder / SUMS).is_file():
         raise EcgsynthError(f"no dataset in {folder}: `ecgsynth build` makes one")
     lines = [line.partition("  ") for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]

@@ -68,6 +68,7 @@ def test_stages_import_only_from_stages_before_them():
         "cards",
         "build",
         "verify",
+        "review",
         "cli",
     ]
     package = ROOT / "ecgsynth"

@@ -9,6 +9,7 @@ from ecgsynth.cli.data import beats, fetch, split
 from ecgsynth.cli.dataset import build, gate, verify
 from ecgsynth.cli.models import models, sample, train
 from ecgsynth.cli.results import evaluate, report, run
+from ecgsynth.cli.review import review
 
 COMPLETION = """\b
 Shell completion, for bash (zsh and fish likewise):
@@ -37,5 +38,5 @@ def main() -> None:
     """
 
 
-for _command in (fetch, beats, split, train, sample, models, evaluate, audit, report, gate, build, verify, run):
+for _command in (fetch, beats, split, train, sample, models, evaluate, audit, report, gate, build, verify, review, run):
     main.add_command(_command)

@@ -1,0 +1,48 @@
+"""What reviewers found, in the card of the dataset that they judged."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ecgsynth.build import SUMS
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.files import atomic_path, sha256
+from ecgsynth.review.score import ALL, Judged
+from ecgsynth.verify import read_sums
+
+CARD = "README.md"
+
+_TITLE = "## Blind review"
+_TEXT = (
+    "People who read ECGs judged beats of this dataset and real ones, mixed and without their labels (`ecgsynth review`). Shares have "
+    "Wilson's 95 % interval; told apart by half of them is what guessing reaches; kappa is Cohen's."
+)
+
+
+def add_to_card(folder: str | Path, found: Sequence[Judged]) -> None:
+    """Write what came of a review into a dataset's card, in the place of what stood there of one before.
+
+    Raises
+    ------
+    EcgsynthError
+        If the folder is no dataset, or its card is not as its checksums say.
+    """
+    folder = Path(folder)
+    sums = read_sums(folder)
+    path = folder / CARD
+    if CARD not in sums or not path.is_file() or sha256(path) != sums[CARD]:
+        raise EcgsynthError(f"{path} is not as it was: `ecgsynth verify {folder}` says what else is not")
+    before, _, rest = path.read_text(encoding="utf-8").partition(f"\n{_TITLE}\n")
+    _, mark, after = rest.partition("\n## ")
+    sections = "\n\n".join(_section(number, judged) for number, judged in enumerate(found, start=1))
+    text = f"{before.rstrip()}\n\n{_TITLE}\n\n{_TEXT}\n\n{sections}\n" + (f"\n## {after}" if mark else "")
+    with atomic_path(path, force=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    lines = "".join(f"{sha256(path) if name == CARD else digest}  {name}\n" for name, digest in sums.items())
+    with atomic_path(folder / SUMS, force=True) as temporary:
+        temporary.write_text(lines, encoding="utf-8")
+
+
+def _section(number: int, judged: Judged) -> str:
+    """Say what one reviewer found, whose name stays out of what is shared."""
+    who = "All together" if judged.reviewer == ALL else f"Reviewer {number}"
+    return "\n".join([f"{who}:", "", *(f"- {line.strip()}" for line in judged.lines())])

@@ -1,0 +1,138 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const place = name => document.getElementById(name);
+  const store = `ecgsynth-review-${data.review}`;
+  const MM_PER_S = 25, MM_PER_MV = 10, PX_PER_MM = 96 / 25.4, SIZES = [1, 2, 3];
+  let state = { reviewer: "", at: 0, size: 2, answers: {} };
+  let kept = true;
+
+  try {
+    const found = JSON.parse(localStorage.getItem(store));
+    if (found && found.answers) state = found;
+  } catch { kept = false; }
+  if (!SIZES.includes(state.size)) state.size = 2;
+  if (!Number.isInteger(state.at) || !data.items[state.at]) state.at = 0;
+
+  const save = () => {
+    try { localStorage.setItem(store, JSON.stringify(state)); kept = true; } catch { kept = false; }
+    if (!kept) place("said").textContent = "This browser keeps nothing: export your answers before you close the page.";
+  };
+  const item = () => data.items[state.at];
+  const answer = () => (state.answers[item().id] ??= {});
+
+  const make = (name, attributes, parent) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    parent?.append(element);
+    return element;
+  };
+
+  const grid = (svg, width, height, step, colour, stroke) => {
+    const lines = [];
+    for (let x = 0; x <= width + 1e-6; x += step) lines.push(`M${x} 0V${height}`);
+    for (let y = 0; y <= height + 1e-6; y += step) lines.push(`M0 ${y}H${width}`);
+    make("path", { d: lines.join(""), stroke: colour, "stroke-width": stroke, fill: "none" }, svg);
+  };
+
+  const draw = () => {
+    const { fs, step, signals, marks, span } = item();
+    const seconds = signals[0].length / fs;
+    const width = Math.ceil(seconds * MM_PER_S / 5) * 5, tall = (span[1] - span[0]) * MM_PER_MV;
+    const height = tall * signals.length;
+    const scale = Math.max(1, Math.min(state.size, (place("paper").clientWidth - 2) / (width * PX_PER_MM)));
+    const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, width: `${width * scale}mm`, height: `${height * scale}mm`, role: "img" });
+    make("title", {}, svg).textContent = `${seconds.toFixed(1)} s of lead ${data.lead}` + (marks.length ? ", one beat marked" : ", one beat");
+    grid(svg, width, height, 1, "#f3cfc6", 0.1);
+    grid(svg, width, height, 5, "#e6a596", 0.2);
+    signals.forEach((signal, lead) => {
+      const y = value => (tall * lead + (span[1] - value * step) * MM_PER_MV).toFixed(2);
+      const points = signal.map((value, sample) => `${(sample / fs * MM_PER_S).toFixed(2)},${y(value)}`).join(" ");
+      make("polyline", { points, fill: "none", stroke: "#1b2733", "stroke-width": 0.3, "stroke-linejoin": "round" }, svg);
+    });
+    for (const mark of marks) make("path", { d: `M${mark * MM_PER_S - 1.2} 0.4h2.4l-1.2 2z`, fill: "#0b5a94" }, svg);
+    place("paper").replaceChildren(svg);
+  };
+
+  const show = () => {
+    const given = answer(), answered = Object.values(state.answers).filter(of => of.verdict).length;
+    place("title").textContent = `${state.at + 1} of ${data.items.length}: ` + (item().marks.length ? "the beat under the arrow" : "a single beat");
+    place("progress").value = answered;
+    place("count").textContent = `${answered} of ${data.items.length}`;
+    for (const button of document.querySelectorAll("button[data-name]")) {
+      const value = button.dataset.name === "usable" ? button.dataset.value === "yes" : button.dataset.value;
+      button.setAttribute("aria-pressed", String(given[button.dataset.name] === value));
+    }
+    place("remark").value = given.remark ?? "";
+    place("reviewer").value = state.reviewer;
+    place("size").textContent = `${state.size} ×`;
+    place("back").disabled = state.at === 0;
+    place("next").disabled = state.at === data.items.length - 1;
+    draw();
+  };
+
+  const give = (name, value) => {
+    const given = answer();
+    if (given[name] === value) delete given[name]; else given[name] = value;
+    save();
+    show();
+  };
+  const go = by => {
+    state.at = Math.min(Math.max(state.at + by, 0), data.items.length - 1);
+    save();
+    show();
+  };
+  const resize = () => {
+    state.size = SIZES[(SIZES.indexOf(state.size) + 1) % SIZES.length];
+    save();
+    show();
+  };
+  const exported = () => {
+    const answers = Object.fromEntries(Object.entries(state.answers).filter(([, of]) => Object.keys(of).length));
+    const text = JSON.stringify({ review: data.review, reviewer: state.reviewer, answers }, null, 1);
+    const link = document.createElement("a");
+    const name = state.reviewer.replace(/[^A-Za-z0-9_-]+/g, "-").replace(/^-+|-+$/g, "") || "reviewer";
+    link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    link.download = `answers-${name}.json`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+    place("said").textContent = `Exported the answers to ${Object.keys(answers).length} of ${data.items.length} as ${link.download}.`;
+  };
+
+  document.addEventListener("click", event => {
+    const button = event.target.closest("button[data-name]");
+    if (button) give(button.dataset.name, button.dataset.name === "usable" ? button.dataset.value === "yes" : button.dataset.value);
+  });
+  place("back").addEventListener("click", () => go(-1));
+  place("next").addEventListener("click", () => go(1));
+  place("size").addEventListener("click", resize);
+  place("export").addEventListener("click", exported);
+  place("remark").addEventListener("input", event => {
+    const given = answer();
+    if (event.target.value.trim()) given.remark = event.target.value; else delete given.remark;
+    save();
+  });
+  place("reviewer").addEventListener("input", event => { state.reviewer = event.target.value; save(); });
+
+  document.addEventListener("keydown", event => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input, textarea")) {
+      if (event.key === "Escape") event.target.blur();
+      return;
+    }
+    const key = event.key.toUpperCase();
+    if (key === "1") give("verdict", "real");
+    else if (key === "2") give("verdict", "synthetic");
+    else if (key in data.classes) give("label", key);
+    else if (key === "U") give("usable", true);
+    else if (key === "X") give("usable", false);
+    else if (key === "Z") resize();
+    else if (key === "M") place("remark").focus();
+    else if (key === "ARROWRIGHT" || (key === "ENTER" && !event.target.matches("button, summary"))) go(1);
+    else if (key === "ARROWLEFT") go(-1);
+    else return;
+    event.preventDefault();
+  });
+
+  show();
+})();
