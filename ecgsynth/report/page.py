@@ -14,7 +14,7 @@ from ecgsynth.files import atomic_path, refuse_existing
 from ecgsynth.findings import ROWS, Evaluation
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES, LABEL_NAMES
-from ecgsynth.report import figures
+from ecgsynth.report import explorer, figures
 from ecgsynth.report.measured import shown, tables, warnings
 
 FEW = 100
@@ -64,7 +64,7 @@ def render(evaluation: Evaluation, *, history: Sequence[TrainingStep] = (), spli
     Returns
     -------
     str
-        The page: no script, no outside resource. Same input, same text.
+        The page: no script but its own, no outside resource. Same input, same text.
     """
     import jinja2
 
@@ -102,6 +102,9 @@ def render(evaluation: Evaluation, *, history: Sequence[TrainingStep] = (), spli
         notes=list((split or {}).get("notes", ())),
         counts=_counts(evaluation, split),
         records=sorted(set(evaluation.real.records.tolist()) - {""}),
+        explorer_data=explorer.explorer_data(evaluation.real, evaluation.synthetic),
+        script=explorer.SCRIPT,
+        script_digest=explorer.script_digest(),
     )
 
 

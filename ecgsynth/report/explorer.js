@@ -1,0 +1,105 @@
+"use strict";
+(() => {
+  const place = name => document.getElementById(name);
+  const data = JSON.parse(place("explorer-data").textContent);
+  const { points, fs, r_sample: peak, n_samples: length, step, names } = data;
+  const bytes = Uint8Array.from(atob(data.signals), letter => letter.charCodeAt(0));
+  const values = new DataView(bytes.buffer);
+  const total = points.x.length;
+  const WIDE = 560, HIGH = 400, EDGE = 12;
+  let chosen = -1;
+
+  const make = (name, attributes, parent) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    parent?.append(element);
+    return element;
+  };
+  const signal = number => Array.from({ length }, (_, at) => values.getInt16(2 * (number * length + at), true) * step);
+
+  const ends = of => [Math.min(...of), Math.max(...of)];
+  const [left, right] = ends(points.x), [low, high] = ends(points.y);
+  const across = x => EDGE + (x - left) / (right - left || 1) * (WIDE - 2 * EDGE);
+  const up = y => HIGH - EDGE - (y - low) / (high - low || 1) * (HIGH - 2 * EDGE);
+
+  const map = make("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img" });
+  make("title", {}, map).textContent = `Map of ${total} beats: those that are alike lie near each other`;
+  const dots = points.x.map((x, number) => {
+    const dot = points.kind[number]
+      ? make("path", { d: `M${across(x)} ${up(points.y[number]) - 4}l4 7h-8z` }, map)
+      : make("circle", { cx: across(x), cy: up(points.y[number]), r: 3.2 }, map);
+    dot.setAttribute("class", points.kind[number] ? "dot synthetic" : "dot real");
+    dot.dataset.number = number;
+    return dot;
+  });
+  // Neither kind lies on top of the other.
+  [...dots.keys()].sort((a, b) => (a * 7919) % total - (b * 7919) % total).forEach(number => map.append(dots[number]));
+  place("explorer-map").replaceChildren(map);
+
+  const shown = number =>
+    (!place("explorer-class").value || points.class[number] === place("explorer-class").value) &&
+    (place("explorer-kind").value === "" || points.kind[number] === Number(place("explorer-kind").value));
+
+  const paper = number => {
+    const wave = signal(number), [least, most] = ends(wave);
+    const floor = Math.floor((least - 0.2) * 2) / 2, roof = Math.ceil((most + 0.3) * 2) / 2;
+    const width = Math.ceil(length / fs * 25 / 5) * 5, height = (roof - floor) * 10;
+    const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, width: `${2.6 * width}mm`, height: `${2.6 * height}mm`, role: "img" });
+    make("title", {}, svg).textContent = `${names[points.kind[number]]} beat of ${points.label[number]}, from ${least.toFixed(2)} to ${most.toFixed(2)} mV`;
+    make("rect", { width, height, fill: "#fffaf5" }, svg);
+    for (const [by, colour, stroke] of [[1, "#f7d4cd", 0.1], [5, "#e9a59c", 0.2]]) {
+      let lines = "";
+      for (let x = 0; x <= width; x += by) lines += `M${x} 0V${height}`;
+      for (let y = 0; y <= height + 1e-6; y += by) lines += `M0 ${y}H${width}`;
+      make("path", { d: lines, stroke: colour, "stroke-width": stroke, fill: "none" }, svg);
+    }
+    const drawn = wave.map((value, at) => `${(at / fs * 25).toFixed(2)},${((roof - value) * 10).toFixed(2)}`).join(" ");
+    make("polyline", { points: drawn, fill: "none", stroke: "#14171a", "stroke-width": 0.3, "stroke-linejoin": "round" }, svg);
+    make("path", { d: `M${peak / fs * 25 - 0.8} 0h1.6l-.8 1.4z`, fill: "#0b5a94" }, svg);
+    return svg;
+  };
+
+  const choose = number => {
+    dots[chosen]?.classList.remove("chosen");
+    chosen = number;
+    if (number < 0) return;
+    dots[number].classList.add("chosen");
+    map.append(dots[number]);
+    place("explorer-beat").replaceChildren(paper(number));
+    const origin = points.origin[number] ? `, ${points.origin[number]}` : "";
+    place("explorer-text").textContent = `${names[points.kind[number]]} beat, ${points.label[number]}${origin}. The arrow marks the R peak.`;
+  };
+
+  const filter = () => {
+    let count = 0;
+    dots.forEach((dot, number) => { const on = shown(number); dot.classList.toggle("off", !on); count += on; });
+    place("explorer-count").textContent = `${count} of ${total} beats`;
+    if (chosen < 0 || !shown(chosen)) choose(points.x.findIndex((_, number) => shown(number)));
+  };
+
+  for (const name of [...new Set(points.class)]) place("explorer-class").append(new Option(name, name));
+  names.forEach((name, kind) => place("explorer-kind").append(new Option(name, kind)));
+  place("explorer-class").addEventListener("change", filter);
+  place("explorer-kind").addEventListener("change", filter);
+  map.addEventListener("click", event => {
+    const frame = map.getBoundingClientRect();
+    const x = (event.clientX - frame.left) / frame.width * WIDE, y = (event.clientY - frame.top) / frame.height * HIGH;
+    let nearest = -1, least = 30 ** 2;
+    points.x.forEach((at, number) => {
+      const apart = (across(at) - x) ** 2 + (up(points.y[number]) - y) ** 2;
+      if (shown(number) && apart < least) [nearest, least] = [number, apart];
+    });
+    if (nearest >= 0) choose(nearest);
+  });
+  place("explorer-map").addEventListener("keydown", event => {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    for (let turn = 1; turn <= total; turn += 1) {
+      const next = (((chosen + by * turn) % total) + total) % total;
+      if (shown(next)) { choose(next); break; }
+    }
+  });
+  place("explorer").hidden = false;
+  filter();
+})();
