@@ -1,37 +1,41 @@
 """Building a dataset from a recipe, shard by shard, so that a build that was stopped goes on."""
 
+import fcntl
 import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Generator as Steps
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ecgsynth.cards import Told, croissant, data_card, model_card
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path, sha256
+from ecgsynth.files import atomic_path, sha256, sync, sync_name
 from ecgsynth.formats import join_npz, join_text
 from ecgsynth.recipe import Recipe
-from ecgsynth.shards import Shard, Source, Tally, make_shard, plan, read_tallies
-from ecgsynth.steps import Progress
+from ecgsynth.shards import Shard, Tally, is_whole, make_shard, plan, read_tallies
+from ecgsynth.source import Source
+from ecgsynth.steps import Progress, drain
 
 HEAD = "build.json"
 """The file by which a dataset, or one that is being built, is known."""
 
+LOCK = "lock"
 SUMS = "SHA256SUMS"
 
+_OURS = (LOCK, HEAD, "shards", "dataset", "replaced")
 _LAST = 0.1  # share of the time that putting everything in its place takes
 
 
-def build(recipe: Recipe, folder: str | Path, *, force: bool = False) -> None:
-    """Make a dataset; see `build_steps`."""
-    for _ in build_steps(recipe, folder, force=force):
-        pass
+def build(recipe: Recipe, folder: str | Path, *, force: bool = False) -> bool:
+    """Make a dataset of a recipe; see `build_steps`."""
+    return drain(build_steps(Source.of(recipe), folder, force=force))
 
 
-def build_steps(recipe: Recipe, folder: str | Path, *, force: bool = False) -> Steps[Progress, None, None]:
+def build_steps(source: Source, folder: str | Path, *, force: bool = False) -> Steps[Progress, None, bool]:
     """Make a dataset of synthetic beats, yielding how far it is.
 
     What is done is kept beside it in ``FOLDER.part`` until all is: a build that was stopped goes on there when it is asked for
@@ -39,42 +43,61 @@ def build_steps(recipe: Recipe, folder: str | Path, *, force: bool = False) -> S
 
     Parameters
     ----------
-    recipe : Recipe
+    source : Source
         What it is made of.
     folder : path
         Where; it appears when it is whole.
     force : bool
-        Replace a dataset of another recipe.
+        Make it again if it is there, and replace a dataset of another recipe.
+
+    Returns
+    -------
+    bool
+        Whether it was made; it was there already if not.
 
     Raises
     ------
     EcgsynthError
-        If the folder, or the one beside it, holds something else; the gate holds back too many beats; or a file cannot be read
-        or written.
+        If the folder, or the one beside it, holds something else or is being built by another process; the gate holds back too
+        many beats; or a file cannot be read or written.
     """
-    folder = Path(folder)
-    source = Source.of(recipe)
+    folder = Path(folder).absolute()
     head = source.head()
     work = folder.with_name(folder.name + ".part")
     if _is_there(folder, head, force=force):
-        shutil.rmtree(work, ignore_errors=True)
-        return
-    _begin(work, head, force=force)
-    shards, total = plan(recipe), sum(quota.count for quota in recipe.quotas)
+        if _read_head(work) == head:  # it was stopped when all was done but this
+            shutil.rmtree(work, ignore_errors=True)
+        return False
+    _refuse_others(work)
+    with _alone_in(work):
+        _begin(work, head, force=force)
+        tallies = yield from _make_shards(source, work)
+        yield Progress(1 - _LAST, "files")
+        _assemble(source, tallies, work, folder)
+    yield Progress(1.0, "")
+    return True
+
+
+def _make_shards(source: Source, work: Path) -> Steps[Progress, None, dict[str, Tally]]:
+    """Make those shards that are not there yet; gives what the gate said of each label."""
+    shards, total = plan(source.recipe), sum(quota.count for quota in source.recipe.quotas)
     done, tallies = 0, dict[str, Tally]()
     for shard in shards:
-        place = work / "shards" / f"{shard.number:05d}"
-        label = f"{shard.split}, part {shard.place + 1} of {shard.of}"
-        if not place.is_dir():
+        place = _place(work, shard)
+        if not is_whole(place):
+            shutil.rmtree(place, ignore_errors=True)  # which a loss of power may have left in pieces
             for share in make_shard(source, shard, place):
+                label = f"{shard.split}, part {shard.place + 1} of {shard.of}"
                 yield Progress((1 - _LAST) * (done + share * sum(shard.counts)) / total, label)
         done += sum(shard.counts)
         for tally in read_tallies(place):
             tallies[tally.label] = tallies.get(tally.label, Tally(tally.label)) + tally
-            tallies[tally.label].refuse_more_than(recipe.most_rejected)
-    yield Progress(1 - _LAST, "files")
-    _assemble(source, shards, tallies, work, folder)
-    yield Progress(1.0, "")
+            tallies[tally.label].refuse_more_than(source.recipe.most_rejected)
+    return tallies
+
+
+def _place(work: Path, shard: Shard) -> Path:
+    return work / "shards" / f"{shard.number:05d}"
 
 
 def _is_there(folder: Path, head: dict[str, Any], *, force: bool) -> bool:
@@ -82,27 +105,44 @@ def _is_there(folder: Path, head: dict[str, Any], *, force: bool) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     found = _read_head(folder)
-    if found == head:
-        return True
     if found is None:
         raise EcgsynthError(f"{folder} holds other things, which are not replaced: give another name")
-    if not force:
+    if found != head and not force:
         raise EcgsynthError(f"{folder} is a dataset of another recipe, model or version: give another name, or --force to replace it")
-    return False
+    return found == head and not force
+
+
+@contextmanager
+def _alone_in(work: Path) -> Iterator[None]:
+    """Make the folder of what is being built, and keep other processes out of it."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with open(work / LOCK, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError as error:
+        raise EcgsynthError(f"another process is building in {work}: wait for it, or give another name") from error
+
+
+def _refuse_others(work: Path) -> None:
+    """Raise if the folder is there, and is not one of a build."""
+    names = [path.name for path in work.iterdir()] if work.exists() else []
+    strange = [name for name in names if name not in _OURS and not name.startswith(f".{HEAD}.")]
+    if strange or ("shards" in names and HEAD not in names):
+        raise EcgsynthError(f"{work} holds other things: give another name for the dataset")
 
 
 def _begin(work: Path, head: dict[str, Any], *, force: bool) -> None:
-    """Make the folder of what is being built, or go on in it."""
+    """Go on with what is being built, or begin anew."""
     found = _read_head(work)
     if found == head:
         return
-    if work.exists() and found is None:
-        raise EcgsynthError(f"{work} holds other things: give another name for the dataset")
-    if work.exists() and not force:
+    if found is not None and any((work / "shards").glob("*")) and not force:
         raise EcgsynthError(f"{work} is a build of another recipe, model or version: remove it, or --force to begin anew")
-    with atomic_path(work, force=True, marker=HEAD) as temporary:
-        temporary.mkdir()
-        (temporary / HEAD).write_text(json.dumps(head, indent=1) + "\n")
+    for name in ("shards", "dataset", "replaced"):
+        shutil.rmtree(work / name, ignore_errors=True)
+    with atomic_path(work / HEAD, force=True) as temporary:
+        temporary.write_text(json.dumps(head, indent=1) + "\n")
 
 
 def _read_head(folder: Path) -> dict[str, Any] | None:
@@ -113,12 +153,13 @@ def _read_head(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _assemble(source: Source, shards: Sequence[Shard], tallies: Mapping[str, Tally], work: Path, folder: Path) -> None:
+def _assemble(source: Source, tallies: Mapping[str, Tally], work: Path, folder: Path) -> None:
     """Put the files of all shards in their places, add what is of the whole, and give it its name."""
     ready = work / "dataset"
     shutil.rmtree(ready, ignore_errors=True)  # of a build that was stopped here
     ready.mkdir()
-    places = [work / "shards" / f"{shard.number:05d}" for shard in shards]
+    shards = plan(source.recipe)
+    places = [_place(work, shard) for shard in shards]
     for place in places:
         for path in sorted(place.glob("*.parquet")):
             _link(path, ready / "parquet" / path.name)
@@ -139,9 +180,11 @@ def _assemble(source: Source, shards: Sequence[Shard], tallies: Mapping[str, Tal
     shutil.copyfile(work / HEAD, ready / HEAD)
     _write_cards(source, shards, tallies, ready)
     write_checksums(ready)
+    sync(ready)
     if folder.exists():
         os.rename(folder, work / "replaced")
     os.rename(ready, folder)
+    sync_name(folder)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -149,7 +192,8 @@ def _write_cards(source: Source, shards: Sequence[Shard], tallies: Mapping[str, 
     """Say what the dataset is, for people and for machines."""
     counts: dict[str, Counter[str]] = {shard.split: Counter() for shard in shards}
     for shard in shards:
-        counts[shard.split].update({quota.label: count for quota, count in zip(source.recipe.quotas, shard.counts, strict=True)})
+        for quota, count in zip(source.recipe.quotas, shard.counts, strict=True):
+            counts[shard.split][quota.label] += count
     told = Told(source, {split: dict(of) for split, of in counts.items()}, tallies)
     (ready / "README.md").write_text(data_card(told), encoding="utf-8")
     (ready / "MODEL.md").write_text(model_card(told), encoding="utf-8")

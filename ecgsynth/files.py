@@ -58,7 +58,32 @@ def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = N
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def sync(path: Path) -> None:
+    """Make sure that a file, or everything in a folder, is on the disk and would outlive a loss of power."""
+    for part in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        handle = os.open(part, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def _put(temporary: Path, path: Path, aside: Path) -> None:
+    sync(temporary)
+    _rename(temporary, path, aside)
+    sync_name(path)
+
+
+def sync_name(path: Path) -> None:
+    """Make sure that the name of a file or folder is on the disk."""
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _rename(temporary: Path, path: Path, aside: Path) -> None:
     if not path.is_dir():
         os.replace(temporary, path)
         return

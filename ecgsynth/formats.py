@@ -71,14 +71,15 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def to_table(rows: Rows) -> "pa.Table":
-    """Set beats in an Arrow table, one row a beat; its schema says what each column is."""
+def to_table(rows: Rows, *, first_row: int = 0) -> "pa.Table":
+    """Set beats in an Arrow table, one row a beat, numbered from `first_row` on; its schema says what each column is."""
     import pyarrow as pa
 
     beats, info = rows.beats, rows.beats.info
     flat = pa.array(beats.signals.reshape(-1))
     verdicts = np.full(len(beats), NOT_ASKED) if rows.against is None else np.where(rows.against.any(axis=1), FAILED, PASSED)
     columns: dict[str, Any] = {
+        "row": pa.array(np.arange(first_row, first_row + len(beats))),
         "signal": pa.FixedSizeListArray.from_arrays(flat, beats.n_leads * beats.n_samples),
         "class": pa.array(beats.classes.tolist(), pa.string()),
         "symbol": pa.array(beats.symbols.tolist(), pa.string()),
@@ -88,8 +89,8 @@ def to_table(rows: Rows) -> "pa.Table":
         "generator": pa.array([beats.source] * len(beats), pa.string()),
         "model_sha256": pa.array([info.get("model_sha256", "")] * len(beats), pa.string()),
         "seed": pa.array(np.full(len(beats), info.get("seed", -1), np.int64)),
-        "index": pa.array(beats.samples),
-        "asked_lead": pa.array(rows.asked.tolist(), pa.string()),
+        "number": pa.array(beats.samples),
+        "asked_lead": pa.array([lead or None for lead in rows.asked.tolist()], pa.string()),
         "gate": pa.array(verdicts.tolist(), pa.string()),
         "reasons": pa.array(_reasons(rows), pa.list_(pa.string())),
         "record": pa.array(beats.records.tolist(), pa.string()),
@@ -101,6 +102,7 @@ def to_table(rows: Rows) -> "pa.Table":
 
 
 DESCRIPTIONS = {
+    "row": "number of the row in the dataset, from 0: what `ecgsynth sample --index` asks for",
     "signal": "the beat, mV, float32; of several leads one after another",
     "class": "AAMI class: N, S, V, F or Q",
     "symbol": "annotation symbol of MIT-BIH, empty where only the class is known",
@@ -112,8 +114,8 @@ DESCRIPTIONS = {
     "generator": "name of the generator",
     "model_sha256": "SHA-256 of the model's file",
     "seed": "seed of sampling",
-    "index": "number of the beat: model, seed, label, asked_lead and index make the same beat again",
-    "asked_lead": "lead that the generator was asked for, empty for any",
+    "number": "number of the beat to its generator: model, seed, label, asked_lead and number make the same beat again",
+    "asked_lead": "lead that the generator was asked for, null for any",
     "gate": "passed, failed or not asked",
     "reasons": "what speaks against the beat",
     "record": "WFDB record in which the beat stands, empty if there is none",
@@ -143,7 +145,7 @@ def from_table(table: "pa.Table") -> Beats:
         text: dict[str, Any] = {name: np.array(table[column].to_pylist(), dtype=np.str_) for name, column in _TEXT.items()}
         rhythm: dict[str, Any] = {name: table[name].to_numpy().astype(np.float32) for name in _RHYTHM}
         keep: dict[str, Any] = {name: head[name] for name in ("fs", "r_sample", "source", "info")}
-        return Beats(signals=values.reshape(shape), samples=table["index"].to_numpy(), **text, **rhythm, **keep)
+        return Beats(signals=values.reshape(shape), samples=table["number"].to_numpy(), **text, **rhythm, **keep)
     except (KeyError, TypeError, ValueError) as error:
         raise EcgsynthError(f"this table holds no beats of ecgsynth ({error})") from error
 
@@ -151,12 +153,12 @@ def from_table(table: "pa.Table") -> Beats:
 _TEXT = {"classes": "class", "symbols": "symbol", "leads": "lead", "records": "record"}
 
 
-def write_parquet(rows: Rows, path: Path) -> None:
-    """Write beats as Parquet, one row a beat: the same bytes for the same beats."""
+def write_parquet(rows: Rows, path: Path, *, first_row: int = 0) -> None:
+    """Write beats as Parquet, one row a beat, numbered from `first_row` on: the same bytes for the same beats."""
     import pyarrow.parquet as pq
 
     with atomic_path(path, force=True) as temporary:
-        pq.write_table(to_table(rows), temporary, compression="zstd")
+        pq.write_table(to_table(rows, first_row=first_row), temporary, compression="zstd")
 
 
 def read_parquet(paths: Sequence[str | Path]) -> Beats:
@@ -212,7 +214,8 @@ def to_csv_rows(record: Record, classes: NDArray[np.str_]) -> NDArray[np.float64
     lengths = np.clip(np.rint(_CSV_RR * np.append(usual, usual[-1])[: len(samples)] * CSV_HZ / record.fs), 2, CSV_COLUMNS)
     rate = Fraction(CSV_HZ / record.fs).limit_denominator(1000)
     signal = resample_poly(record.signals[:, 0].astype(np.float64), rate.numerator, rate.denominator)
-    starts = np.minimum(np.rint(samples * CSV_HZ / record.fs).astype(np.int64), len(signal) - 1)
+    # By the clock of the resampled signal, which differs a little from 125 Hz at odd rates.
+    starts = np.minimum(np.rint(samples * float(rate)).astype(np.int64), len(signal) - 1)
     columns = np.arange(CSV_COLUMNS)
     shown = (columns < lengths[:, None]) & (starts[:, None] + columns < len(signal))
     values = signal[np.minimum(starts[:, None] + columns, len(signal) - 1)]

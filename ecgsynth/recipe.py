@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from ecgsynth.generators import Request
 from ecgsynth.generators.requests import Interval
 
 GATES = ("drop", "mark", "none")
-"""What becomes of beats that the gate holds back: they are drawn again, they stay and are marked, or the gate is not asked."""
+"""What becomes of beats that the gate holds back: they are drawn again, they stay and are marked, or the gate is not asked.
+
+What is not finite is drawn again in any case."""
 
 _KINDS: dict[str, Any] = {"quotas": list | tuple, "formats": list | tuple, "splits": dict, "seed": int, "most_rejected": int | float}
 _NAME = re.compile(r"[a-z][a-z0-9]*")
@@ -46,6 +49,10 @@ class Quota:
     def __post_init__(self) -> None:
         if not isinstance(self.label, str) or not isinstance(self.count, int) or isinstance(self.count, bool):
             raise EcgsynthError(f"a quota is a label and a whole number, not {self.label!r} and {self.count!r}")
+        if self.lead is not None and (not isinstance(self.lead, str) or not self.lead):
+            raise EcgsynthError(f"a quota's lead is a name, not {self.lead!r}: leave it out for any")
+        if not all(math.isfinite(end) for interval in (self.rr_before, self.rr_after) for end in interval or ()):
+            raise EcgsynthError("RR intervals lie between two numbers, neither of them infinite")
         self.request(self.count, seed=0, first=0)  # which refuses what cannot be asked for
 
     def request(self, count: int, *, seed: int, first: int) -> Request:
@@ -75,7 +82,7 @@ class Recipe:
     gate_file : str
         A gate file; if not given, the one that comes with ecgsynth for the model's own training beats.
     most_rejected : float
-        The share of a quota's beats that the gate may hold back before the build stops.
+        The share of a label's beats that the gate may hold back; more, beyond chance, and the build stops.
     name, description, licence, date : str
         For the cards; the licence by its SPDX name, the date of publication as 2026-01-31.
     run : str
@@ -107,13 +114,20 @@ class Recipe:
                 raise EcgsynthError(f"a recipe's {known.name} cannot be {getattr(self, known.name)!r}")
         if not self.quotas:
             raise EcgsynthError("a recipe asks for at least one beat: give counts, as in N = 5000")
-        if self.seed < 0:
-            raise EcgsynthError("seeds are numbered from 0")
-        if not self.formats or not set(self.formats) <= set(FORMATS):
+        if not 0 <= self.seed < 2**63 or isinstance(self.seed, bool):
+            raise EcgsynthError("seeds are numbered from 0, below 2^63")
+        for known_as in ("model", "name", "licence", "date", "description"):
+            text = getattr(self, known_as)
+            if not all(letter.isprintable() or (letter == "\n" and known_as == "description") for letter in text):
+                raise EcgsynthError(f"a recipe's {known_as} has characters that cannot be printed: {text!r}")
+        if not self.name.strip() or not self.licence.strip():
+            raise EcgsynthError("a recipe's name and licence are not empty")
+        if not self.formats or any(name not in FORMATS for name in self.formats):
             raise EcgsynthError(f"a recipe's formats are some of {', '.join(FORMATS)}, not {list(self.formats)}")
         if self.gate not in GATES:
             raise EcgsynthError(f"a recipe's gate is one of {', '.join(GATES)}, not {self.gate!r}")
-        if not all(_NAME.fullmatch(name) and share > 0 for name, share in self.splits.items()):
+        numbers = all(isinstance(share, int | float) and share > 0 for share in self.splits.values())
+        if not numbers or not all(_NAME.fullmatch(name) for name in self.splits):
             raise EcgsynthError("splits have names of small letters and digits, as train, and shares above 0")
         if not math.isclose(sum(self.splits.values()), 1.0):
             raise EcgsynthError(f"the shares of the splits add up to {sum(self.splits.values()):g}, not to 1")
@@ -136,12 +150,12 @@ class Recipe:
         return "\n".join(lines) + "\n"
 
 
-def _quota(*, rr_before: Sequence[float] = (), rr_after: Sequence[float] = (), **given: Any) -> Quota:
+def _quota(*, rr_before: Any = None, rr_after: Any = None, **given: Any) -> Quota:
     return Quota(**given, rr_before=_interval(rr_before), rr_after=_interval(rr_after))
 
 
-def _interval(given: Sequence[float]) -> Interval | None:
-    if not given:
+def _interval(given: Any) -> Interval | None:
+    if given is None:
         return None
     low, high = given
     return float(low), float(high)
@@ -185,4 +199,7 @@ def read_recipe(given: Mapping[str, Any]) -> Recipe:
         asked += [_quota(**quota) for quota in quotas]
     except (TypeError, ValueError, AttributeError) as error:
         raise EcgsynthError(f"a quota cannot be read: {error}") from error
-    return Recipe(quotas=asked, **{key: value for key, value in given.items() if key not in ("counts", "quotas")})
+    rest = {key: value for key, value in given.items() if key not in ("counts", "quotas")}
+    if isinstance(rest.get("date"), date):  # which TOML has a form of its own for
+        rest["date"] = rest["date"].isoformat()
+    return Recipe(quotas=asked, **rest)

@@ -84,8 +84,9 @@ class BeatSampler(BaseOverSampler):
         names = {label: str(label) for label in np.unique(y)} if self.model else _symbols(np.unique(y))
         trained = load_generator(self.model) if self.model else self._learnt(dense, np.array([names[label] for label in y]), seed)
         made = [trained.sample({names[label]: count}, seed=seed).signals.reshape(count, -1) for label, count in wanted.items()]
-        if made[0].shape[1] != dense.shape[1]:
-            raise EcgsynthError(f"the model makes beats of {made[0].shape[1]} samples; these have {dense.shape[1]}")
+        if made[0].shape[1] != dense.shape[1] or (self.model and trained.shape_["fs"] != self.fs):
+            makes = f"{made[0].shape[1]} samples at {trained.shape_['fs']:g} Hz"
+            raise EcgsynthError(f"the model makes beats of {makes}; these have {dense.shape[1]} at {self.fs:g} Hz")
         added = np.concatenate(made).astype(dense.dtype)
         rows = sparse.vstack([X, sparse.csr_matrix(added)], format=X.format) if sparse.issparse(X) else np.concatenate([dense, added])
         return rows, np.concatenate([y, np.repeat(np.array(list(wanted), dtype=y.dtype), list(wanted.values()))])

@@ -4,9 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Generator as Steps
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +14,14 @@ import ecgsynth
 from ecgsynth.beats import concatenate
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, sha256
-from ecgsynth.findings import Evaluation
 from ecgsynth.formats import Rows, join_rows, to_csv_rows, write_csv, write_parquet
-from ecgsynth.gate import REASONS, Gate
-from ecgsynth.generators import Generator, load_generator
-from ecgsynth.models import shipped_gates
+from ecgsynth.gate import REASONS
 from ecgsynth.recipe import Quota, Recipe
 from ecgsynth.records import write_record
+from ecgsynth.source import Source
 from ecgsynth.splits import apportion
 from ecgsynth.strips import arrange, draw
 
-FORMAT = 1
 SHARD = 10_000
 """Beats of a shard, which is made whole or not at all."""
 PER_RECORD = 2000
@@ -34,96 +30,31 @@ STRIDE = 2**24
 """Numbers that a quota has for its beats in a shard, so that shards ask nothing of each other."""
 COUNTS = "counts.json"
 
-_ENOUGH = 200  # beats of a quota that are looked at before it may be given up
+_CHANCE = 0.01  # with which a label that loses no more than its share may all the same stop a build
 
 
 class Shard(NamedTuple):
-    """A part of a dataset: so many beats of each quota, all of one split, and which of the split's shards it is."""
+    """A part of a dataset: so many beats of each quota, all of one split, which of the split's shards it is, and its first row."""
 
     number: int
     split: str
     place: int
     of: int
     counts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where beats come from.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        What is asked for.
-    model : Generator
-        What makes it.
-    gate : Gate, optional
-        What lets it pass.
-    evaluation : Evaluation, optional
-        What was found of beats of the model.
-    """
-
-    recipe: Recipe
-    model: Generator
-    gate: Gate | None
-    evaluation: Evaluation | None = None
-
-    @cached_property
-    def model_sha256(self) -> str:
-        """The model's fingerprint."""
-        return self.model.fingerprint()
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> "Source":
-        """Load what a recipe names.
-
-        Raises
-        ------
-        EcgsynthError
-            If a file is missing or damaged, the model holds real beats or cannot make what is asked for, no gate is known for it,
-            or the evaluation is of another model.
-        """
-        model = load_generator(recipe.model)
-        if model.holds_real_beats:
-            raise EcgsynthError(f"{recipe.model} is a {model.name} that holds real beats: what it makes is not for release")
-        for quota in recipe.quotas:
-            model.wanted(quota.request(quota.count, seed=recipe.seed, first=0))
-        gate = None if recipe.gate == "none" else _gate_for(model, recipe)
-        evaluation = Evaluation.load(recipe.run) if recipe.run else None
-        if evaluation and evaluation.synthetic.info.get("model_sha256") != model.fingerprint():
-            raise EcgsynthError(f"the evaluation in {recipe.run} is of beats of another model than {recipe.model}")
-        return cls(recipe, model, gate, evaluation)
-
-    def head(self) -> dict[str, Any]:
-        """Give all that the dataset's bytes depend on, as plain JSON."""
-        gate = self.gate and {**self.gate.summary(), "sha256": self.gate.digest()}
-        run = sha256(Path(self.recipe.run) / "evaluation.json") if self.recipe.run else None
-        known = {"recipe": self.recipe.to_dict(), "model_sha256": self.model_sha256, "gate": gate, "run_sha256": run}
-        return {"format": FORMAT, "ecgsynth": ecgsynth.__version__, **known}
-
-
-def _gate_for(model: Generator, recipe: Recipe) -> Gate:
-    if recipe.gate_file:
-        return Gate.load(recipe.gate_file)
-    of_same_beats = (gate for gate in map(Gate.load, shipped_gates()) if gate.data_sha256 == model.shape_.get("data_sha256"))
-    found = next((gate for gate in of_same_beats if gate.by == model.by), None)
-    if found is None:
-        raise EcgsynthError(
-            f"no gate comes with ecgsynth for the beats that {recipe.model} learnt: `ecgsynth gate SPLIT -o gate.safetensors` learns one "
-            "(gate_file, or --gate), or build without (--no-gate)"
-        )
-    return found
+    row: int
 
 
 def plan(recipe: Recipe) -> list[Shard]:
     """Divide what is asked for into splits, and these into shards of at most some 10,000 beats."""
     by_quota = np.array([apportion(quota.count, list(recipe.splits.values())) for quota in recipe.quotas])  # (quotas, splits)
     shards: list[Shard] = []
+    row = 0
     for split, counts in zip(recipe.splits, by_quota.T, strict=True):
         of = -(-int(counts.sum()) // SHARD)
         parts = np.array([np.diff(np.arange(of + 1) * int(count) // max(of, 1)) for count in counts])  # (quotas, shards)
         for place in range(of):
-            shards.append(Shard(len(shards), split, place, of, tuple(parts[:, place].tolist())))
+            shards.append(Shard(len(shards), split, place, of, tuple(parts[:, place].tolist()), row))
+            row += sum(shards[-1].counts)
     return shards
 
 
@@ -132,7 +63,8 @@ def make_shard(source: Source, shard: Shard, place: Path) -> Steps[float, None, 
     recipe, drawn = source.recipe, []
     for number, (quota, count) in enumerate(zip(recipe.quotas, shard.counts, strict=True)):
         if count:
-            drawn.append(_draw_quota(source, quota, count, first=(shard.number * len(recipe.quotas) + number) * STRIDE))
+            own = shard.number * len(recipe.quotas) + number
+            drawn.append(_draw_quota(source, quota, count, range(own * STRIDE, (own + 1) * STRIDE)))
             yield 0.8 * sum(len(found.rows.beats) for found in drawn) / sum(shard.counts)
     rows = join_rows([found.rows for found in drawn])
     with atomic_path(place, marker=COUNTS) as temporary:
@@ -140,9 +72,19 @@ def make_shard(source: Source, shard: Shard, place: Path) -> Steps[float, None, 
         rows = _set_in_strips(rows, source, shard, temporary)
         rows.beats.save(temporary / "beats.npz")
         if "parquet" in recipe.formats:
-            write_parquet(rows, temporary / f"{shard.split}-{shard.place:05d}-of-{shard.of:05d}.parquet")
-        (temporary / COUNTS).write_text(json.dumps([vars(found.tally) for found in drawn]))
+            write_parquet(rows, temporary / f"{shard.split}-{shard.place:05d}-of-{shard.of:05d}.parquet", first_row=shard.row)
+        files = {path.relative_to(temporary).as_posix(): sha256(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
+        (temporary / COUNTS).write_text(json.dumps({"files": files, "tallies": [vars(found.tally) for found in drawn]}))
     yield 1.0
+
+
+def is_whole(place: Path) -> bool:
+    """Say whether a shard is there, every file of it as it was written."""
+    try:
+        files = json.loads((place / COUNTS).read_text(encoding="utf-8"))["files"]
+        return all(sha256(place / path) == digest for path, digest in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 @dataclass
@@ -165,8 +107,11 @@ class Tally:
         return Tally(self.label, self.looked_at + other.looked_at, self.held_back + other.held_back, self.reasons + other.reasons)
 
     def refuse_more_than(self, share: float) -> None:
-        """Raise if more than this share was held back."""
-        if self.looked_at < _ENOUGH or self.held_back <= share * self.looked_at:
+        """Raise if more than this share was held back, beyond what chance makes of so many beats."""
+        from scipy.stats import binomtest
+
+        more = self.held_back > share * self.looked_at
+        if not more or binomtest(self.held_back, self.looked_at, share, alternative="greater").pvalue > _CHANCE:
             return
         worst = ", ".join(f"{name} {count:,}" for name, count in self.reasons.most_common())
         raise EcgsynthError(
@@ -177,7 +122,8 @@ class Tally:
 
 def read_tallies(place: Path) -> list[Tally]:
     """Read what the gate said of the beats of a shard that is done."""
-    return [Tally(**kept | {"reasons": Counter(kept["reasons"])}) for kept in json.loads((place / COUNTS).read_text())]
+    kept = json.loads((place / COUNTS).read_text(encoding="utf-8"))["tallies"]
+    return [Tally(**tally | {"reasons": Counter(tally["reasons"])}) for tally in kept]
 
 
 class Drawn(NamedTuple):
@@ -187,21 +133,24 @@ class Drawn(NamedTuple):
     tally: Tally
 
 
-def _draw_quota(source: Source, quota: Quota, count: int, *, first: int) -> Drawn:
-    """Draw beats of a quota from number `first` on until so many have passed the gate."""
+def _draw_quota(source: Source, quota: Quota, count: int, numbers: range) -> Drawn:
+    """Draw beats of a quota, of these numbers, until so many have passed the gate; what is not finite is never kept."""
     model, parts = source.model, []
-    tally, missing = Tally(quota.label), count
+    tally, missing, first = Tally(quota.label), count, numbers.start
     while missing:
         whole = -(-missing // model.block) * model.block  # as many as are made anyway
         made = model.sample(**vars(quota.request(whole, seed=source.recipe.seed, first=first)))
         against = source.gate.check(made) if source.gate else np.zeros((len(made), len(REASONS)), dtype=bool)
-        held_back = np.asarray(against.any(axis=1)) & (source.recipe.gate == "drop")
+        broken = ~np.isfinite(made.signals.reshape(len(made), -1)).all(axis=1)
+        held_back = np.asarray(against.any(axis=1) if source.recipe.gate == "drop" else broken, dtype=bool)
         kept = np.flatnonzero(~held_back)[:missing]
         seen = int(kept[-1]) + 1 if len(kept) == missing else len(made)
         tally.add(against[:seen], held_back[:seen])
         tally.refuse_more_than(source.recipe.most_rejected)
         parts.append((made.take(kept), against[kept]))
         missing, first = missing - len(kept), int(made.samples[-1]) + 1
+        if first + whole > numbers.stop:
+            raise EcgsynthError(f"beats of {quota.label} as they are asked for are too rare: take a wider range of RR, or another gate")
     beats = concatenate([made for made, _ in parts])
     marked = np.concatenate([against for _, against in parts]) if source.gate else None
     return Drawn(Rows(beats, np.full(count, -1), np.full(count, quota.lead or ""), marked), tally)

@@ -99,7 +99,9 @@ def draw(beats: Beats, name: str, *, seed: int | Sequence[int] = 0) -> Record:
     peaks = edge + beats.r_sample + np.concatenate([[0], np.cumsum(intervals)])
     waves = beats.signals.reshape(len(beats), beats.n_leads, beats.n_samples)
     signals = _joined(waves, peaks, _shown(beats), beats, edge, np.random.default_rng(seed))
-    names = tuple(str(leads[0]).split("+")) if beats.n_leads > 1 else (str(leads[0]) or "ECG",)
+    names = tuple(str(leads[0]).split("+")) if beats.n_leads > 1 else (str(leads[0]),)
+    if len(names) != beats.n_leads or len(set(names)) < len(names) or not all(names):  # unnamed, or not told apart
+        names = tuple(f"ECG{number}" for number in range(1, beats.n_leads + 1)) if beats.n_leads > 1 else ("ECG",)
     return Record(name=name, signals=signals, leads=names, fs=beats.fs, symbols=symbols_of(beats), samples=peaks)
 
 
@@ -156,13 +158,14 @@ def _joined(
     waves: NDArray[np.float32], peaks: Samples, shown: Samples, beats: Beats, edge: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Draw the strip: (n, C, L), (n,) -> (T, C)."""
-    length, own, least = beats.n_samples, round(_OWN_S * beats.fs), round(_PASSAGE_S * beats.fs)
+    length, least = beats.n_samples, round(_PASSAGE_S * beats.fs)
+    own_before, own_after = (min(round(_OWN_S * beats.fs), side) for side in (beats.r_sample, length - beats.r_sample - 1))
     starts = peaks - beats.r_sample
     strip = np.zeros((waves.shape[1], int(starts[-1]) + length + edge), dtype=np.float32)
     nothing = np.zeros_like(waves[0])
     places = [-length, *starts.tolist(), strip.shape[1]]  # before the first and after the last beat there is nothing
-    free = [0, *(peaks + own + 1).tolist(), strip.shape[1]]
-    taken = [0, *(peaks - own).tolist(), strip.shape[1]]
+    free = [0, *(peaks + own_after + 1).tolist(), strip.shape[1]]
+    taken = [0, *(peaks - own_before).tolist(), strip.shape[1]]
     last, lengths = nothing, [length, *shown.tolist()]
     for number, wave in enumerate([*waves, nothing], start=1):
         ended, start = places[number - 1] + lengths[number - 1], places[number]
@@ -178,6 +181,8 @@ def _passage(ended: int, start: int, least: int, free: int, taken: int) -> tuple
     begin, end = min(ended, start), max(ended, start)
     more = max(0, least - (end - begin))
     begin, end = max(begin - more // 2, free), min(end + more - more // 2, taken)
+    if end - begin < least:
+        begin = max(free, end - least)
     return (begin, end) if begin < end else ((free + taken) // 2, (free + taken) // 2 + 1)  # the R peaks are too near each other
 
 

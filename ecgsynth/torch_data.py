@@ -57,6 +57,8 @@ class BeatDataset(Dataset[tuple[Tensor, int]]):
 class SyntheticBeats(IterableDataset[tuple[Tensor, int]]):
     """Synthetic beats without end, no two of them the same beat.
 
+    Each pass begins anew with the first; another seed makes others, as for another epoch or for each process of several.
+
     Parameters
     ----------
     model : path or Generator

@@ -3,7 +3,7 @@
 from collections.abc import Generator as Steps
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from ecgsynth.recipe import load_recipe
 from ecgsynth.steps import Progress
 
 _FILES = 0.7  # share of the time that checksums take
-_COLUMNS = ("class", "symbol", "asked_lead", "seed", "index", "model_sha256", "signal")
+_COLUMNS = ("row", "class", "symbol", "asked_lead", "seed", "number", "model_sha256", "signal")
 
 
 class Verified(NamedTuple):
@@ -50,7 +50,7 @@ class Address:
     label: str
     lead: str | None
     seed: int
-    index: int
+    number: int
     model_sha256: str
     signal: NDArray[np.float32]
 
@@ -91,20 +91,25 @@ def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Ste
             problems.append(f"{path} is not as it was")
     if problems or not beats:
         return Verified(len(sums), problems)
-    made = load_generator(model or load_recipe(folder / "recipe.toml").model)
     total = _rows(folder)
     if not total:
         return Verified(len(sums), problems, note="addresses of beats are in Parquet files, which it does not have")
+    try:
+        made = load_generator(model or load_recipe(folder / "recipe.toml").model)
+    except EcgsynthError as error:
+        return Verified(len(sums), problems, note=f"{error}; --model says where it is")
     same = near = 0
     rows = np.unique(np.linspace(0, total - 1, beats).astype(int)).tolist()
-    for number, row in enumerate(rows):
-        yield Progress(_FILES + (1 - _FILES) * number / len(rows), f"beat {row:,}")
+    for place, row in enumerate(rows):
+        yield Progress(_FILES + (1 - _FILES) * place / len(rows), f"beat {row:,}")
         address = address_of(folder, row)
         if address.model_sha256 != made.fingerprint():
             return Verified(len(sums), problems, note="the model is another one than that which made it")
-        apart = float(np.abs(make_again(made, address).signals.ravel() - address.signal).max())
-        same, near = same + (apart == 0), near + (0 < apart <= NEAR_MV)
-        if apart > NEAR_MV:
+        again = make_again(made, address).signals.ravel()
+        apart = float(np.abs(again - address.signal).max())
+        equal, close = np.array_equal(again, address.signal), apart <= NEAR_MV
+        same, near = same + equal, near + (close and not equal)
+        if not close:
             problems.append(f"beat {row:,} made again differs by {apart:.2g} mV")
     return Verified(len(sums), problems, same, near)
 
@@ -117,26 +122,22 @@ def address_of(folder: str | Path, row: int) -> Address:
     folder : path
         A dataset with Parquet files.
     row : int
-        The number of the beat, from 0, split after split and file after file.
+        The number of the beat in the dataset, from 0: the column of that name.
 
     Raises
     ------
     EcgsynthError
         If there is no such beat, or no Parquet file.
     """
-    import pyarrow.parquet as pq
-
-    left = row
     for path in _parquet(Path(folder)):
-        file = pq.ParquetFile(path)
-        count = file.metadata.num_rows
-        if 0 <= left < count:
-            found = file.read(list(_COLUMNS)).slice(left, 1).to_pylist()[0]
-            signal = np.array(found["signal"], dtype=np.float32)
-            label = found["symbol"] or found["class"]
-            return Address(label, found["asked_lead"] or None, found["seed"], found["index"], found["model_sha256"], signal)
-        left -= count
-    raise EcgsynthError(f"{folder} has no beat {row:,} in Parquet files: they hold {row - left:,}, numbered from 0")
+        file = _open(path)
+        if row >= file.metadata.num_rows + _first_row(file):
+            continue
+        found = file.read(list(_COLUMNS)).slice(row - _first_row(file), 1).to_pylist()[0]
+        signal = np.array(found["signal"], dtype=np.float32)
+        label = found["symbol"] or found["class"]
+        return Address(label, found["asked_lead"], found["seed"], found["number"], found["model_sha256"], signal)
+    raise EcgsynthError(f"{folder} has no beat {row:,} in Parquet files: they hold {_rows(Path(folder)):,}, numbered from 0")
 
 
 def beats_of(folder: str | Path) -> Beats:
@@ -160,7 +161,7 @@ def beats_of(folder: str | Path) -> Beats:
 
 def make_again(model: Generator, address: Address) -> Beats:
     """Make a beat again."""
-    return model.sample({address.label: 1}, seed=address.seed, first=address.index, lead=address.lead)
+    return model.sample({address.label: 1}, seed=address.seed, first=address.number, lead=address.lead)
 
 
 def read_sums(folder: Path) -> dict[str, str]:
@@ -173,7 +174,12 @@ def read_sums(folder: Path) -> dict[str, str]:
     """
     if not (folder / HEAD).is_file() or not (folder / SUMS).is_file():
         raise EcgsynthError(f"no dataset in {folder}: `ecgsynth build` makes one")
-    lines = [line.partition("  ") for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]
+    try:
+        lines = [line.partition("  ") for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise EcgsynthError(f"{folder / SUMS} is damaged: it is no text") from error
+    if outside := [path for _, _, path in lines if Path(path).is_absolute() or ".." in Path(path).parts]:
+        raise EcgsynthError(f"{folder / SUMS} names a file outside of the dataset: {outside[0]!r}")
     return {path: digest for digest, _, path in lines}
 
 
@@ -184,6 +190,21 @@ def _parquet(folder: Path) -> list[Path]:
 
 
 def _rows(folder: Path) -> int:
+    return sum(_open(path).metadata.num_rows for path in _parquet(folder))
+
+
+def _first_row(file: Any) -> int:
+    return int(file.read(["row"])["row"][0].as_py())
+
+
+def _open(path: Path) -> Any:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return sum(pq.ParquetFile(path).metadata.num_rows for path in _parquet(folder))
+    try:
+        file = pq.ParquetFile(path)
+        if not set(_COLUMNS) <= set(file.schema_arrow.names) or not file.metadata.num_rows:
+            raise EcgsynthError("it lacks columns or rows")
+        return file
+    except (pa.ArrowException, OSError, EcgsynthError) as error:
+        raise EcgsynthError(f"{path} is no Parquet file of a dataset, or it is damaged ({error})") from error

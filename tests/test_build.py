@@ -13,14 +13,17 @@ import pytest
 
 from ecgsynth import build as building
 from ecgsynth import shards
-from ecgsynth.beats import Beats
+from ecgsynth.beats import Beats, extract_beats
 from ecgsynth.build import build, build_steps
+from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.formats import read_csv, read_parquet
 from ecgsynth.gate import Gate
 from ecgsynth.generators import GENERATORS
 from ecgsynth.recipe import Quota, Recipe
 from ecgsynth.records import read_records
+from ecgsynth.source import Source
+from ecgsynth.splits import split_beats
 from ecgsynth.steps import drain
 from ecgsynth.strips import symbols_of
 from ecgsynth.verify import address_of, make_again, verify_steps
@@ -31,6 +34,8 @@ def files(gate, split, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     GENERATORS["gaussian"]().fit(split.train).save(folder / "model.safetensors")
     gate.save(folder / "gate.safetensors")
+    four = {label: gate.limits[label] for label in "NSVF"}
+    replace(gate, limits=four).save(folder / "few")
     return folder
 
 
@@ -130,8 +135,29 @@ def test_a_build_that_is_killed_goes_on_and_ends_with_the_same_bytes(recipe, tmp
     assert not (tmp_path / "killed.part").exists()
 
 
+@pytest.mark.parametrize("name", ["beats.npz", "part.csv", "counts.json", "train-00000-of-00003.parquet", "wfdb/train_00000_00.dat"])
+def test_what_a_loss_of_power_left_in_pieces_is_made_again(recipe, tmp_path, name):
+    build(recipe, tmp_path / "whole")
+    steps = build_steps(Source.of(recipe), tmp_path / "set")
+    while not (tmp_path / "set.part" / "shards" / "00000").is_dir():
+        next(steps)
+    steps.close()
+    os.truncate(tmp_path / "set.part" / "shards" / "00000" / name, 0)
+    build(recipe, tmp_path / "set")
+    assert contents(tmp_path / "set") == contents(tmp_path / "whole")
+    os.truncate(tmp_path / "set" / "csv" / "train.csv", 0)
+    assert not build(recipe, tmp_path / "set")
+    assert build(recipe, tmp_path / "set", force=True)  # which mends it
+    assert contents(tmp_path / "set") == contents(tmp_path / "whole")
+    head = tmp_path / "late.part" / "build.json"
+    head.parent.mkdir()
+    head.write_text("")
+    build(recipe, tmp_path / "late")
+    assert contents(tmp_path / "late") == contents(tmp_path / "whole")
+
+
 def test_what_is_done_is_not_done_again(recipe, tmp_path, monkeypatch):
-    steps = build_steps(recipe, tmp_path / "set")
+    steps = build_steps(Source.of(recipe), tmp_path / "set")
     while not (tmp_path / "set.part" / "shards" / "00000").is_dir():
         next(steps)
     steps.close()
@@ -148,7 +174,12 @@ def test_what_is_done_is_not_done_again(recipe, tmp_path, monkeypatch):
 
 def test_two_recipes_are_not_mixed(recipe, tmp_path):
     other = replace(recipe, seed=9)
-    next(build_steps(recipe, tmp_path / "set"))
+    steps = build_steps(Source.of(recipe), tmp_path / "set")
+    while not (tmp_path / "set.part" / "shards" / "00000").is_dir():
+        next(steps)
+    with pytest.raises(EcgsynthError, match="another process is building"):
+        build(recipe, tmp_path / "set")
+    steps.close()
     with pytest.raises(EcgsynthError, match="build of another recipe"):
         build(other, tmp_path / "set")
     build(recipe, tmp_path / "set")
@@ -160,10 +191,13 @@ def test_two_recipes_are_not_mixed(recipe, tmp_path):
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(EcgsynthError, match="holds other things"):
         build(recipe, tmp_path / "mine", force=True)
-    (tmp_path / "mine.part").mkdir()
     (tmp_path / "mine").rename(tmp_path / "yours.part")
     with pytest.raises(EcgsynthError, match="holds other things"):
         build(recipe, tmp_path / "yours", force=True)
+    assert [path.name for path in (tmp_path / "yours.part").iterdir()] == ["thesis.tex"]
+    (tmp_path / "yours.part").rename(tmp_path / "set.part")
+    assert not build(other, tmp_path / "set")  # is there already, and what is beside it is left alone
+    assert (tmp_path / "set.part" / "thesis.tex").is_file()
 
 
 def test_the_gate_drops_marks_or_is_not_asked(recipe, files, tmp_path):
@@ -182,7 +216,7 @@ def test_the_gate_drops_marks_or_is_not_asked(recipe, files, tmp_path):
     assert not gate.check(beats_of(tmp_path / "drop", "train")).any()
     marked = beats_of(tmp_path / "mark", "train")
     assert gate.check(marked).any(axis=1).sum() == verdicts["mark"]["failed"]
-    assert f"| N | {'200'} |" in (tmp_path / "mark" / "README.md").read_text()
+    assert "| N | 200 | 200 |" in (tmp_path / "mark" / "README.md").read_text()
 
 
 def test_a_gate_that_holds_back_too_much_stops_the_build(recipe, tmp_path):
@@ -199,9 +233,11 @@ def test_a_gate_that_holds_back_too_much_stops_the_build(recipe, tmp_path):
         ({"gate_file": "nowhere.safetensors"}, "no gate at nowhere"),
         ({"gate_file": ""}, "no gate comes with ecgsynth for the beats"),
         ({"run": "nowhere"}, "no evaluation in nowhere"),
+        ({"model": "mitdb", "quotas": [Quota("Q", 5)], "gate_file": "few"}, "knows no beats of class Q"),
     ],
 )
-def test_what_cannot_be_built_is_said_before_anything_is_written(recipe, tmp_path, change, message):
+def test_what_cannot_be_built_is_said_before_anything_is_written(recipe, files, tmp_path, change, message):
+    change = {name: str(files / value) if value == "few" else value for name, value in change.items()}
     with pytest.raises(EcgsynthError, match=message):
         build(replace(recipe, **change), tmp_path / "set")
     assert not list(tmp_path.iterdir())
@@ -251,6 +287,102 @@ def test_beats_of_another_model_are_told_apart(recipe, split, tmp_path):
     assert (found.same, found.note) == (0, "the model is another one than that which made it")
     build(replace(recipe, formats=["csv"]), tmp_path / "csv")
     assert "Parquet" in drain(verify_steps(tmp_path / "csv")).note
+
+
+def test_beats_of_symbols_two_leads_and_another_rate(records, tmp_path):
+    """A model of another kind goes through every format, with a gate that tells classes or symbols apart."""
+    both = [replace(record, signals=np.repeat(record.signals, 2, axis=1), leads=("MLII", "V1")) for record in records]
+    beats = extract_beats(both, lead="all", fs=250, source="simulated")
+    sides = split_beats(beats)
+    GENERATORS["gaussian"]().fit(sides.train, by="symbol").save(tmp_path / "model.safetensors")
+    for by in ("class", "symbol"):
+        Gate.learn(sides.train, sides.val, by=by, classifier=BeatClassifier(steps=100)).save(tmp_path / f"{by}.safetensors")
+        quotas = [Quota("L", 30), Quota("A", 20), Quota("L", 10)]
+        named = {"model": str(tmp_path / "model.safetensors"), "gate_file": str(tmp_path / f"{by}.safetensors")}
+        build(Recipe(quotas=quotas, gate="mark", **named), tmp_path / by)
+        made = beats_of(tmp_path / by, "train")
+        assert made.counts("symbol") == {"L": 40, "A": 20}
+        assert (made.n_leads, made.fs) == (2, 250)
+        found = list(read_records(tmp_path / by / "wfdb"))
+        assert {record.leads for record in found} == {("MLII", "V1")}
+        assert {record.fs for record in found} == {250}
+        assert Counter(np.concatenate([record.symbols for record in found]).tolist()) == {"L": 40, "A": 20}
+        assert drain(verify_steps(tmp_path / by)).same == 20
+    with pytest.raises(EcgsynthError, match="beats of other leads, length"):
+        build(Recipe("mitdb", [Quota("N", 5)], gate_file=str(tmp_path / "class.safetensors")), tmp_path / "misfit")
+    assert not list(tmp_path.glob("misfit*"))
+
+
+def test_broken_beats_never_leave(recipe, tmp_path, monkeypatch):
+    """Whatever the gate's mode, what is not finite is drawn again."""
+    from ecgsynth.generators.statistics import Gaussian
+
+    original = Gaussian._sample
+
+    def spoilt(self, cells, rng):
+        made = original(self, cells, rng)
+        made[::3, 7] = np.nan
+        return made
+
+    monkeypatch.setattr(Gaussian, "_sample", spoilt)
+    for gate in ("mark", "none", "drop"):
+        build(replace(recipe, gate=gate), tmp_path / gate)
+        assert np.isfinite(beats_of(tmp_path / gate, "train").signals).all()
+
+
+def test_a_beat_that_is_no_number_is_no_match(recipe, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    build(replace(recipe, formats=["parquet"]), tmp_path / "set")
+    for path in sorted((tmp_path / "set" / "parquet").glob("*")):
+        table = pq.read_table(path)
+        nothing = pa.FixedSizeListArray.from_arrays(pa.array(np.full(256 * len(table), np.nan, np.float32)), 256)
+        place = table.schema.get_field_index("signal")
+        pq.write_table(table.set_column(place, table.schema.field(place), nothing), path)
+    building.write_checksums(tmp_path / "set")
+    assert len(drain(verify_steps(tmp_path / "set", beats=5)).problems) == 5
+    path.write_bytes(b"damaged")
+    building.write_checksums(tmp_path / "set")
+    with pytest.raises(EcgsynthError, match="no Parquet file of a dataset"):
+        drain(verify_steps(tmp_path / "set"))
+    for text, message in ((b"\xff\xfe", "it is no text"), (b"00  ../../etc/passwd\n", "outside of the dataset")):
+        (tmp_path / "set" / "SHA256SUMS").write_bytes(text)
+        with pytest.raises(EcgsynthError, match=message):
+            drain(verify_steps(tmp_path / "set"))
+
+
+def test_those_who_lack_the_model_still_learn_whether_files_hold(recipe, files, tmp_path):
+    model = tmp_path / "mine.safetensors"
+    model.write_bytes((files / "model.safetensors").read_bytes())
+    build(replace(recipe, model=str(model)), tmp_path / "set")
+    model.unlink()
+    found = drain(verify_steps(tmp_path / "set"))
+    assert found.problems == []
+    assert "--model says where it is" in found.note
+
+
+def test_a_rare_label_that_loses_too_much_stops_the_build(recipe, tmp_path):
+    with pytest.raises(EcgsynthError, match="the gate holds back"):
+        build(replace(recipe, quotas=[Quota("V", 8)], most_rejected=0.2), tmp_path / "set")
+
+
+def test_numbers_of_a_quota_do_not_run_into_those_of_the_next(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "STRIDE", 512)
+    with pytest.raises(EcgsynthError, match="too rare"):
+        build(recipe, tmp_path / "set")
+
+
+def test_rows_are_numbered_through_the_dataset(recipe, tmp_path):
+    import pandas as pd
+
+    build(recipe, tmp_path / "set")
+    frame = pd.read_parquet(tmp_path / "set" / "parquet")
+    assert sorted(frame["row"]) == list(range(310))
+    row = frame[frame["row"] == 257].iloc[0]
+    address = address_of(tmp_path / "set", 257)
+    assert (address.label, address.number) == (row["class"], row["number"])
+    np.testing.assert_array_equal(address.signal, row["signal"])
 
 
 def test_plans_add_up(recipe):

@@ -1,9 +1,12 @@
 """What is said of a dataset, for people and for machines."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ecgsynth.build import build
 from ecgsynth.classifiers import BeatClassifier
@@ -11,6 +14,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.evaluation import evaluate
 from ecgsynth.generators import GENERATORS, class_counts
 from ecgsynth.recipe import Quota, Recipe
+from ecgsynth.source import Source
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +25,20 @@ def dataset(tmp_path_factory) -> Path:
     return folder
 
 
+def refuse_ragged_tables(card: str) -> None:
+    """Each row of a table has as many cells as its head, and a rule stands below that."""
+    tables = re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE)
+    assert tables
+    for table in tables:
+        rows = table.strip().split("\n")
+        assert set(rows[1]) <= {"|", "-"}
+        assert len({row.rstrip().count("|") for row in rows}) == 1, table
+
+
+def front_matter(card: str) -> dict:
+    return yaml.safe_load(card.removeprefix("---\n").partition("\n---\n")[0])
+
+
 def test_the_card_counts_what_is_there(dataset):
     card = (dataset / "README.md").read_text()
     assert "| train | 30 | 15 | 45 |" in card
@@ -28,12 +46,9 @@ def test_the_card_counts_what_is_there(dataset):
     assert "doi:10.13026/C2F305" in card
     assert "Not for diagnosis" in card
     assert (dataset / "MODEL.md").read_text().startswith("# mitdb")
-    head, _, rest = card.removeprefix("---\n").partition("\n---\n")
-    assert "path: parquet/train-*.parquet" in head
-    assert rest.strip().startswith("# Some beats")
-    tables = [line for line in card.splitlines() if line.startswith("|")]
-    widths = {line.count("|") for line in tables}
-    assert widths <= {5, 4, 10, 9, 8, 7, 6}  # no row of a table runs into another
+    assert front_matter(card)["configs"][0]["data_files"][0] == {"split": "train", "path": "parquet/train-*.parquet"}
+    assert "\n# Some beats\n" in card
+    refuse_ragged_tables(card)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the validator's own libraries
@@ -66,6 +81,7 @@ def test_a_build_shows_what_an_evaluation_of_its_model_found(split, tmp_path):
     assert "macro-F1 of TSTR, cnn" in card
     assert "default policy of `ecgsynth audit`" in card
     assert "No gate was asked" in card
+    refuse_ragged_tables(card)
     assert "The model" in (tmp_path / "set" / "MODEL.md").read_text()
     GENERATORS["gaussian"]().fit(split.val).save(tmp_path / "other.safetensors")
     other = Recipe(str(tmp_path / "other.safetensors"), [Quota("N", 20)], gate="none", run=str(tmp_path / "run"))
@@ -101,3 +117,52 @@ def test_others_read_the_dataset(dataset):
         assert set(annotation.symbol) <= {"N", "V"}
         total += len(annotation.sample)
     assert total == 90
+
+
+@pytest.mark.parametrize("name", ["Beats: part 2", "[a", "# hash", "null", "a 'b' \"c\"", "<b>"])
+def test_any_name_is_a_name_to_readers_of_the_card(name, tmp_path):
+    recipe = Recipe("mitdb-gan", [Quota("N", 3)], formats=["parquet"], name=name, licence="Other: see text", splits={"no": 1.0})
+    build(recipe, tmp_path / "set")
+    found = front_matter((tmp_path / "set" / "README.md").read_text())
+    assert (found["pretty_name"], found["license"]) == (name, "other: see text")
+    assert found["configs"][0]["data_files"][0]["split"] == "no"
+
+
+def test_a_label_in_several_quotas_is_counted_together(tmp_path):
+    build(Recipe("mitdb-gan", [Quota("N", 5), Quota("S", 3), Quota("N", 4, rr_before=(0.5, 1.5))], formats=["csv"]), tmp_path / "set")
+    card = (tmp_path / "set" / "README.md").read_text()
+    assert "| train | 9 | 3 | 12 |" in card
+    assert "12 synthetic ECG heartbeats" in card
+    assert "N 9, S 3" in json.loads((tmp_path / "set" / "croissant.json").read_text())["description"]
+
+
+def test_a_model_of_ones_own_is_not_taken_for_the_one_that_comes_along(split, gate, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    GENERATORS["gaussian"]().fit(split.train).save("mitdb")
+    gate.save("gate.safetensors")
+    build(Recipe("mitdb", [Quota("N", 5)], gate_file="gate.safetensors", most_rejected=0.99, formats=["csv"]), "set")
+    card = Path("set/README.md").read_text()
+    assert "learnt from records that are public" not in card
+    assert "PhysioNet" not in card
+    assert "MIT-BIH" not in card
+    assert "gaussian" in Path("set/MODEL.md").read_text()
+    assert "from the beats that the model learnt from" in card
+    GENERATORS["gaussian"]().fit(split.val).save("other")
+    build(Recipe("other", [Quota("N", 5)], gate_file="gate.safetensors", most_rejected=0.99, formats=["csv"]), "set2")
+    assert "from other real beats than those that the model learnt from" in Path("set2/README.md").read_text()
+
+
+def test_what_a_private_model_does_not_tell_its_dataset_does_not_tell(split, gate, tmp_path):
+    model = GENERATORS["gaussian"]().fit(split.train)
+    model.shape_ |= {"privacy": {"epsilon": 8.0, "delta": 1e-5, "unit": "beat"}, "data_sha256": ""}
+    model.save(tmp_path / "private.safetensors")
+    gate.save(tmp_path / "gate.safetensors")
+    files = {"model": str(tmp_path / "private.safetensors"), "gate_file": str(tmp_path / "gate.safetensors")}
+    recipe = Recipe(quotas=[Quota("N", 5)], most_rejected=0.99, formats=["csv"], **files)
+    assert Source.of(recipe).notes == ["what the model promises does not cover the gate, which saw real beats without noise"]
+    assert Source.of(replace(recipe, gate="none")).notes == []
+    build(recipe, tmp_path / "set")
+    written = "".join(path.read_text() for path in (tmp_path / "set").glob("*.*") if path.suffix != ".toml")
+    assert split.train.digest() not in written
+    assert "least likelihood" not in written
+    assert "does not cover the gate" in written

@@ -31,6 +31,9 @@ def test_a_dataset_is_verified_and_its_beats_are_made_again(dataset, tmp_path):
     assert result.exit_code == 0
     assert "files are as they were" in result.stdout
     assert "20 beats made again are the same" in result.stdout
+    again = run("build", dataset.parent / "recipe.toml", "-o", dataset)
+    assert again.exit_code == 0
+    assert "is there already" in again.stdout
     result = run("sample", "--dataset", dataset, "--index", 7, "-o", tmp_path / "beat.npz", "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
@@ -87,9 +90,13 @@ def test_a_gate_is_learnt_and_asked(split, tmp_path):
         (("build", "recipe.toml", "--model", "mitdb", "-o", "set"), "give a recipe, or say by options"),
         (("build", "recipe.toml", "-o", "set"), "no recipe at recipe.toml"),
         (("build", "--model", "mitdb", "--count", "N", "-o", "set"), "write NAME=NUMBER"),
-        (("build", "--model", "mitdb", "--count", "N=many", "-o", "set"), "'many' is no number"),
+        (("build", "--model", "mitdb", "--count", "N=many", "-o", "set"), "is no number of beats"),
         (("build", "--model", "mitdb", "--count", "N=5", "--rr-before", "1", "-o", "set"), "a quota cannot be read"),
-        (("build", "--model", "mitdb", "--count", "N=5", "--mark", "--no-gate", "-o", "set"), "do not go together"),
+        (("build", "--model", "mitdb", "--count", "N=5", "--mark", "--no-gate", "-o", "set"), "does not go together"),
+        (("build", "--model", "mitdb", "--count", "N=5", "--gate", "some", "--no-gate", "-o", "set"), "does not go together"),
+        (("build", "--model", "mitdb", "--count", "N=2.7", "-o", "set"), "is no number of beats"),
+        (("build", "recipe.toml", "--seed", "0", "-o", "set"), "give a recipe, or say by options"),
+        (("sample", "--dataset", "set", "--index", "3", "--count", "N=5", "-o", "beat.npz"), "leave out --count"),
         (("build", "--count", "N=5", "-o", "set"), "which model"),
         (("verify", "nothing"), "no dataset in nothing"),
         (("sample", "--index", "3", "-o", "beat.npz"), "--dataset and --index go together"),

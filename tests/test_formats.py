@@ -108,6 +108,17 @@ def test_csv_rows_are_cut_as_the_paper_says():
     assert rows[:, :-1].max() == 1
 
 
+@pytest.mark.parametrize("fs", [250.0, 360.0, 499.7, 1000.3])
+def test_csv_rows_begin_at_their_r_peak_to_the_end_of_a_long_record(fs):
+    """No clock runs away from the other, whatever the sampling rate."""
+    peaks = np.rint(np.arange(1, 1800) * fs).astype(np.int64)
+    time = np.arange(round(1801 * fs))
+    near = np.abs(time - peaks[np.clip(np.searchsorted(peaks, time - fs / 2), 0, len(peaks) - 1)]) / fs
+    record = Record("long", np.exp(-(near**2) / (2 * 0.02**2)).astype(np.float32)[:, None], ("MLII",), fs, np.full(len(peaks), "N"), peaks)
+    rows = to_csv_rows(record, np.full(len(peaks), "N"))
+    assert rows[:-2, 0].min() > 0.9
+
+
 def test_columns_say_what_they_are_and_where_a_beat_is_from(split, tmp_path):
     import pyarrow.parquet as pq
 
@@ -119,7 +130,7 @@ def test_columns_say_what_they_are_and_where_a_beat_is_from(split, tmp_path):
     assert all(field.metadata[b"description"] for field in table.schema)
     assert table["gate"].to_pylist() == ["passed", "passed", "failed", "passed"]
     assert table["reasons"].to_pylist() == [[], [], ["not finite", "label"], []]
-    assert table["index"].to_pylist() == [7, 8, 9, 10]
+    assert table["number"].to_pylist() == [7, 8, 9, 10]
     assert set(table["seed"].to_pylist()) == {5}
     assert set(table["model_sha256"].to_pylist()) == {"abc"}
     write_parquet(rows_of(made), tmp_path / "beats.parquet")

@@ -64,6 +64,7 @@ def test_stages_import_only_from_stages_before_them():
         "strips",
         "formats",
         "recipe",
+        "source",
         "shards",
         "cards",
         "build",

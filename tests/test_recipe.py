@@ -33,7 +33,9 @@ def test_a_recipe_is_read(tmp_path):
     assert recipe.splits == {"train": 0.75, "test": 0.25}
 
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\x7f"), max_size=12)
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z"), include_characters=" "), min_size=1, max_size=12).filter(
+    str.strip
+)
 
 
 @given(name=WORDS, description=WORDS, seed=st.integers(0, 2**40), counts=st.lists(st.integers(1, 10**9), min_size=1, max_size=3))
@@ -62,6 +64,15 @@ def test_a_recipe_written_out_is_the_same(name, description, seed, counts, tmp_p
         ({"formats": "csv"}, "formats cannot be 'csv'"),
         ({"gate": "maybe"}, "gate is one of drop, mark, none"),
         ({"seed": -1}, "numbered from 0"),
+        ({"seed": 2**63}, "below 2"),
+        ({"name": "a\x7fb"}, "cannot be printed"),
+        ({"name": "x\nlicense: mit"}, "cannot be printed"),
+        ({"name": " "}, "not empty"),
+        ({"formats": [["csv"]]}, "some of wfdb"),
+        ({"splits": {"train": "all"}}, "shares above 0"),
+        ({"quotas": [{"label": "N", "count": 3, "rr_before": [0.5, float("inf")]}]}, "neither of them infinite"),
+        ({"quotas": [{"label": "N", "count": 3, "rr_before": 0}]}, "a quota cannot be read"),
+        ({"quotas": [{"label": "N", "count": 3, "lead": ""}]}, "leave it out for any"),
         ({"seed": "1"}, "seed cannot be '1'"),
         ({"splits": {"train": 0.5}}, "add up to 0.5, not to 1"),
         ({"splits": {"../up": 1.0}}, "small letters"),
@@ -83,6 +94,11 @@ def test_files_that_are_no_recipes(tmp_path):
     (tmp_path / "empty.toml").write_text("")
     with pytest.raises(EcgsynthError, match="which model"):
         load_recipe(tmp_path / "empty.toml")
+
+
+def test_a_date_of_toml_is_a_date(tmp_path):
+    (tmp_path / "recipe.toml").write_text('model = "mitdb"\ndate = 2026-01-31\n[counts]\nN = 5\n')
+    assert load_recipe(tmp_path / "recipe.toml").date == "2026-01-31"
 
 
 def test_recipes_tell_apart():

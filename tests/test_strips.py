@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecgsynth.beats import Beats
+from ecgsynth.beats import Beats, extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import load_generator
 from ecgsynth.records import Record
@@ -74,6 +74,24 @@ def test_nothing_jumps(some):
     largest = np.abs(np.diff(placed.signals, axis=1)).max()
     assert np.abs(np.diff(record.signals[:, 0])).max() < 1.2 * largest
     assert np.abs(record.signals[[0, -1]]).max() < 0.05
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0.4), (0.05, 0.4), (0.3, 0.05), (0.02, 0.02)])
+def test_short_windows_make_a_strip_without_a_seam(records, before, after):
+    beats = extract_beats(records, before=before, after=after, source="simulated")
+    few = beats.take(np.arange(0, len(beats), 10))
+    placed = few.take(arrange(few))
+    record = draw(placed, "short")
+    np.testing.assert_allclose(record.signals[record.samples, 0], placed.signals[:, placed.r_sample], atol=1e-6)
+    largest = np.abs(np.diff(beats.signals, axis=1)).max()
+    assert np.abs(np.diff(record.signals[:, 0])).max() < 1.2 * largest
+
+
+def test_leads_without_names_are_numbered(some):
+    both = replace(some, signals=np.stack([some.signals, some.signals], axis=1))
+    for name, wanted in (("", ("ECG1", "ECG2")), ("V1+V1", ("ECG1", "ECG2")), ("V1+V2", ("V1", "V2"))):
+        assert draw(replace(both, leads=np.full(len(some), name)), "both").leads == wanted
+    assert draw(replace(some, leads=np.full(len(some), "")), "one").leads == ("ECG",)
 
 
 def test_beats_that_are_too_near_still_make_a_strip(some):

@@ -55,7 +55,7 @@ _CONTEXT = {
 }
 _ENCODINGS = {".parquet": "application/x-parquet", ".csv": "text/csv", ".npz": "application/zip", ".toml": "application/toml"}
 _NUMBERS = {"rr_before", "rr_after", "rr_mean", "fs"}
-_WHOLE = {"seed", "index", "sample"}
+_WHOLE = {"row", "seed", "number", "sample"}
 _LISTS = {"signal", "reasons"}
 
 
@@ -91,7 +91,7 @@ def croissant(told: Told, folder: Path, paths: Iterable[str]) -> dict[str, Any]:
         "isLiveDataset": False,
         "creator": {"@type": "sc:Organization", "name": f"ecgsynth {ecgsynth.__version__}"},
         **({"datePublished": recipe.date} if recipe.date else {}),
-        **({"citeAs": MITDB} if told.of_mitdb else {}),
+        **({"citeAs": MITDB} if told.source.of_mitdb else {}),
         "distribution": [*(_file(folder, path) for path in paths), *(_set(split) for split in parquet)],
         "recordSet": [_records(split) for split in parquet],
     }

@@ -8,10 +8,11 @@ import ecgsynth
 from ecgsynth.audit import Policy, audit
 from ecgsynth.findings import Evaluation
 from ecgsynth.gate import MEASURES, REASONS
-from ecgsynth.labels import LABEL_NAMES, LABELS
-from ecgsynth.models import card, shipped
+from ecgsynth.labels import LABEL_NAMES, LABELS, SYMBOL_TO_CLASS
+from ecgsynth.models import card
 from ecgsynth.scores import Score
-from ecgsynth.shards import Source, Tally
+from ecgsynth.shards import Tally
+from ecgsynth.source import Source
 
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -51,11 +52,6 @@ class Told:
         """Beats in all."""
         return sum(sum(of.values()) for of in self.counts.values())
 
-    @property
-    def of_mitdb(self) -> bool:
-        """Whether the model is one that comes with ecgsynth."""
-        return self.source.recipe.model in shipped()
-
 
 def data_card(told: Told) -> str:
     """Write the card of a dataset: what it holds, what it is for, how it was made, how good and how private it is."""
@@ -70,11 +66,12 @@ def data_card(told: Told) -> str:
         recipe=told.source.recipe,
         model=told.source.model,
         gate=told.source.gate,
+        source=told.source,
         names=LABEL_NAMES[told.source.model.by],
         reasons=[name for name in REASONS if any(tally.reasons[name] for tally in told.gated.values())],
         measures=MEASURES,
         size=_size(told.total),
-        mitdb=MITDB if told.of_mitdb else "",
+        mitdb=MITDB if told.source.of_mitdb else "",
         scores=_tables(evaluation) if evaluation else {},
         verdicts=_verdicts(evaluation, list(told.labels)) if evaluation else [],
         version=ecgsynth.__version__,
@@ -83,7 +80,7 @@ def data_card(told: Told) -> str:
 
 def model_card(told: Told) -> str:
     """Write the card of the model: that which comes with it, or what its file says."""
-    if told.of_mitdb:
+    if told.source.is_shipped:
         return card(told.source.recipe.model)
     model = told.source.model
     rows = {
@@ -130,5 +127,7 @@ def _plain(score: Score, name: str) -> str:
 def _verdicts(evaluation: Evaluation, labels: list[str]) -> list[str]:
     """Say which rules of the default policy are not held."""
     learnt_here = bool(evaluation.settings.get("learnt_from_this_train_side"))
-    found = audit(evaluation.scores(), Policy.load(), learnt_here=learnt_here, released=labels)
+    by = evaluation.settings.get("by", "class")
+    released = list(dict.fromkeys(SYMBOL_TO_CLASS[label] if by == "class" else label for label in labels))
+    found = audit(evaluation.scores(), Policy.load(), learnt_here=learnt_here, released=released)
     return [str(verdict) for verdict in found if not verdict.holds]

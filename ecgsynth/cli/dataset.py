@@ -100,21 +100,27 @@ def build(recipe_file: Path | None, output: Path, force: bool, as_json: bool, **
     """
     from ecgsynth.build import build_steps
     from ecgsynth.recipe import load_recipe, read_recipe
+    from ecgsynth.source import Source
 
-    given = {name: value for name, value in options.items() if value not in (None, (), False)}
+    given = {name: value for name, value in options.items() if value is not None and value != () and value is not False}
     if (recipe_file is None) == (not given):
         raise click.UsageError("give a recipe, or say by options what to make: --model and --count")
     recipe = load_recipe(recipe_file) if recipe_file else read_recipe(_of_options(**given))
+    source = Source.of(recipe)
+    for line in source.notes:
+        note(f"note: {line}")
     with progress("build") as show:
         try:
-            drain(build_steps(recipe, output, force=force), lambda step: show(step.share, step.label))
+            made = drain(build_steps(source, output, force=force), lambda step: show(step.share, step.label))
         except KeyboardInterrupt:
             note(f"stopped: the same command goes on with what is done ({output}.part)")
             raise
     counts: dict[str, int] = {}
     for quota in recipe.quotas:
         counts[quota.label] = counts.get(quota.label, 0) + quota.count
-    emit({"output": str(output), "counts": counts, "recipe": recipe.to_dict()}, f"{_table(counts)}\nWrote {output}", as_json=as_json)
+    end = f"Wrote {output}" if made else f"{output} is there already, made of the same recipe (--force makes it again)"
+    data = {"output": str(output), "made": made, "counts": counts, "recipe": recipe.to_dict()}
+    emit(data, f"{_table(counts)}\n{end}", as_json=as_json)
 
 
 def _table(counts: dict[str, int]) -> str:
@@ -125,13 +131,13 @@ def _of_options(
     *, counts: tuple[str, ...] = (), splits: tuple[str, ...] = (), mark: bool = False, no_gate: bool = False, **rest: Any
 ) -> dict[str, Any]:
     """Write options as the recipe that says the same."""
-    if mark and no_gate:
-        raise click.UsageError("--mark and --no-gate do not go together")
+    if no_gate and (mark or "gate_file" in rest):
+        raise click.UsageError("--no-gate does not go together with --mark or --gate")
     conditions = {name: rest.pop(name) for name in ("lead", "rr_before", "rr_after") if name in rest}
     for name in ("rr_before", "rr_after"):
         if name in conditions:
             conditions[name] = [_number(part, name) for part in conditions[name].split(",")]
-    quotas = [{"label": label, "count": int(_number(count, "count")), **conditions} for label, count in map(_pair, counts)]
+    quotas = [{"label": label, "count": _count(count), **conditions} for label, count in map(_pair, counts)]
     given = {"quotas": quotas, **rest}
     if splits:
         given["splits"] = {name: _number(share, "split") for name, share in map(_pair, splits)}
@@ -145,6 +151,12 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals:
         raise click.UsageError(f"{text!r}: write NAME=NUMBER")
     return name, value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise click.BadParameter(f"{text!r} is no number of beats", param_hint="--count")
+    return int(text)
 
 
 def _number(text: str, name: str) -> float:

@@ -205,7 +205,12 @@ def _settings(make: Any, options: dict[str, Any]) -> dict[str, Any]:
 def _list_generators(generators: dict[str, Any], as_json: bool) -> None:
     from ecgsynth.generators import settings_of
 
-    listed = {name: settings_of(name) for name in generators}
+    listed = {}
+    for name in generators:
+        try:
+            listed[name] = settings_of(name)
+        except EcgsynthError as error:  # of another package
+            note(f"note: {error}")
     text = "\n".join(f"{name:<15} {', '.join(f'{key}={value}' for key, value in kept.items())}" for name, kept in listed.items())
     emit(listed, text, as_json=as_json)
 
@@ -257,6 +262,11 @@ def sample(
     from ecgsynth.steps import drain
 
     if dataset is not None or index is not None:
+        context = click.get_current_context()
+        default = click.core.ParameterSource.DEFAULT
+        given = [name for name in (*options, "patient") if context.get_parameter_source(name) is not default]
+        if given:
+            raise click.UsageError(f"--dataset says all of a beat: leave out --{given[0].replace('_', '-').removesuffix('s')}")
         return _sample_again(dataset, index, model or file, output, force=force, as_json=as_json)
     chosen = model or (str(file) if file else None)
     if chosen is None or (model and file):
@@ -294,8 +304,8 @@ def _sample_again(dataset: Path | None, index: int | None, model: Any, output: P
         raise EcgsynthError(f"beat {index:,} is of another model: --model says where the file with SHA-256 {address.model_sha256} is")
     made = make_again(generator, address)
     made.save(output, force=force)
-    data = {"output": str(output), "label": address.label, "seed": address.seed, "number": address.index}
-    text = f"Wrote {output}: beat {address.index:,} of {address.label}, seed {address.seed}"
+    data = {"output": str(output), "label": address.label, "seed": address.seed, "number": address.number}
+    text = f"Wrote {output}: beat {address.number:,} of {address.label}, seed {address.seed}"
     emit(data, text, as_json=as_json)
 
 

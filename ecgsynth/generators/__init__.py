@@ -1,10 +1,9 @@
 """Generators by name; the command line, the docs and the common tests read this one list."""
 
 import inspect
-import warnings
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +87,29 @@ Another package adds its own by the entry point ``ecgsynth.generators``: a name,
 """
 
 
-def _add_those_of_others() -> None:
-    for point in entry_points(group="ecgsynth.generators"):
-        if point.name in GENERATORS:
-            warnings.warn(f"{point.value} is called {point.name}, as a generator of ecgsynth is: it is left out", stacklevel=2)
-            continue
+class _OfAnotherPackage:
+    """A generator that is imported when it is first asked for, as its package may itself import this one."""
+
+    def __init__(self, point: EntryPoint) -> None:
+        self._point = point
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._load())
+
+    def __call__(self, **settings: Any) -> Generator:
+        made: Generator = self._load()(**settings)
+        return made
+
+    def _load(self) -> Any:
         try:
-            GENERATORS[point.name] = point.load()
-        except Exception as error:  # whatever is wrong with it must not stop the others
-            warnings.warn(f"the generator {point.name} of {point.value} cannot be loaded: {error}", stacklevel=2)
+            return self._point.load()
+        except Exception as error:
+            raise EcgsynthError(f"the generator {self._point.name} of {self._point.value} cannot be loaded: {error}") from error
 
 
-_add_those_of_others()
+for _point in entry_points(group="ecgsynth.generators"):
+    GENERATORS.setdefault(_point.name, _OfAnotherPackage(_point))  # none takes the place of one of ours
 
 __all__ = ["GENERATORS", "Generator", "Request", "TrainingStep", "class_counts", "load_generator", "settings_of"]
 
