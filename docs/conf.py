@@ -5,9 +5,11 @@ from importlib.metadata import version as version_of
 project = "ecgsynth"
 author = "The ecgsynth developers"
 version = release = version_of("ecgsynth")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 source_suffix = {".md": "markdown"}
 html_theme = "furo"
+html_show_copyright = False
+smartquotes = False  # or `--like` in a command would become a dash
 html_title = f"ecgsynth {version}"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

@@ -60,7 +60,7 @@ def score(answers: tuple[Path, ...], key: Path, dataset: Path | None, as_json: b
 
     \b
     Example:
-      ecgsynth review score answers-*.json --key review.html.key.json --dataset dataset/
+      ecgsynth review score answers-ann.json answers-ben.json --key review.html.key.json --dataset dataset/
     """
     from ecgsynth.review import add_to_card, read_answers, read_key, score_review
 
