@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, tensor_bytes
+from ecgsynth.generators.cells import Cell, cells_of
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.requests import Interval, Request
 from ecgsynth.labels import LABELS, aami_classes
@@ -29,15 +30,6 @@ FORMAT = 2
 
 _HISTORY = 200  # steps of a training that are kept for its curves
 _LOOKED_AT = 20_000  # beats after which a request for rare ones is given up
-_FEW = 40  # beats of a label below which a lead is not told apart
-
-
-class Cell(NamedTuple):
-    """What a generator is told of a beat: its label and lead, and how many training beats share both."""
-
-    label: str
-    lead: str
-    n_beats: int
 
 
 class Block(NamedTuple):
@@ -176,7 +168,7 @@ class Generator(ABC):
             "r_sample": train.r_sample,
             "rhythm": bool(np.isfinite(train.rr_before).any()),
             "by": by,
-            "cells": _cells(train, by),
+            "cells": cells_of(train, by),
             "data_sha256": train.digest(),
         }
 
@@ -386,16 +378,3 @@ def _check_training(train: Beats, validation: Beats | None, by: str) -> None:
         raise EcgsynthError("training and validation beats differ in leads, length or sampling rate")
     if not np.isfinite(train.signals).all():
         raise EcgsynthError("the training beats hold values that are not finite")
-
-
-def _cells(train: Beats, by: str) -> list[list[Any]]:
-    """Count labels and leads together: label by label, the most frequent lead first, rare ones counted with it."""
-    cells: list[list[Any]] = []
-    labels = train.labels(by)
-    for label, total in train.counts(by).items():
-        leads, counts = np.unique(train.leads[labels == label], return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        told = [index for place, index in enumerate(order) if place == 0 or counts[index] >= _FEW]
-        rest = total - int(counts[told].sum())
-        cells += [[label, str(leads[index]), int(counts[index]) + (rest if place == 0 else 0)] for place, index in enumerate(told)]
-    return cells
