@@ -91,7 +91,12 @@ class Source:
     def notes(self) -> list[str]:
         """What must be known before the dataset is shared."""
         if not self.promises:
-            return []
+            unknown = not self.evaluation and not self.of_mitdb
+            return (
+                ["nothing says what this model gives away of those it learnt from: `ecgsynth evaluate`, then run or --run"]
+                if unknown
+                else []
+            )
         beyond = [name for name, there in (("the gate", self.gate), ("the evaluation on the card", self.evaluation)) if there]
         return [f"what the model promises does not cover {' and '.join(beyond)}, which saw real beats without noise"] if beyond else []
 

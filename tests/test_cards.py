@@ -75,6 +75,9 @@ def test_a_build_shows_what_an_evaluation_of_its_model_found(split, tmp_path):
     made = model.sample(class_counts(split.train, total=400))
     evaluate(synthetic=made, classifier=classifier, seeds=(0,), **judged).save(tmp_path / "run")
     recipe = Recipe(str(tmp_path / "model.safetensors"), [Quota("N", 20)], gate="none", run=str(tmp_path / "run"), formats=["csv"])
+    assert Source.of(recipe).notes == []
+    assert "nothing says what this model gives away" in Source.of(replace(recipe, run="")).notes[0]
+    assert Source.of(Recipe("mitdb", [Quota("N", 5)])).notes == []
     build(recipe, tmp_path / "set")
     card = (tmp_path / "set" / "README.md").read_text()
     assert "| utility | synthetic | fresh real beats | copies |" in card

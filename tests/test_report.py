@@ -155,12 +155,17 @@ def test_words_say_what_the_scores_are(evaluation, page):
     reference = evaluation.by_class("real", "sensitivity")
     for name, sentence in class_sentences(evaluation).items():
         assert html.escape(sentence) in page
-        numbers = re.findall(r"finds (\d+) \((\d+) when trained on real beats\).* right (\d+) times of 100", sentence)
+        pattern = r"finds (\d+)(?: \(between [^)]*\))?, against (\d+) when trained on real beats.* right (\d+) times of 100"
+        numbers = re.findall(pattern, sentence)
         assert [tuple(map(int, row)) for row in numbers] == [tuple(round(100 * part[name]) for part in (found, reference, right))]
         assert CLASS_NAMES[name] in sentence
+        interval = evaluation.intervals("synthetic")[f"Se {name}"]
+        assert f"(between {of_100(interval.low)} and {of_100(interval.high)})" in sentence
         assert ("only 20 test beats" in sentence) == (name == "Q")
     for row in ("synthetic", "real"):
         assert f"{evaluation.spread(row)[0]:.3f}" in headline(evaluation)
+        interval = evaluation.intervals(row)["macro-F1"]
+        assert f"{interval.low:.3f} to {interval.high:.3f}" in headline(evaluation)
 
 
 def test_table_holds_every_score(evaluation, page):

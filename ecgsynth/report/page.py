@@ -14,6 +14,7 @@ from ecgsynth.files import atomic_path, refuse_existing
 from ecgsynth.findings import ROWS, Evaluation
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES, LABEL_NAMES
+from ecgsynth.metrics.bootstrap import Interval
 from ecgsynth.report import explorer, figures
 from ecgsynth.report.measured import shown, tables, warnings
 
@@ -157,10 +158,10 @@ def headline(evaluation: Evaluation) -> str:
         return "No classifier was trained on the synthetic beats alone, so this report cannot say what they are worth."
     text = (
         f"A classifier trained only on synthetic beats recognises the {len(evaluation.classes)} classes of {source.word} test beats "
-        f"with a macro-F1 of {_macro(evaluation, 'synthetic')}"
+        f"with a macro-F1 of {_macro(evaluation, 'synthetic')} (95 % interval {_interval(evaluation, 'synthetic')})"
     )
     if "real" in evaluation.rows:
-        text += f", against {_macro(evaluation, 'real')} when it is trained on {source.word} beats"
+        text += f", against {_macro(evaluation, 'real')} ({_interval(evaluation, 'real')}) when it is trained on {source.word} beats"
     return text + "."
 
 
@@ -243,15 +244,17 @@ def class_sentences(evaluation: Evaluation) -> dict[str, str]:
     found = evaluation.by_class("synthetic", "sensitivity")
     right = evaluation.by_class("synthetic", "positive_predictivity")
     reference = evaluation.by_class("real", "sensitivity") if "real" in evaluation.rows else {}
+    intervals = evaluation.intervals("synthetic")
     said = _summed(evaluation, "synthetic").sum(axis=0)
     names = _label_names(evaluation)
     sentences = {}
     for name, times in zip(evaluation.classes, said.tolist(), strict=True):
         text = f"Of 100 {word} {names[name]} beats, the classifier trained on synthetic beats finds {of_100(found[name])}"
+        text += _between(intervals[f"Se {name}"])
         if reference:
-            text += f" ({of_100(reference[name])} when trained on {word} beats)"
+            text += f", against {of_100(reference[name])} when trained on {word} beats"
         if times:
-            text += f"; when it says {names[name]}, it is right {of_100(right[name])} times of 100."
+            text += f"; when it says {names[name]}, it is right {of_100(right[name])} times of 100{_between(intervals[f'+P {name}'])}."
         else:
             text += f"; it never says {names[name]}."
         judged = evaluation.counts.get("test", {}).get(name, 0)
@@ -259,6 +262,14 @@ def class_sentences(evaluation: Evaluation) -> dict[str, str]:
             text += f" With only {judged} test beats of this class, take that as rough."
         sentences[name] = text
     return sentences
+
+
+def _between(interval: Interval) -> str:
+    """Say between which numbers of 100 a share lies, with 95 % confidence."""
+    if not np.isfinite(interval[1:]).all():
+        return ""
+    low, high = of_100(interval.low), of_100(interval.high)
+    return f" (between {low} and {high})" if low != high else ""
 
 
 def _label_names(evaluation: Evaluation) -> Mapping[str, str]:
@@ -291,6 +302,11 @@ def _call(text: str, source: Source) -> str:
 
 def _macro(evaluation: Evaluation, row: str) -> str:
     return f"{evaluation.spread(row)[0]:.3f}"
+
+
+def _interval(evaluation: Evaluation, row: str) -> str:
+    found = evaluation.intervals(row)["macro-F1"]
+    return f"{found.low:.3f} to {found.high:.3f}"
 
 
 def _summed(evaluation: Evaluation, row: str) -> Any:
