@@ -90,13 +90,10 @@ class Source:
     @property
     def notes(self) -> list[str]:
         """What must be known before the dataset is shared."""
+        if not (self.promises or self.evaluation or self.of_mitdb):
+            return ["nothing says what this model gives away of those it learnt from: `ecgsynth evaluate`, then run or --run"]
         if not self.promises:
-            unknown = not self.evaluation and not self.of_mitdb
-            return (
-                ["nothing says what this model gives away of those it learnt from: `ecgsynth evaluate`, then run or --run"]
-                if unknown
-                else []
-            )
+            return []
         beyond = [name for name, there in (("the gate", self.gate), ("the evaluation on the card", self.evaluation)) if there]
         return [f"what the model promises does not cover {' and '.join(beyond)}, which saw real beats without noise"] if beyond else []
 
