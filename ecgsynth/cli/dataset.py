@@ -50,7 +50,7 @@ def _both(learnt: Any, sides: Any) -> list[str]:
 
 
 def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
+    options = (
         click.option("-m", "--model", help="A model file, or one that comes with ecgsynth."),
         click.option("--count", "counts", multiple=True, metavar="LABEL=N", help="So many beats of a class, or symbol; repeatable."),
         click.option("--lead", help="All of this lead."),
@@ -64,7 +64,8 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--no-gate", is_flag=True, help="Ask no gate."),
         click.option("--run", help="A folder of `ecgsynth evaluate` for the card."),
         click.option("--name", help="What the dataset is called."),
-    ):
+    )
+    for option in reversed(options):  # which is the order in which help shows them
         command = option(command)
     return command
 
