@@ -129,6 +129,7 @@ def test_any_name_is_a_name_to_readers_of_the_card(name, tmp_path):
     found = front_matter((tmp_path / "set" / "README.md").read_text())
     assert (found["pretty_name"], found["license"]) == (name, "other: see text")
     assert found["configs"][0]["data_files"][0]["split"] == "no"
+    assert json.loads((tmp_path / "set" / "croissant.json").read_text())["license"] == "Other: see text"
 
 
 def test_a_label_in_several_quotas_is_counted_together(tmp_path):

@@ -6,6 +6,7 @@ Akhtar M et al. Croissant: a metadata format for ML-ready datasets (2024), doi:1
 https://docs.mlcommons.org/croissant/docs/croissant-spec.html
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ _CONTEXT = {
     "transform": "cr:transform",
 }
 _ENCODINGS = {".parquet": "application/x-parquet", ".csv": "text/csv", ".npz": "application/zip", ".toml": "application/toml"}
+_SPDX = re.compile(r"[A-Za-z0-9.+-]+")
 _NUMBERS = {"rr_before", "rr_after", "rr_mean", "fs"}
 _WHOLE = {"row", "seed", "number", "sample"}
 _LISTS = {"signal", "reasons"}
@@ -85,7 +87,7 @@ def croissant(told: Told, folder: Path, paths: Iterable[str]) -> dict[str, Any]:
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": recipe.name,
         "description": recipe.description or f"{told.total:,} synthetic ECG heartbeats with their labels: {labels}.",
-        "license": f"https://spdx.org/licenses/{recipe.licence}.html",
+        "license": f"https://spdx.org/licenses/{recipe.licence}.html" if _SPDX.fullmatch(recipe.licence) else recipe.licence,
         "version": "1.0.0",
         "keywords": ["ECG", "arrhythmia", "heartbeat", "synthetic"],
         "isLiveDataset": False,
