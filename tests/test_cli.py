@@ -61,11 +61,17 @@ def make_all(folder, records_folder):
     call("evaluate", folder / "syn.npz", "--split", folder / "split", "-o", folder / "run", *judged)
 
 
-@pytest.mark.parametrize("name", sorted(main.commands))
-def test_every_command_has_help_with_an_example_and_json(name):
-    text = call(name, "--help").output
+def commands(group=main, *before):
+    """Name every command, those of groups by all their words."""
+    for name, command in sorted(group.commands.items()):
+        yield from commands(command, *before, name) if hasattr(command, "commands") else [(*before, name)]
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_every_command_has_help_with_an_example_and_json(words):
+    text = call(*words, "--help").output
     assert "Example" in text
-    assert f"ecgsynth {name}" in text
+    assert f"ecgsynth {' '.join(words)}" in text
     assert "--json" in text
 
 
