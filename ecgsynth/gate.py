@@ -37,6 +37,7 @@ _TAIL = 0.005  # of the training beats lie beyond each end of a limit, before it
 _WIDENED = 0.1  # of its width, at either end: those of rare labels are known from few beats
 _UNLIKELY = 0.02  # of the training beats are less likely of their label than the gate asks for
 _DOUBTFUL = 0.5  # likelihood below which another label may be meant; the gate asks for no more
+_ANOTHER = 0.001  # likelihood below which another label is surely meant; the gate asks for no less
 _QRS_S = 0.2  # s to each side of the R peak in which the QRS complex lies
 _QRS_ENDS = (0.05, 0.5, 0.95)  # of its energy, at which it begins, has its centre, and ends
 _HIGH_HZ = 20.0
@@ -75,7 +76,7 @@ class Gate:
     All but 0.5 % of the training beats of a label lie within a limit at either end, which is then widened by a tenth of its
     width, or of the logarithm's of what cannot be below 0. The classifier has learnt from beats that were held back from the
     generator; all but 2 % of the training beats of a label, which it has not learnt from, are as likely as the least that is
-    asked for, and no beat is asked to be more likely than 0.5.
+    asked for, which is never below 0.001 nor above 0.5.
     """
 
     by: str
@@ -122,7 +123,7 @@ class Gate:
         measured = measure_shapes(train)
         own = _likelihood(classifier, train, labels)
         limits = {label: {name: _limit(name, values[labels == label]) for name, values in measured.items()} for label in train.counts(by)}
-        likely = {label: min(_DOUBTFUL, float(np.quantile(own[labels == label], _UNLIKELY))) for label in limits}
+        likely = {label: float(np.clip(np.quantile(own[labels == label], _UNLIKELY), _ANOTHER, _DOUBTFUL)) for label in limits}
         return cls(by, limits, likely, classifier, train.digest())
 
     def check(self, beats: Beats) -> NDArray[np.bool_]:

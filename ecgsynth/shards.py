@@ -30,7 +30,7 @@ STRIDE = 2**24
 """Numbers that a quota has for its beats in a shard, so that shards ask nothing of each other."""
 COUNTS = "counts.json"
 
-_CHANCE = 0.01  # with which a label that loses no more than its share may all the same stop a build
+_CHANCE = 0.01  # below which a loss above its share is none of chance, at each of the looks that a build takes
 
 
 class Shard(NamedTuple):

@@ -53,8 +53,21 @@ def test_the_page_in_a_browser(tmp_path, arguments):
         area = browser.find_element("id", "explorer-map")
         assert "60 of 60" in browser.find_element("id", "explorer-count").text
         assert browser.find_element("css selector", ".dot.chosen").get_attribute("data-number") == "0"
-        area.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
-        assert browser.find_element("css selector", ".dot.chosen").get_attribute("data-number") == "1"
+        places = browser.execute_script(
+            "return [...document.querySelectorAll('.dot')].map(d => { const b = d.getBBox();"
+            " return [Number(d.dataset.number), b.x + b.width / 2, b.y + b.height / 2]; })"
+        )
+        at = {number: (x, y) for number, x, y in places}
+        for key, (dx, dy) in {Keys.ARROW_RIGHT: (1, 0), Keys.ARROW_UP: (0, -1), Keys.ARROW_LEFT: (-1, 0)}.items():
+            before = int(browser.find_element("css selector", ".dot.chosen").get_attribute("data-number"))
+            area.send_keys(key)
+            after = int(browser.find_element("css selector", ".dot.chosen").get_attribute("data-number"))
+            moved = np.subtract(at[after], at[before]) @ (dx, dy)
+            assert moved > -1 if after != before else not any(np.subtract(place, at[before]) @ (dx, dy) > 1 for place in at.values())
+        area.send_keys(Keys.END)
+        assert browser.find_element("css selector", ".dot.chosen").get_attribute("data-number") == "59"
+        area.send_keys(Keys.HOME)
+        assert browser.find_element("css selector", ".dot.chosen").get_attribute("data-number") == "0"
         Select(browser.find_element("id", "explorer-class")).select_by_visible_text("V")
         Select(browser.find_element("id", "explorer-kind")).select_by_visible_text("synthetic")
         assert "6 of 60" in browser.find_element("id", "explorer-count").text

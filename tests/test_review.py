@@ -18,7 +18,8 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
 from ecgsynth.recipe import Quota, Recipe
 from ecgsynth.review import Answers, Review, add_to_card, make_review, read_answers, read_key, score_review
-from ecgsynth.review.score import wilson
+from ecgsynth.review.page import company_of
+from ecgsynth.review.score import over_items, wilson
 from ecgsynth.steps import drain
 from ecgsynth.verify import verify_steps
 
@@ -61,6 +62,16 @@ def test_the_page_tells_nothing_of_the_key(review):
     assert lengths["real"] == lengths["synthetic"] == {256, 2160}
     assert "memorizer" not in review.html
     assert "gaussian" not in review.html
+
+
+def test_neighbours_of_a_strip_are_as_many_of_each_class_for_both_kinds(synthetic, split):
+    labels = ["N", "S", "V"]
+    company = company_of([synthetic, split.train], labels)
+    for beats in (synthetic, split.train):
+        assert all(beats.counts()[label] > company[label] for label in labels)
+    assert company["N"] > 5 * company["V"]
+    few = synthetic.take(np.flatnonzero(synthetic.classes == "V")[:4])
+    assert company_of([few, split.train], ["V"]) == {"V": 3}
 
 
 def test_what_is_shown_is_the_beat_of_the_key(review, synthetic, split):
@@ -110,17 +121,33 @@ def test_a_reviewer_who_sees_all_and_one_who_sees_nothing(review):
     (judged,) = score_review([knows], review.key)
     assert judged.accuracy.value == 1
     assert judged.accuracy.low > 0.9
-    assert judged.kappa == {"real": 1.0, "synthetic": 1.0}
+    assert {kind: kappa.value for kind, kappa in judged.kappa.items()} == {"real": 1.0, "synthetic": 1.0}
     assert (judged.usable["real"].value, judged.usable["synthetic"].value) == (1, 0)
     assert all(value.value == 1 for value in judged.by_label.values())
-    blind = answers(review, verdict=lambda known: "real", label=lambda known: "N")
+    blind = answers(review, "ben", verdict=lambda known: "real", label=lambda known: "N")
     first, second, both = score_review([knows, blind], review.key)
     assert second.accuracy.value == 0.5
     assert second.accuracy.low < 0.5 < second.accuracy.high
     assert second.called_real == first.called_real | {"synthetic": second.called_real["synthetic"]}
-    assert second.kappa["real"] == pytest.approx(0, abs=1e-9)
+    assert second.kappa["real"].value == pytest.approx(0, abs=1e-9)
     assert both.told == 80
     assert both.accuracy.value == 0.75
+    assert both.accuracy.low < 0.75 < both.accuracy.high
+    with pytest.raises(EcgsynthError, match="given twice"):
+        score_review([knows, replace(knows, reviewer="ann (1)")], review.key)
+    with pytest.raises(EcgsynthError, match="given twice"):
+        score_review([knows, replace(blind, reviewer="ann")], review.key)
+
+
+def test_the_interval_of_several_reviewers_is_over_items():
+    """Five who always say the same of an item know no more of all items than one."""
+    rng = np.random.default_rng(0)
+    hits = rng.random(40) < 0.7
+    one = over_items([(str(item), bool(hit)) for item, hit in enumerate(hits)], np.mean)
+    five = over_items([(str(item), bool(hit)) for item, hit in enumerate(hits) for _ in range(5)], np.mean)
+    assert five == pytest.approx(one)
+    naive = wilson([bool(hit) for hit in hits for _ in range(5)])
+    assert naive.high - naive.low < 0.6 * (five.high - five.low)
 
 
 def test_intervals_are_wilsons():
@@ -221,7 +248,16 @@ def test_a_reviewer_in_a_browser(split, tmp_path):
         def press(*keys: str) -> None:
             ActionChains(browser).send_keys(*keys).perform()
 
+        def begin(name: str) -> None:
+            browser.find_element("id", "reviewer").send_keys(name, Keys.ENTER)
+
         browser.get(page.as_uri())
+        press("1")  # nobody is there yet
+        begin("Zoë")
+        press("2")
+        browser.find_element("id", "leave").click()
+        begin("Ann B.")  # does not see what another has answered
+        assert "0 of 10" in browser.find_element("id", "count").text
         for number, token in enumerate(order):
             known = key["items"][token]
             assert f"{number + 1} of 10" in browser.find_element("id", "title").text
@@ -230,14 +266,17 @@ def test_a_reviewer_in_a_browser(split, tmp_path):
             press("1" if (known["kind"] == "real") == right else "2", known["label"].lower())
             if number == 5:
                 browser.refresh()
+                begin("Ann B.")
                 assert "6 of 10" in browser.find_element("id", "title").text
+                press(Keys.DELETE)
+                assert "5 of 10" in browser.find_element("id", "count").text
+                press("1" if known["kind"] == "real" else "2", known["label"].lower())
             if number == 6:
                 press("m", "wide QRS, 1 lead", Keys.ESCAPE)
             browser.find_element("css selector", "button[data-value=yes]").click()
-            press(Keys.ARROW_RIGHT)
+            press(Keys.ENTER)  # goes on, though a button was clicked last
         pressed = browser.find_elements("css selector", "button[aria-pressed=true]")
         assert {button.get_attribute("data-name") for button in pressed} == {"verdict", "label", "usable"}
-        browser.find_element("id", "reviewer").send_keys("Ann B.")
         browser.find_element("id", "export").click()
         exported = wait_for("answers-*.json", tmp_path)
         assert browser.get_log("browser") == []
@@ -249,9 +288,15 @@ def test_a_reviewer_in_a_browser(split, tmp_path):
     )
     assert result.exit_code == 0, result.output
     assert "told real from synthetic: 0.900" in result.stdout
-    assert "agrees with the labels of synthetic ones: kappa 1.000" in result.stdout
+    assert "agrees with the labels of synthetic ones: kappa 1.000 (" in result.stdout
     assert "calls real ones usable: 1.000" in result.stdout
     assert "remarks: 1" in result.stdout
+    build(Recipe("mitdb", [Quota("N", 5)], formats=["parquet"]), tmp_path / "other")
+    wrong = CliRunner().invoke(
+        main, ["review", "score", str(exported), "--key", str(tmp_path / "review.html.key.json"), "--dataset", str(tmp_path / "other")]
+    )
+    assert wrong.exit_code == 1
+    assert "was not made of the beats in" in wrong.stderr
     told = CliRunner().invoke(main, ["review", "score", str(exported), "--key", str(tmp_path / "review.html.key.json"), "--json"])
     assert json.loads(told.stdout)["reviewers"][0]["told"] == 10
     assert "## Blind review" in (tmp_path / "set" / "README.md").read_text()

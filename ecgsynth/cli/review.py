@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import emit, force_option, json_option
+from ecgsynth.cli.console import emit, force_option, json_option, note
 
 
 @click.group()
@@ -34,7 +34,9 @@ def make(
       ecgsynth review make dataset/ --real split/test.npz -n 60 -o review.html
     """
     from ecgsynth.beats import Beats
+    from ecgsynth.build import HEAD
     from ecgsynth.errors import EcgsynthError
+    from ecgsynth.files import sha256
     from ecgsynth.review import make_review
     from ecgsynth.verify import beats_of
 
@@ -44,8 +46,12 @@ def make(
         raise EcgsynthError(f"{synthetic} must hold synthetic beats and {real} real ones")
     key = key or output.with_name(output.name + ".key.json")
     found = make_review(synthetic=made, real=others, items=items, strips=strips, seed=seed)
+    if synthetic.is_dir():
+        found.key["dataset_sha256"] = sha256(synthetic / HEAD)
     found.save(output, key, force=force)
     count = len(found.key["items"])
+    if others.source == "real":
+        note(f"note: {output} shows beats of real people: pass it on only as you would pass on their records")
     text = f"Wrote {output}: {count} beats of lead {found.key['lead']}. The key is in {key}: keep it from those who review"
     emit({"output": str(output), "key": str(key), "items": count}, text, as_json=as_json)
 
@@ -62,9 +68,14 @@ def score(answers: tuple[Path, ...], key: Path, dataset: Path | None, as_json: b
     Example:
       ecgsynth review score answers-ann.json answers-ben.json --key review.html.key.json --dataset dataset/
     """
+    from ecgsynth.build import HEAD
+    from ecgsynth.errors import EcgsynthError
+    from ecgsynth.files import sha256
     from ecgsynth.review import add_to_card, read_answers, read_key, score_review
 
     known = read_key(key)
+    if dataset and (not (dataset / HEAD).is_file() or known.get("dataset_sha256") != sha256(dataset / HEAD)):
+        raise EcgsynthError(f"the page of this key was not made of the beats in {dataset}: its card is not for what was found here")
     found = score_review([read_answers(path, known) for path in answers], known)
     if dataset:
         add_to_card(dataset, found)

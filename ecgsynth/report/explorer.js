@@ -62,7 +62,11 @@
   const choose = number => {
     dots[chosen]?.classList.remove("chosen");
     chosen = number;
-    if (number < 0) return;
+    if (number < 0) {
+      place("explorer-beat").replaceChildren();
+      place("explorer-text").textContent = "No beat is chosen.";
+      return;
+    }
     dots[number].classList.add("chosen");
     map.append(dots[number]);
     place("explorer-beat").replaceChildren(paper(number));
@@ -91,14 +95,25 @@
     });
     if (nearest >= 0) choose(nearest);
   });
+  // The nearest beat that way: what lies beside the way counts twice.
+  const towards = (dx, dy) => {
+    const from = [across(points.x[chosen]), up(points.y[chosen])];
+    let nearest = -1, least = Infinity;
+    points.x.forEach((x, number) => {
+      if (number === chosen || !shown(number)) return;
+      const off = [across(x) - from[0], up(points.y[number]) - from[1]];
+      const along = off[0] * dx + off[1] * dy, beside = Math.abs(off[0] * dy) + Math.abs(off[1] * dx);
+      if (along > 0 && along + 2 * beside < least) [nearest, least] = [number, along + 2 * beside];
+    });
+    return nearest;
+  };
   place("explorer-map").addEventListener("keydown", event => {
-    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (!by) return;
+    const way = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[event.key];
+    const all = [...dots.keys()].filter(shown);
+    if (!all.length || !(way || event.key === "Home" || event.key === "End")) return;
     event.preventDefault();
-    for (let turn = 1; turn <= total; turn += 1) {
-      const next = (((chosen + by * turn) % total) + total) % total;
-      if (shown(next)) { choose(next); break; }
-    }
+    const next = way ? towards(...way) : all.at(event.key === "Home" ? 0 : -1);
+    if (next >= 0) choose(next);
   });
   place("explorer").hidden = false;
   filter();

@@ -21,6 +21,9 @@ from ecgsynth.report.measured import shown, tables, warnings
 FEW = 100
 """Test beats of a class below which its scores are called rough."""
 
+FEW_PATIENTS = 5
+"""Test patients with beats of a class below which its intervals say little."""
+
 SCHEMES = {
     "beats": "Beats were divided at random, so beats of one patient stand both in training and in test.",
     "patients": "Patients were divided: no patient stands both in training and in test.",
@@ -231,7 +234,11 @@ def _against_floor(evaluation: Evaluation) -> Sentence:
 
 
 def _scatter(evaluation: Evaluation, row: str, other: str) -> str:
-    """Say so if two rows differ by no more than their seeds do; nothing can be said of one seed."""
+    """Say so if two rows differ by no more than their seeds do, or than other test patients might make of it."""
+    if all(scores.by_patient is not None for name in (row, other) for scores in evaluation.rows[name]):
+        gain = evaluation.intervals(row, base=other)["macro-F1"]
+        if gain.low <= 0 <= gain.high:
+            return f" The difference is within the scatter between test patients (95 % interval {gain.low:+.3f} to {gain.high:+.3f})."
     (a, deviation_a), (b, deviation_b) = evaluation.spread(row), evaluation.spread(other)
     return " The difference is within the scatter between seeds." if abs(a - b) <= np.hypot(deviation_a, deviation_b) else ""
 
@@ -248,7 +255,7 @@ def class_sentences(evaluation: Evaluation) -> dict[str, str]:
     said = _summed(evaluation, "synthetic").sum(axis=0)
     names = _label_names(evaluation)
     sentences = {}
-    for name, times in zip(evaluation.classes, said.tolist(), strict=True):
+    for place, (name, times) in enumerate(zip(evaluation.classes, said.tolist(), strict=True)):
         text = f"Of 100 {word} {names[name]} beats, the classifier trained on synthetic beats finds {of_100(found[name])}"
         text += _between(intervals[f"Se {name}"])
         if reference:
@@ -260,6 +267,9 @@ def class_sentences(evaluation: Evaluation) -> dict[str, str]:
         judged = evaluation.counts.get("test", {}).get(name, 0)
         if judged < FEW:
             text += f" With only {judged} test beats of this class, take that as rough."
+        patients = _patients_with(evaluation, place)
+        if patients is not None and patients < FEW_PATIENTS:
+            text += f" Its test beats are of {patients} patient{'s' * (patients != 1)}: of others nothing is known, whatever the interval."
         sentences[name] = text
     return sentences
 
@@ -269,7 +279,15 @@ def _between(interval: Interval) -> str:
     if not np.isfinite(interval[1:]).all():
         return ""
     low, high = of_100(interval.low), of_100(interval.high)
-    return f" (between {low} and {high})" if low != high else ""
+    return f" (between {low} and {high})" if low != high else f" ({low})"
+
+
+def _patients_with(evaluation: Evaluation, place: int) -> int | None:
+    """Count the test patients who have beats of a class; None where patients are not known."""
+    by_patient = [scores.by_patient for scores in evaluation.rows["synthetic"]]
+    if any(found is None for found in by_patient):
+        return None
+    return int((np.asarray(by_patient[0])[:, place].sum(axis=1) > 0).sum())
 
 
 def _label_names(evaluation: Evaluation) -> Mapping[str, str]:

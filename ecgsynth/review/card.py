@@ -14,7 +14,8 @@ CARD = "README.md"
 _TITLE = "## Blind review"
 _TEXT = (
     "People who read ECGs judged beats of this dataset and real ones, mixed and without their labels (`ecgsynth review`). Shares have "
-    "Wilson's 95 % interval; told apart by half of them is what guessing reaches; kappa is Cohen's."
+    "Wilson's 95 % interval, those of several reviewers together one over items; told apart by half of them is what guessing reaches; "
+    "kappa is Cohen's, with its interval over items."
 )
 
 

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ REAL, SYNTHETIC = "real", "synthetic"
 
 _STEP_MV = 0.005  # of MIT-BIH's converter; both kinds are shown in it, so that neither is told by its digits
 _STRIP_S = 3.0  # shown to either side of the beat that is asked about
-_POOL = 400  # beats that a strip is set from
+_COMPANY = (300, 12)  # beats that a strip is set from: of the most frequent class, and of each other one
 _MARGIN = 0.5  # mV of paper above and below
 
 
@@ -67,8 +67,8 @@ def make_review(*, synthetic: Beats, real: Beats, items: int = 60, strips: float
     items : int
         How many there are to judge.
     strips : float
-        Share of them that is shown among its neighbours, 3 s to either side; the neighbours are set by `ecgsynth.strips` for real
-        and synthetic beats alike, so that they tell nothing.
+        Share of them that is shown among its neighbours, 3 s to either side; the neighbours are of their own kind, as many of
+        each class for real and synthetic ones, and set by `ecgsynth.strips` for both alike, so that they tell nothing.
     seed : int
         Same beats and seed, same review.
 
@@ -84,6 +84,7 @@ def make_review(*, synthetic: Beats, real: Beats, items: int = 60, strips: float
     labels = [name for name in AAMI_CLASSES if all(name in beats.counts() for beats in kinds.values())]
     if not labels:
         raise EcgsynthError(f"real and synthetic beats share no class of lead {lead}")
+    company = company_of(kinds.values(), labels)
     rng = np.random.default_rng(seed)
     shown: list[dict[str, Any]] = []
     key: dict[str, Any] = {}
@@ -91,7 +92,7 @@ def make_review(*, synthetic: Beats, real: Beats, items: int = 60, strips: float
         for place, (number, label) in enumerate(_chosen(beats, labels, items // 2, rng)):
             token = rng.bytes(6).hex()
             in_strip = (place * strips) % 1 + strips >= 1 - 1e-9
-            shown.append({"id": token, **(_strip(beats, number, rng) if in_strip else _beat(beats, number))})
+            shown.append({"id": token, **(_strip(beats, number, company, rng) if in_strip else _beat(beats, number))})
             key[token] = {"kind": kind, "label": label, "shown": "strip" if in_strip else "beat", **_origin(beats, number, kind)}
     rng.shuffle(shown)
     name = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
@@ -131,10 +132,18 @@ def _beat(beats: Beats, number: int) -> dict[str, Any]:
     return _drawn(waves, beats.fs, [])
 
 
-def _strip(beats: Beats, number: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Set a beat among others of its kind, in the proportions that they have."""
-    others = rng.permutation(np.delete(np.arange(len(beats)), number))[:_POOL]
-    pool = beats.take(np.concatenate([[number], others]))
+def company_of(kinds: Iterable[Beats], labels: Sequence[str]) -> dict[str, int]:
+    """Say how many beats of each class a strip is set from: the same for real and synthetic ones, so that they tell nothing."""
+    counts = [beats.counts() for beats in kinds]
+    there = {label: min(of[label] for of in counts) - 1 for label in labels}  # one of them is asked about
+    most = max(there, key=lambda label: there[label])
+    return {label: min(there[label], _COMPANY[label != most]) for label in labels}
+
+
+def _strip(beats: Beats, number: int, company: Mapping[str, int], rng: np.random.Generator) -> dict[str, Any]:
+    """Set a beat among others of its kind, as many of each class as the other kind has beside its own."""
+    others = [rng.permutation(np.setdiff1d(np.flatnonzero(beats.classes == label), number))[:count] for label, count in company.items()]
+    pool = beats.take(np.concatenate([[number], *others]))
     order = arrange(pool)
     place = int(np.flatnonzero(order == 0)[0])
     record = draw(pool.take(order), "strip", seed=int(rng.integers(2**31)))

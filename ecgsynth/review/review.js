@@ -2,20 +2,22 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const place = name => document.getElementById(name);
-  const store = `ecgsynth-review-${data.review}`;
   const MM_PER_S = 25, MM_PER_MV = 10, PX_PER_MM = 96 / 25.4, SIZES = [1, 2, 3];
-  let state = { reviewer: "", at: 0, size: 2, answers: {} };
+  let state = null;
   let kept = true;
 
-  try {
-    const found = JSON.parse(localStorage.getItem(store));
-    if (found && found.answers) state = found;
-  } catch { kept = false; }
-  if (!SIZES.includes(state.size)) state.size = 2;
-  if (!Number.isInteger(state.at) || !data.items[state.at]) state.at = 0;
-
+  // Answers are kept by review and reviewer, so that nobody sees, or goes on with, those of another.
+  const store = name => `ecgsynth-review-${data.review}-${name}`;
+  const read = name => {
+    let found = null;
+    try { found = JSON.parse(localStorage.getItem(store(name))); } catch { kept = false; }
+    if (!found || !found.answers) found = { reviewer: name, at: 0, size: 2, answers: {} };
+    if (!SIZES.includes(found.size)) found.size = 2;
+    if (!Number.isInteger(found.at) || !data.items[found.at]) found.at = 0;
+    return found;
+  };
   const save = () => {
-    try { localStorage.setItem(store, JSON.stringify(state)); kept = true; } catch { kept = false; }
+    try { localStorage.setItem(store(state.reviewer), JSON.stringify(state)); kept = true; } catch { kept = false; }
     if (!kept) place("said").textContent = "This browser keeps nothing: export your answers before you close the page.";
   };
   const item = () => data.items[state.at];
@@ -64,16 +66,22 @@
       button.setAttribute("aria-pressed", String(given[button.dataset.name] === value));
     }
     place("remark").value = given.remark ?? "";
-    place("reviewer").value = state.reviewer;
+    place("who").textContent = state.reviewer;
     place("size").textContent = `${state.size} ×`;
+    place("size").setAttribute("aria-label", `size of the paper, ${state.size} ×`);
+    place("clear").disabled = !Object.keys(given).length;
     place("back").disabled = state.at === 0;
     place("next").disabled = state.at === data.items.length - 1;
     draw();
   };
 
   const give = (name, value) => {
-    const given = answer();
-    if (given[name] === value) delete given[name]; else given[name] = value;
+    answer()[name] = value;
+    save();
+    show();
+  };
+  const clear = () => {
+    state.answers[item().id] = {};
     save();
     show();
   };
@@ -91,7 +99,7 @@
     const answers = Object.fromEntries(Object.entries(state.answers).filter(([, of]) => Object.keys(of).length));
     const text = JSON.stringify({ review: data.review, reviewer: state.reviewer, answers }, null, 1);
     const link = document.createElement("a");
-    const name = state.reviewer.replace(/[^A-Za-z0-9_-]+/g, "-").replace(/^-+|-+$/g, "") || "reviewer";
+    const name = state.reviewer.replace(/[^\p{L}\p{N}_-]+/gu, "-").replace(/^-+|-+$/g, "") || "reviewer";
     link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
     link.download = `answers-${name}.json`;
     link.click();
@@ -101,7 +109,9 @@
 
   document.addEventListener("click", event => {
     const button = event.target.closest("button[data-name]");
-    if (button) give(button.dataset.name, button.dataset.name === "usable" ? button.dataset.value === "yes" : button.dataset.value);
+    if (!button) return;
+    give(button.dataset.name, button.dataset.name === "usable" ? button.dataset.value === "yes" : button.dataset.value);
+    if (event.detail) button.blur(); // clicked by mouse: Enter goes on to the next
   });
   place("back").addEventListener("click", () => go(-1));
   place("next").addEventListener("click", () => go(1));
@@ -112,21 +122,47 @@
     if (event.target.value.trim()) given.remark = event.target.value; else delete given.remark;
     save();
   });
-  place("reviewer").addEventListener("input", event => { state.reviewer = event.target.value; save(); });
+  place("clear").addEventListener("click", clear);
+  place("begin").addEventListener("submit", event => {
+    event.preventDefault();
+    const name = place("reviewer").value.trim();
+    if (!name) return;
+    state = read(name);
+    place("begin").hidden = true;
+    place("review").hidden = false;
+    document.activeElement?.blur();
+    show();
+  });
+  place("leave").addEventListener("click", () => {
+    state = null;
+    place("reviewer").value = "";
+    place("review").hidden = true;
+    place("begin").hidden = false;
+    place("reviewer").focus();
+  });
+  window.addEventListener("storage", event => { // another tab of the same reviewer
+    if (state && event.key === store(state.reviewer) && event.newValue) {
+      state.answers = JSON.parse(event.newValue).answers;
+      show();
+    }
+  });
+  new ResizeObserver(() => { if (state) draw(); }).observe(place("paper"));
 
   document.addEventListener("keydown", event => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!state || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (event.target.matches("input, textarea")) {
       if (event.key === "Escape") event.target.blur();
       return;
     }
-    const key = event.key.toUpperCase();
+    const key = event.key.toUpperCase(), paper = place("paper");
+    if (key.startsWith("ARROW") && document.activeElement === paper && paper.scrollWidth > paper.clientWidth) return; // it scrolls
     if (key === "1") give("verdict", "real");
     else if (key === "2") give("verdict", "synthetic");
     else if (key in data.classes) give("label", key);
     else if (key === "U") give("usable", true);
     else if (key === "X") give("usable", false);
     else if (key === "Z") resize();
+    else if (key === "DELETE" || key === "BACKSPACE") clear();
     else if (key === "M") place("remark").focus();
     else if (key === "ARROWRIGHT" || (key === "ENTER" && !event.target.matches("button, summary"))) go(1);
     else if (key === "ARROWLEFT") go(-1);
@@ -134,5 +170,5 @@
     event.preventDefault();
   });
 
-  show();
+  place("begin").hidden = false;
 })();

@@ -1,7 +1,7 @@
 """What came of a blind review: how often reviewers told real from synthetic, and whether they agreed with the labels."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,15 +49,17 @@ class Judged(NamedTuple):
     told : int
         Items of which was said whether they are real.
     accuracy : Interval
-        The share that was said rightly, with Wilson's 95 % interval; 0.5 is guessing.
+        The share that was said rightly, with Wilson's 95 % interval; 0.5 is guessing. Of several reviewers the interval is over
+        items, as those who judge the same item do not err by themselves.
     by_label : dict of str to Interval
         The same of each class.
     by_shown : dict of str to Interval
         The same of beats alone and of strips.
     called_real : dict of str to Interval
         How often real and synthetic ones were called real.
-    kappa : dict of str to float
-        Cohen's kappa of the reviewer's class and the label, of real and of synthetic ones; NaN where there is nothing to compare.
+    kappa : dict of str to Interval
+        Cohen's kappa of the reviewer's class and the label, of real and of synthetic ones, with a 95 % interval over items; NaN
+        where there is nothing to compare.
     usable : dict of str to Interval
         How often real and synthetic ones were called usable.
     remarks : int
@@ -70,7 +72,7 @@ class Judged(NamedTuple):
     by_label: dict[str, Interval]
     by_shown: dict[str, Interval]
     called_real: dict[str, Interval]
-    kappa: dict[str, float]
+    kappa: dict[str, Interval]
     usable: dict[str, Interval]
     remarks: int
 
@@ -80,7 +82,9 @@ class Judged(NamedTuple):
         found += [f"  of class {label}: {value}" for label, value in self.by_label.items()]
         found += [f"  shown as a {shown}: {value}" for shown, value in self.by_shown.items()]
         found += [f"called {kind} ones real: {value}" for kind, value in self.called_real.items()]
-        found += [f"agrees with the labels of {kind} ones: kappa {value:.3f}" for kind, value in self.kappa.items() if value == value]
+        found += [
+            f"agrees with the labels of {kind} ones: kappa {value}" for kind, value in self.kappa.items() if value.value == value.value
+        ]
         found += [f"calls {kind} ones usable: {value}" for kind, value in self.usable.items() if value.value == value.value]
         return [*found, f"remarks: {self.remarks}"] if self.remarks else found
 
@@ -165,36 +169,62 @@ def score_review(answers: Sequence[Answers], key: Mapping[str, Any]) -> list[Jud
     Wilson EB. J Am Stat Assoc 22:209-212 (1927), doi:10.1080/01621459.1927.10502953. Cohen J. Educ Psychol Meas 20:37-46 (1960),
     doi:10.1177/001316446002000104; as implemented in scipy and scikit-learn.
     """
-    found = [_judged(of.reviewer, [(key["items"][token], answer) for token, answer in of.items.items()]) for of in answers]
+    for place, of in enumerate(answers):
+        for other in answers[:place]:
+            if of.reviewer == other.reviewer or (of.items and of.items == other.items):
+                raise EcgsynthError(f"the answers of {of.reviewer} were given twice: give each reviewer's once")
+    found = [_judged(of.reviewer, [of], key["items"]) for of in answers]
     if len(answers) > 1:
-        pairs = [(key["items"][token], answer) for of in answers for token, answer in of.items.items()]
-        found.append(_judged(ALL, pairs))
+        found.append(_judged(ALL, answers, key["items"]))
     if not any(judged.told or judged.kappa for judged in found):
         raise EcgsynthError("nothing was answered")
     return found
 
 
-def _judged(reviewer: str, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Judged:
-    told = [(item, answer["verdict"] == item["kind"]) for item, answer in pairs if "verdict" in answer]
+Pair = tuple[str, Mapping[str, Any], Mapping[str, Any]]  # an item, what it is, and what was said of it
 
-    def right(name: str, value: str) -> Interval:
-        return wilson([hit for item, hit in told if item[name] == value])
 
-    labels = [label for label in AAMI_CLASSES if any(item["label"] == label for item, _ in told)]
-    kinds = [kind for kind in (REAL, SYNTHETIC) if any(item["kind"] == kind for item, _ in pairs)]
-    called = {kind: [a["verdict"] == REAL for item, a in pairs if item["kind"] == kind and "verdict" in a] for kind in kinds}
-    usable = {kind: [bool(a["usable"]) for item, a in pairs if item["kind"] == kind and "usable" in a] for kind in kinds}
+def _judged(reviewer: str, answers: Sequence[Answers], known: Mapping[str, Any]) -> Judged:
+    pairs = [(token, known[token], answer) for of in answers for token, answer in of.items.items()]
+    told = [pair for pair in pairs if "verdict" in pair[2]]
+    labels = [label for label in AAMI_CLASSES if any(item["label"] == label for _, item, _ in told)]
+    kinds = [kind for kind in (REAL, SYNTHETIC) if any(item["kind"] == kind for _, item, _ in pairs)]
+
+    def share(true: Callable[[Pair], bool], of: Iterable[Pair]) -> Interval:
+        hits = [(pair[0], true(pair)) for pair in of]
+        return wilson([hit for _, hit in hits]) if len(answers) == 1 else over_items(hits, lambda drawn: float(np.mean(drawn)))
+
+    def right(pair: Pair) -> bool:
+        return bool(pair[2]["verdict"] == pair[1]["kind"])
+
+    def where(name: str, value: str, pairs: Sequence[Pair] = told) -> list[Pair]:
+        return [pair for pair in pairs if pair[1][name] == value]
+
+    usable = [pair for pair in pairs if "usable" in pair[2]]
     return Judged(
         reviewer,
         len(told),
-        wilson([hit for _, hit in told]),
-        {label: right("label", label) for label in labels},
-        {shown: right("shown", shown) for shown in ("beat", "strip") if any(item["shown"] == shown for item, _ in told)},
-        {kind: wilson(hits) for kind, hits in called.items()},
-        {kind: _kappa([(item, answer) for item, answer in pairs if item["kind"] == kind]) for kind in kinds},
-        {kind: wilson(hits) for kind, hits in usable.items()},
-        sum("remark" in answer for _, answer in pairs),
+        share(right, told),
+        {label: share(right, where("label", label)) for label in labels},
+        {shown: share(right, where("shown", shown)) for shown in ("beat", "strip") if where("shown", shown)},
+        {kind: share(lambda pair: pair[2]["verdict"] == REAL, where("kind", kind)) for kind in kinds},
+        {kind: _kappa(where("kind", kind, pairs)) for kind in kinds},
+        {kind: share(lambda pair: bool(pair[2]["usable"]), where("kind", kind, usable)) for kind in kinds},
+        sum("remark" in answer for _, _, answer in pairs),
     )
+
+
+def over_items(values: Sequence[tuple[str, Any]], statistic: Callable[[list[Any]], float], *, draws: int = 1000) -> Interval:
+    """Give a statistic with its 95 % interval over items: all that was said of an item is drawn together."""
+    if not values:
+        return Interval(np.nan, np.nan, np.nan)
+    by_item: dict[str, list[Any]] = {}
+    for token, value in values:
+        by_item.setdefault(token, []).append(value)
+    groups, rng = list(by_item.values()), np.random.default_rng(0)
+    found = [statistic([value for place in rng.integers(len(groups), size=len(groups)) for value in groups[place]]) for _ in range(draws)]
+    low, high = np.nanpercentile(found, [2.5, 97.5]) if np.isfinite(found).any() else (np.nan, np.nan)
+    return Interval(statistic([value for _, value in values]), float(low), float(high))
 
 
 def wilson(hits: Sequence[bool]) -> Interval:
@@ -207,10 +237,15 @@ def wilson(hits: Sequence[bool]) -> Interval:
     return Interval(sum(hits) / len(hits), float(found.low), float(found.high))
 
 
-def _kappa(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> float:
+def _kappa(pairs: Sequence[Pair]) -> Interval:
+    return over_items(
+        [(token, (item["label"], answer["label"])) for token, item, answer in pairs if "label" in answer], _agreement, draws=300
+    )
+
+
+def _agreement(pairs: Sequence[tuple[str, str]]) -> float:
     from sklearn.metrics import cohen_kappa_score
 
-    labelled = [(item["label"], answer["label"]) for item, answer in pairs if "label" in answer]
-    if not labelled or len({label for pair in labelled for label in pair}) < 2:
+    if len({label for pair in pairs for label in pair}) < 2:
         return float("nan")
-    return float(cohen_kappa_score(*zip(*labelled, strict=True)))
+    return float(cohen_kappa_score(*zip(*pairs, strict=True)))
