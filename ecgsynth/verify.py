@@ -98,12 +98,12 @@ def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Ste
         made = load_generator(model or load_recipe(folder / "recipe.toml").model)
     except EcgsynthError as error:
         return Verified(len(sums), problems, note=f"{error}; --model says where it is")
-    same = near = 0
+    same, near, digest = 0, 0, made.fingerprint()
     rows = np.unique(np.linspace(0, total - 1, beats).astype(int)).tolist()
     for place, row in enumerate(rows):
         yield Progress(_FILES + (1 - _FILES) * place / len(rows), f"beat {row:,}")
         address = address_of(folder, row)
-        if address.model_sha256 != made.fingerprint():
+        if address.model_sha256 != digest:
             return Verified(len(sums), problems, note="the model is another one than that which made it")
         again = make_again(made, address).signals.ravel()
         apart = float(np.abs(again - address.signal).max())

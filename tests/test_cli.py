@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import ecgsynth
 from ecgsynth.beats import Beats
 from ecgsynth.cli import main
 from ecgsynth.records import write_record
@@ -59,25 +58,6 @@ def make_all(folder, records_folder):
     call("sample", folder / "model.safetensors", "-o", folder / "syn.npz", "--like", folder / "split" / "train.npz")
     judged = ("--steps", 20, "--classifiers", "cnn", "--families", "none")
     call("evaluate", folder / "syn.npz", "--split", folder / "split", "-o", folder / "run", *judged)
-
-
-def commands(group=main, *before):
-    """Name every command, those of groups by all their words."""
-    for name, command in sorted(group.commands.items()):
-        yield from commands(command, *before, name) if hasattr(command, "commands") else [(*before, name)]
-
-
-@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
-def test_every_command_has_help_with_an_example_and_json(words):
-    text = call(*words, "--help").output
-    assert "Example" in text
-    assert f"ecgsynth {' '.join(words)}" in text
-    assert "--json" in text
-
-
-def test_version_and_completion():
-    assert call("--version").output.strip() == f"ecgsynth, version {ecgsynth.__version__}"
-    assert "_ECGSYNTH_COMPLETE=bash_source" in call("--help").output
 
 
 def test_beats_counts_what_it_kept(work, records_folder, records):

@@ -89,7 +89,7 @@ def model_card(told: Told) -> str:
         "Leads": ", ".join(name or "not named" for name in model.leads),
         "Window": f"{model.shape_['n_samples']} samples at {model.shape_['fs']:g} Hz, R peak at sample {model.shape_['r_sample']}",
         "Settings": ", ".join(f"{name} {value}" for name, value in model.params.items()),
-        "SHA-256": f"`{model.fingerprint()}`",
+        "SHA-256": f"`{told.source.model_sha256}`",
         "Data SHA-256": f"`{model.shape_['data_sha256']}`" if model.shape_.get("data_sha256") else "not told, for privacy",
     }
     if promise := model.shape_.get("privacy"):
