@@ -9,12 +9,7 @@
   const WIDE = 560, HIGH = 400, EDGE = 12;
   let chosen = -1;
 
-  const make = (name, attributes, parent) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    parent?.append(element);
-    return element;
-  };
+  const { make } = ecgPaper;
   const signal = number => Array.from({ length }, (_, at) => values.getInt16(2 * (number * length + at), true) * step);
 
   const ends = of => [Math.min(...of), Math.max(...of)];
@@ -42,21 +37,9 @@
 
   const paper = number => {
     const wave = signal(number), [least, most] = ends(wave);
-    const floor = Math.floor((least - 0.2) * 2) / 2, roof = Math.ceil((most + 0.3) * 2) / 2;
-    const width = Math.ceil(length / fs * 25 / 5) * 5, height = (roof - floor) * 10;
-    const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, width: `${2.6 * width}mm`, height: `${2.6 * height}mm`, role: "img" });
-    make("title", {}, svg).textContent = `${names[points.kind[number]]} beat of ${points.label[number]}, from ${least.toFixed(2)} to ${most.toFixed(2)} mV`;
-    make("rect", { width, height, fill: "#fffaf5" }, svg);
-    for (const [by, colour, stroke] of [[1, "#f7d4cd", 0.1], [5, "#e9a59c", 0.2]]) {
-      let lines = "";
-      for (let x = 0; x <= width; x += by) lines += `M${x} 0V${height}`;
-      for (let y = 0; y <= height + 1e-6; y += by) lines += `M0 ${y}H${width}`;
-      make("path", { d: lines, stroke: colour, "stroke-width": stroke, fill: "none" }, svg);
-    }
-    const drawn = wave.map((value, at) => `${(at / fs * 25).toFixed(2)},${((roof - value) * 10).toFixed(2)}`).join(" ");
-    make("polyline", { points: drawn, fill: "none", stroke: "#14171a", "stroke-width": 0.3, "stroke-linejoin": "round" }, svg);
-    make("path", { d: `M${peak / fs * 25 - 0.8} 0h1.6l-.8 1.4z`, fill: "#0b5a94" }, svg);
-    return svg;
+    const span = [Math.floor((least - 0.2) * 2) / 2, Math.ceil((most + 0.3) * 2) / 2];
+    const title = `${names[points.kind[number]]} beat of ${points.label[number]}, from ${least.toFixed(2)} to ${most.toFixed(2)} mV`;
+    return ecgPaper.draw({ leads: [wave], fs, span, marks: [peak / fs], title, size: () => 2.6 });
   };
 
   const choose = number => {

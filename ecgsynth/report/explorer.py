@@ -14,12 +14,15 @@ from ecgsynth.beats import Beats
 STEP_MV = 0.005
 """In which waveforms are set down."""
 
-SCRIPT = Path(__file__).with_name("explorer.js").read_text(encoding="utf-8")
+PAPER = Path(__file__).with_name("paper.js").read_text(encoding="utf-8")
+"""What draws ECG paper in a page."""
+
+SCRIPT = PAPER + Path(__file__).with_name("explorer.js").read_text(encoding="utf-8")
 
 
-def script_digest() -> str:
-    """Give the SHA-256 by which the page's policy knows its only script."""
-    return base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+def script_digest(script: str = SCRIPT) -> str:
+    """Give the SHA-256 by which a page's policy knows its only script."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def explorer_data(real: Beats, synthetic: Beats) -> str:

@@ -1,6 +1,5 @@
 """The page of a blind review: beats and strips, real and synthetic, in random order, and a key that stays behind."""
 
-import base64
 import hashlib
 import json
 import re
@@ -16,6 +15,7 @@ from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, refuse_existing
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
+from ecgsynth.report.explorer import PAPER, script_digest
 from ecgsynth.strips import arrange, draw
 
 FORMAT = 1
@@ -166,10 +166,9 @@ def _page(name: str, shown: list[dict[str, Any]], lead: str) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = Path(__file__).parent
-    script = (folder / "review.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script = PAPER + (folder / "review.js").read_text(encoding="utf-8")
     data = json.dumps({"review": name, "lead": lead, "items": shown, "classes": CLASS_NAMES}, separators=(",", ":"))
     environment = Environment(loader=FileSystemLoader(folder), undefined=StrictUndefined, autoescape=True, trim_blocks=True)
     escaped = re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", data)
     template = environment.get_template("review.html.jinja")
-    return template.render(data=escaped, script=script, digest=digest, total=len(shown), classes=CLASS_NAMES)
+    return template.render(data=escaped, script=script, digest=script_digest(script), total=len(shown), classes=CLASS_NAMES)

@@ -2,7 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const place = name => document.getElementById(name);
-  const MM_PER_S = 25, MM_PER_MV = 10, PX_PER_MM = 96 / 25.4, SIZES = [1, 2, 3];
+  const SIZES = [1, 2, 3];
   let state = null;
   let kept = true;
 
@@ -23,37 +23,13 @@
   const item = () => data.items[state.at];
   const answer = () => (state.answers[item().id] ??= {});
 
-  const make = (name, attributes, parent) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    parent?.append(element);
-    return element;
-  };
-
-  const grid = (svg, width, height, step, colour, stroke) => {
-    const lines = [];
-    for (let x = 0; x <= width + 1e-6; x += step) lines.push(`M${x} 0V${height}`);
-    for (let y = 0; y <= height + 1e-6; y += step) lines.push(`M0 ${y}H${width}`);
-    make("path", { d: lines.join(""), stroke: colour, "stroke-width": stroke, fill: "none" }, svg);
-  };
-
   const draw = () => {
     const { fs, step, signals, marks, span } = item();
-    const seconds = signals[0].length / fs;
-    const width = Math.ceil(seconds * MM_PER_S / 5) * 5, tall = (span[1] - span[0]) * MM_PER_MV;
-    const height = tall * signals.length;
-    const scale = Math.max(1, Math.min(state.size, (place("paper").clientWidth - 2) / (width * PX_PER_MM)));
-    const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, width: `${width * scale}mm`, height: `${height * scale}mm`, role: "img" });
-    make("title", {}, svg).textContent = `${seconds.toFixed(1)} s of lead ${data.lead}` + (marks.length ? ", one beat marked" : ", one beat");
-    grid(svg, width, height, 1, "#f3cfc6", 0.1);
-    grid(svg, width, height, 5, "#e6a596", 0.2);
-    signals.forEach((signal, lead) => {
-      const y = value => (tall * lead + (span[1] - value * step) * MM_PER_MV).toFixed(2);
-      const points = signal.map((value, sample) => `${(sample / fs * MM_PER_S).toFixed(2)},${y(value)}`).join(" ");
-      make("polyline", { points, fill: "none", stroke: "#1b2733", "stroke-width": 0.3, "stroke-linejoin": "round" }, svg);
-    });
-    for (const mark of marks) make("path", { d: `M${mark * MM_PER_S - 1.2} 0.4h2.4l-1.2 2z`, fill: "#0b5a94" }, svg);
-    place("paper").replaceChildren(svg);
+    const seconds = (signals[0].length / fs).toFixed(1);
+    const title = `${seconds} s of lead ${data.lead}` + (marks.length ? ", one beat marked" : ", one beat");
+    const size = wide => Math.max(1, Math.min(state.size, (place("paper").clientWidth - 2) / wide));
+    const leads = signals.map(signal => signal.map(value => value * step));
+    place("paper").replaceChildren(ecgPaper.draw({ leads, fs, span, marks, title, size }));
   };
 
   const show = () => {
