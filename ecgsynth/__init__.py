@@ -8,8 +8,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ecgsynth.beats import Beats, concatenate, extract_beats
+    from ecgsynth.beats import Beats, concatenate
     from ecgsynth.classifiers import BeatClassifier
+    from ecgsynth.cutting import extract_beats
     from ecgsynth.errors import EcgsynthError
     from ecgsynth.evaluation import evaluate
     from ecgsynth.findings import Evaluation
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from ecgsynth.torch_data import BeatDataset, SyntheticBeats
 
 _HOMES = {
-    "beats": ("Beats", "concatenate", "extract_beats"),
+    "beats": ("Beats", "concatenate"),
     "classifiers": ("BeatClassifier",),
+    "cutting": ("extract_beats",),
     "errors": ("EcgsynthError",),
     "evaluation": ("evaluate",),
     "findings": ("Evaluation",),

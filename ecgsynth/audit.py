@@ -11,6 +11,7 @@ import numpy as np
 
 from ecgsynth.classifiers import CLASSIFIERS
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.places import place
 from ecgsynth.scores import Score
 
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
@@ -114,10 +115,11 @@ class Policy:
         EcgsynthError
             If there is no such file, or it is no policy.
         """
-        if not Path(path).is_file():
+        path = place(path)
+        if not path.is_file():
             raise EcgsynthError(f"no policy at {path}: `ecgsynth audit --write-policy policy.toml` writes one to begin with")
         try:
-            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise EcgsynthError(f"{path} is not TOML ({error})") from error
         rules = data.pop("rule", [])

@@ -1,6 +1,7 @@
 """Building a dataset from a recipe, shard by shard, so that a build that was stopped goes on."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -8,17 +9,20 @@ from collections import Counter
 from collections.abc import Generator as Steps
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ecgsynth.cards import Told, croissant, data_card, model_card
+from ecgsynth.engine import Engine, Job
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path, sha256, sync, sync_name
+from ecgsynth.files import atomic_path, sha256, sync, sync_name, user_cache
 from ecgsynth.formats import join_npz, join_text
+from ecgsynth.places import is_remote, place, upload
 from ecgsynth.recipe import Recipe
 from ecgsynth.shards import Shard, Tally, is_whole, make_shard, plan, read_tallies
 from ecgsynth.source import Source
-from ecgsynth.steps import Progress, drain
+from ecgsynth.steps import Progress, drain, relabelled
 
 HEAD = "build.json"
 """The file by which a dataset, or one that is being built, is known."""
@@ -30,12 +34,12 @@ _OURS = (LOCK, HEAD, "shards", "dataset", "replaced")
 _LAST = 0.1  # share of the time that putting everything in its place takes
 
 
-def build(recipe: Recipe, folder: str | Path, *, force: bool = False) -> bool:
+def build(recipe: Recipe, folder: str | Path, *, force: bool = False, engine: Engine | None = None) -> bool:
     """Make a dataset of a recipe; see `build_steps`."""
-    return drain(build_steps(Source.of(recipe), folder, force=force))
+    return drain(build_steps(Source.of(recipe), folder, force=force, engine=engine))
 
 
-def build_steps(source: Source, folder: str | Path, *, force: bool = False) -> Steps[Progress, None, bool]:
+def build_steps(source: Source, folder: str | Path, *, force: bool = False, engine: Engine | None = None) -> Steps[Progress, None, bool]:
     """Make a dataset of synthetic beats, yielding how far it is.
 
     What is done is kept beside it in ``FOLDER.part`` until all is: a build that was stopped goes on there when it is asked for
@@ -49,6 +53,8 @@ def build_steps(source: Source, folder: str | Path, *, force: bool = False) -> S
         Where; it appears when it is whole.
     force : bool
         Make it again if it is there, and replace a dataset of another recipe.
+    engine : Engine, optional
+        What makes the shards; this process, with all its threads, one after another if not given. The bytes are the same for any.
 
     Returns
     -------
@@ -61,7 +67,10 @@ def build_steps(source: Source, folder: str | Path, *, force: bool = False) -> S
         If the folder, or the one beside it, holds something else or is being built by another process; the gate holds back too
         many beats; or a file cannot be read or written.
     """
-    folder = Path(folder).absolute()
+    folder = place(folder)
+    if is_remote(folder):
+        return (yield from _build_remote(source, folder, force=force, engine=engine))
+    folder = folder.absolute()
     head = source.head()
     work = folder.with_name(folder.name + ".part")
     if _is_there(folder, head, force=force):
@@ -71,6 +80,8 @@ def build_steps(source: Source, folder: str | Path, *, force: bool = False) -> S
     _refuse_others(work)
     with _alone_in(work):
         _begin(work, head, force=force)
+        if engine is not None:
+            yield from relabelled(engine.steps(_jobs(source, work)), lambda step: step._replace(share=(1 - _LAST) * step.share))
         tallies = yield from _make_shards(source, work)
         yield Progress(1 - _LAST, "files")
         _assemble(source, tallies, work, folder)
@@ -78,19 +89,46 @@ def build_steps(source: Source, folder: str | Path, *, force: bool = False) -> S
     return True
 
 
+def _build_remote(source: Source, folder: Path, *, force: bool, engine: Engine | None) -> Steps[Progress, None, bool]:
+    """Make a dataset on this machine, and put it at an address; the file by which it is known comes last."""
+    if _is_there(folder, source.head(), force=force):
+        return False
+    here = user_cache() / "builds" / hashlib.sha256(str(folder).encode()).hexdigest() / folder.name
+    yield from build_steps(source, here, force=True, engine=engine)
+    upload(here, folder, last=HEAD)
+    shutil.rmtree(here.parent, ignore_errors=True)
+    return True
+
+
+def _jobs(source: Source, work: Path) -> list[Job]:
+    """Give what is to be done to make those shards that are not there yet."""
+    missing = [shard for shard in plan(source.recipe) if not is_whole(_place(work, shard))]
+    return [Job(_label(shard), sum(shard.counts), partial(_make_whole, source, shard, _place(work, shard))) for shard in missing]
+
+
+def _make_whole(source: Source, shard: Shard, path: Path) -> None:
+    """Make a shard, in the place of what a loss of power may have left of it."""
+    shutil.rmtree(path, ignore_errors=True)
+    for _ in make_shard(source, shard, path):
+        pass
+
+
+def _label(shard: Shard) -> str:
+    return f"{shard.split}, part {shard.place + 1} of {shard.of}"
+
+
 def _make_shards(source: Source, work: Path) -> Steps[Progress, None, dict[str, Tally]]:
     """Make those shards that are not there yet; gives what the gate said of each label."""
     shards, total = plan(source.recipe), sum(quota.count for quota in source.recipe.quotas)
     done, tallies = 0, dict[str, Tally]()
     for shard in shards:
-        place = _place(work, shard)
-        if not is_whole(place):
-            shutil.rmtree(place, ignore_errors=True)  # which a loss of power may have left in pieces
-            for share in make_shard(source, shard, place):
-                label = f"{shard.split}, part {shard.place + 1} of {shard.of}"
-                yield Progress((1 - _LAST) * (done + share * sum(shard.counts)) / total, label)
+        made = _place(work, shard)
+        if not is_whole(made):
+            shutil.rmtree(made, ignore_errors=True)  # which a loss of power may have left in pieces
+            for share in make_shard(source, shard, made):
+                yield Progress((1 - _LAST) * (done + share * sum(shard.counts)) / total, _label(shard))
         done += sum(shard.counts)
-        for tally in read_tallies(place):
+        for tally in read_tallies(made):
             tallies[tally.label] = tallies.get(tally.label, Tally(tally.label)) + tally
             tallies[tally.label].refuse_more_than(source.recipe.most_rejected)
     return tallies
@@ -160,19 +198,19 @@ def _assemble(source: Source, tallies: Mapping[str, Tally], work: Path, folder: 
     ready.mkdir()
     shards = plan(source.recipe)
     places = [_place(work, shard) for shard in shards]
-    for place in places:
-        for path in sorted(place.glob("*.parquet")):
+    for own_place in places:
+        for path in sorted(own_place.glob("*.parquet")):
             _link(path, ready / "parquet" / path.name)
-        for path in sorted((place / "wfdb").glob("*")):
+        for path in sorted((own_place / "wfdb").glob("*")):
             _link(path, ready / "wfdb" / path.name)
     for split in source.recipe.splits:
-        own = [place for shard, place in zip(shards, places, strict=True) if shard.split == split]
+        own = [made for shard, made in zip(shards, places, strict=True) if shard.split == split]
         if own and "npz" in source.recipe.formats:
             (ready / "npz").mkdir(exist_ok=True)
-            join_npz([place / "beats.npz" for place in own], ready / "npz" / f"{split}.npz")
+            join_npz([made / "beats.npz" for made in own], ready / "npz" / f"{split}.npz")
         if own and "csv" in source.recipe.formats:
             (ready / "csv").mkdir(exist_ok=True)
-            join_text([place / "part.csv" for place in own], ready / "csv" / f"{split}.csv")
+            join_text([made / "part.csv" for made in own], ready / "csv" / f"{split}.csv")
     if "wfdb" in source.recipe.formats:
         names = sorted(path.stem for path in (ready / "wfdb").glob("*.hea"))
         (ready / "wfdb" / "RECORDS").write_text("".join(f"{name}\n" for name in names))

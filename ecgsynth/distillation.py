@@ -31,6 +31,8 @@ class DistillingTrainer(AdversarialTrainer):
         that a training stopped early leaves something to sample from.
     answer : callable
         (noise, cells) -> the beats that the flow makes of this noise.
+    seen : callable
+        Coordinates that the teacher takes -> those that the critic sees, and their cells.
     teaching : float
         Share of the budget after which the generator's own training begins.
     likeness : float
@@ -54,6 +56,7 @@ class DistillingTrainer(AdversarialTrainer):
         teacher: Trainer,
         begin: Callable[[Any], None],
         answer: Callable[[Tensor, Tensor], Tensor],
+        seen: Callable[[Tensor], tuple[Tensor, Tensor]],
         teaching: float,
         likeness: float,
         precision: Callable[[], AbstractContextManager[Any]],
@@ -62,6 +65,7 @@ class DistillingTrainer(AdversarialTrainer):
     ) -> None:
         super().__init__(seed=seed, **rest)
         self._teacher, self._begin, self._answer = teacher, begin, answer
+        self._seen = seen
         self._teaching, self._likeness = teaching, likeness
         self._precision = precision
         self._lessons: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
@@ -112,6 +116,11 @@ class DistillingTrainer(AdversarialTrainer):
         cells = torch.multinomial(self._cell_weights, _LESSON, replacement=True, generator=random)
         noise, _ = self.prior.draw(cells, random)
         return noise, cells, self._answer(noise, cells)
+
+    def take(self, codes: Tensor, cells: Tensor) -> None:
+        """Learn from these beats from now on, and so does the teacher."""
+        self._teacher.take(codes, cells)
+        super().take(*self._seen(codes))
 
     def _parts(self) -> dict[str, Any]:
         return super()._parts() | {"teacher": self._teacher}

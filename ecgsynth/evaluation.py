@@ -8,11 +8,11 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import cpu_count
 
 from ecgsynth.beats import Beats, concatenate
 from ecgsynth.cache import Cache, content
 from ecgsynth.classifiers import CLASSIFIERS, BeatClassifier
+from ecgsynth.engine import Engine, Job, Local
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.findings import ROWS, Evaluation
 from ecgsynth.generators.base import Generator
@@ -21,7 +21,8 @@ from ecgsynth.generators.statistics import ClassMean
 from ecgsynth.labels import LABELS
 from ecgsynth.measures import FAMILY_NAMES, choose_families, measuring, refuse_other_shapes
 from ecgsynth.metrics.utility import Scores, score_classes
-from ecgsynth.steps import Job, Progress, drain, work_steps
+from ecgsynth.steps import Progress, drain
+from ecgsynth.stored import DRAWN_OF
 from ecgsynth.vectors import shape_of
 
 
@@ -46,7 +47,6 @@ PROTOCOLS = {"natural": Protocol(), "tts-cgan": Protocol(real=200, synthetic=800
 synthetic beats a class to learn from against 200 real ones, and 500 real ones a class to be tested on, drawn with replacement."""
 
 _COSTS = {"cnn": 6.0, "trees": 1.5, "neighbors": 1.0}  # in time, against other work
-_MOST_WORKERS = 8  # if none says how many: each takes some 600 MB
 _FEW = 20_000  # beats to learn from: with fewer, to begin other processes would take longer than it saves
 
 _PARTS = {"real+quarter": 0.25, "real+half": 0.5, "real+synthetic": 1.0}  # of the synthetic beats
@@ -68,7 +68,7 @@ def evaluate(
     families: Sequence[str] = FAMILY_NAMES,
     examples: int = 200,
     cache: Cache | None = None,
-    workers: int | None = None,
+    engine: Engine | None = None,
 ) -> Evaluation:
     """Train classifiers on synthetic, real and control beats, test them on the same real beats, and measure the synthetic ones.
 
@@ -103,9 +103,8 @@ def evaluate(
         Beats of each class kept for figures.
     cache : Cache, optional
         Where numbers are kept, so that what was measured of the same beats is not measured again.
-    workers : int, optional
-        Processes, each on one thread; one a core if not given, 8 at most, and one in all for few beats. The result is the same for
-        any number.
+    engine : Engine, optional
+        What does the work; the cores of this machine if not given, and one of them for few beats. The result is the same for any.
 
     Returns
     -------
@@ -137,7 +136,7 @@ def evaluate(
         families=families,
         examples=examples,
         cache=cache,
-        workers=workers,
+        engine=engine,
     )
     return drain(steps)
 
@@ -158,7 +157,7 @@ def evaluate_steps(
     families: Sequence[str] = FAMILY_NAMES,
     examples: int = 200,
     cache: Cache | None = None,
-    workers: int | None = None,
+    engine: Engine | None = None,
 ) -> Steps[Progress, None, Evaluation]:
     """Do the work of `evaluate`, yielding how far it is; the result is the generator's return value."""
     classifier = classifier or BeatClassifier()
@@ -173,7 +172,7 @@ def evaluate_steps(
     everyone = {"synthetic": synthetic, "train": train, "test": test} | ({} if val is None else {"val": val})
     digests = {side: beats.digest() for side, beats in everyone.items()}
     labelled = train.take(np.isin(train.labels(by), list(synthetic.counts(by))))  # rare labels may have been left out
-    learnt_here = synthetic.info.get("data_sha256") in (digests["train"], labelled.digest())
+    learnt_here = synthetic.info.get("data_sha256") in (digests["train"], labelled.digest(), train.info.get(DRAWN_OF))
     synthetic, train, test = _alike([beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test)])
     trial = _Trial.drawn(PROTOCOLS[protocol], synthetic=synthetic, train=train, test=test, by=by, classes=scored)
     kept = cache or Cache()
@@ -183,7 +182,7 @@ def evaluate_steps(
     if val is not None:
         measures = measuring(synthetic=synthetic, train=train, val=_ordered(val), test=test, families=families, cache=kept)
     few = len(train) + len(synthetic) < _FEW
-    found = yield from work_steps([*lessons, *measures], workers or (1 if few else min(cpu_count(), _MOST_WORKERS)))
+    found = yield from (engine or Local(1 if few else None)).steps([*lessons, *measures])
     judged: dict[str, dict[str, list[Scores]]] = {name: {row: [] for row in rows} for name in classifiers}
     for (name, row), scores in (pair for lesson in found[: len(lessons)] for pair in lesson):
         judged[name][row].append(Scores(**scores))

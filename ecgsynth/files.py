@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.places import is_remote, local_copy, place, upload
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,8 +41,13 @@ def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = N
     EcgsynthError
         If `path` may not be replaced, or cannot be written (full disk, no permission).
     """
-    path = Path(path)
+    path = place(path)
     refuse_existing(path, force=force, marker=marker)
+    if is_remote(path):
+        with tempfile.TemporaryDirectory(prefix="ecgsynth.") as folder:
+            yield Path(folder) / path.name
+            upload(Path(folder) / path.name, path, last=marker)
+        return
     scratch = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +112,7 @@ def refuse_existing(path: str | Path, *, force: bool, marker: str | None = None)
     EcgsynthError
         If it may not.
     """
-    path = Path(path)
+    path = place(path)
     if path.is_dir() and not (marker is not None and (not any(path.iterdir()) or (path / marker).is_file())):
         raise EcgsynthError(f"{path} is a folder of other things, which is not replaced: give another name")
     if path.exists() and not force:
@@ -121,7 +127,7 @@ def user_cache() -> Path:
 
 def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file as 64 hex digits."""
-    with open(path, "rb") as file:
+    with place(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -169,10 +175,10 @@ def read_tensors(path: str | Path, what: str) -> "tuple[dict[str, Any], dict[str
     """
     from safetensors import SafetensorError, safe_open
 
-    if not Path(path).is_file():
+    if not place(path).is_file():
         raise EcgsynthError(f"no {what} at {path}")
     try:
-        with safe_open(path, framework="numpy") as file:
+        with local_copy(place(path)) as here, safe_open(here, framework="numpy") as file:
             head: dict[str, Any] = json.loads((file.metadata() or {})["ecgsynth"])
             return head, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:

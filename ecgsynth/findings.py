@@ -13,6 +13,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, refuse_existing
 from ecgsynth.metrics.bootstrap import Confusions, Interval, Intervals, over_beats, over_patients
 from ecgsynth.metrics.utility import Scores, Values, rates
+from ecgsynth.places import place
 from ecgsynth.scores import LESS, MORE, Score, table
 
 ROWS = {
@@ -153,7 +154,7 @@ class Evaluation:
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write ``evaluation.json`` and the example beats into `folder`, which may hold other files."""
-        folder = Path(folder)
+        folder = place(folder)
         self.refuse_existing(folder, force=force)
         (folder / "evaluation.json").unlink(missing_ok=True)  # written last: it stands for the whole
         self.real.save(folder / "examples-real.npz", force=force)
@@ -164,10 +165,11 @@ class Evaluation:
     @staticmethod
     def refuse_existing(folder: str | Path, *, force: bool) -> None:
         """Raise if `save` would: called before the work of an evaluation."""
-        if Path(folder).is_file():
+        folder = place(folder)
+        if folder.is_file():
             raise EcgsynthError(f"{folder} is a file, not a folder: give another name")
         for name in _FILES:
-            refuse_existing(Path(folder) / name, force=force)
+            refuse_existing(folder / name, force=force)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Evaluation":
@@ -178,7 +180,8 @@ class Evaluation:
         EcgsynthError
             If it is not there, or damaged.
         """
-        path = Path(folder) / "evaluation.json"
+        folder = place(folder)
+        path = folder / "evaluation.json"
         if not path.is_file():
             raise EcgsynthError(f"no evaluation in {folder}: make one with `ecgsynth evaluate`")
         try:
@@ -194,8 +197,8 @@ class Evaluation:
                 classifiers=classifiers,
                 counts=data["counts"],
                 settings=data["settings"],
-                real=Beats.load(Path(folder) / "examples-real.npz"),
-                synthetic=Beats.load(Path(folder) / "examples-synthetic.npz"),
+                real=Beats.load(folder / "examples-real.npz"),
+                synthetic=Beats.load(folder / "examples-synthetic.npz"),
                 measured=tuple(score for score in scores if score.family != "utility"),
             )
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:

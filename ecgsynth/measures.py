@@ -13,6 +13,7 @@ from ecgsynth.attacks import RELEASED, Attackers, set_up
 from ecgsynth.beats import Beats
 from ecgsynth.cache import Cache, content
 from ecgsynth.classifiers.frozen import FROZEN, frozen_features
+from ecgsynth.engine import Job
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.requests import class_counts
 from ecgsynth.generators.resampling import Memorizer
@@ -23,7 +24,6 @@ from ecgsynth.metrics.fidelity import frechet_distance, mmd, spectrum_distance, 
 from ecgsynth.metrics.physiology import MEASURES, measure_waves, shares, wave_distances
 from ecgsynth.metrics.privacy import closer_to_train, near_copies, nearest_errors, singled_out
 from ecgsynth.scores import AS_REAL, LESS, MORE, Score
-from ecgsynth.steps import Job
 
 Numbers = Mapping[str, float]
 

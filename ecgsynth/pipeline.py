@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ecgsynth.beats import Beats, extract_beats
+from ecgsynth.beats import Beats
 from ecgsynth.classifiers import network_for
+from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.evaluation import evaluate_steps
 from ecgsynth.files import atomic_path

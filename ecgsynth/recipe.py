@@ -14,6 +14,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.formats import FORMATS
 from ecgsynth.generators import Request
 from ecgsynth.generators.requests import Interval
+from ecgsynth.places import place
 
 GATES = ("drop", "mark", "none")
 """What becomes of beats that the gate holds back: they are drawn again, they stay and are marked, or the gate is not asked.
@@ -172,10 +173,11 @@ def load_recipe(path: str | Path) -> Recipe:
     EcgsynthError
         If there is no such file, or it is no recipe.
     """
-    if not Path(path).is_file():
+    path = place(path)
+    if not path.is_file():
         raise EcgsynthError(f"no recipe at {path}")
     try:
-        return read_recipe(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        return read_recipe(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, EcgsynthError) as error:
         raise EcgsynthError(f"{path} is no recipe: {error}") from error
 

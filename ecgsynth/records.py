@@ -1,6 +1,7 @@
 """WFDB records: find them, read and write them, one at a time."""
 
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ecgsynth import mitdb
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.labels import SYMBOL_TO_CLASS
+from ecgsynth.places import is_remote, place
 
 FIRST_LEAD = "first"
 ALL_LEADS = "all"
@@ -70,7 +72,8 @@ def find_records(where: str | Path | Sequence[str | Path]) -> list[Path]:
     Parameters
     ----------
     where : path, or sequence of paths
-        A folder of WFDB records, or records by path without suffix (``"mitdb/100"``).
+        A folder of WFDB records, or of folders of them, or records by path without suffix (``"mitdb/100"``); also
+        addresses that fsspec knows.
 
     Returns
     -------
@@ -82,20 +85,20 @@ def find_records(where: str | Path | Sequence[str | Path]) -> list[Path]:
     EcgsynthError
         If there is no record, or two of the same name.
     """
-    places = [Path(where)] if isinstance(where, str | Path) else [Path(place) for place in where]
+    several = isinstance(where, Sequence) and not isinstance(where, str)
     found: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            headers = [header for header in place.glob("*.hea") if not header.name.startswith(".")]
+    for path in map(place, where if several else [where]):  # type: ignore[arg-type]
+        if path.is_dir():
+            headers = [header for header in (path.glob("*.hea")) if not header.name.startswith(".")] or list(path.rglob("*.hea"))
             if not headers:
-                raise EcgsynthError(f"no WFDB record in {place}: a record is a .hea file with its signal and annotations")
+                raise EcgsynthError(f"no WFDB record in {path}: a record is a .hea file with its signal and annotations")
             found += [header.with_suffix("") for header in headers]
-        elif place.with_name(place.name + ".hea").is_file():
-            found.append(place)
-        elif place.suffix == ".hea" and place.is_file():
-            found.append(place.with_suffix(""))
+        elif path.with_name(path.name + ".hea").is_file():
+            found.append(path)
+        elif path.suffix == ".hea" and path.is_file():
+            found.append(path.with_suffix(""))
         else:
-            raise EcgsynthError(f"no folder and no WFDB record at {place}")
+            raise EcgsynthError(f"no folder and no WFDB record at {path}")
     unique = sorted({path.resolve(): path for path in found}.values(), key=lambda path: path.name)
     names = Counter(path.name for path in unique)
     twice = [name for name, count in names.items() if count > 1]
@@ -166,9 +169,13 @@ def read_record(
     EcgsynthError
         If the header, a signal file or the annotations are missing, damaged or not in mV.
     """
+    path = place(path)
+    if is_remote(path):
+        with tempfile.TemporaryDirectory(prefix="ecgsynth.") as folder:
+            copy = _download(path, annotator, Path(folder))
+            return read_record(copy, annotator=annotator, lead=lead, patients=patients)
     import wfdb
 
-    path = Path(path)
     try:
         header = wfdb.rdheader(str(path))
         channel = None if lead is None else choose_leads(header.sig_name, lead)
@@ -275,6 +282,31 @@ def write_record(record: Record, folder: Path, *, comments: Sequence[str] = ()) 
         write_dir=str(folder),
     )
     wfdb.wrann(record.name, "atr", record.samples, symbol=record.symbols.tolist(), fs=record.fs, write_dir=str(folder))
+
+
+def _download(path: Path, annotator: str, folder: Path) -> Path:
+    """Bring a record from an address into a folder of this machine."""
+    import wfdb
+
+    def bring(name: str) -> None:
+        source = path.parent / name
+        if Path(name).name == name and source.is_file():  # what is not there is missed by whoever reads it
+            (folder / name).write_bytes(source.read_bytes())
+
+    bring(f"{path.name}.{annotator}")
+    waiting = [path.name]
+    while waiting:
+        name = waiting.pop()
+        bring(f"{name}.hea")
+        try:
+            header = wfdb.rdheader(str(folder / name))
+        except Exception as error:
+            raise EcgsynthError(f"record {path}: cannot be read ({_first_line(error)})") from error
+        segments = [segment for segment in getattr(header, "seg_name", None) or [] if segment != "~"]
+        waiting += [segment for segment in segments if not (folder / f"{segment}.hea").exists()]
+        for file in set(getattr(header, "file_name", None) or []):
+            bring(file)
+    return folder / path.name
 
 
 def _to_millivolts(path: Path, record: object) -> NDArray[np.float32]:

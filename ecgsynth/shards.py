@@ -18,8 +18,8 @@ from ecgsynth.formats import Rows, join_rows, to_csv_rows, write_csv, write_parq
 from ecgsynth.gate import REASONS
 from ecgsynth.recipe import Quota, Recipe
 from ecgsynth.records import write_record
+from ecgsynth.sides import apportion
 from ecgsynth.source import Source
-from ecgsynth.splits import apportion
 from ecgsynth.strips import arrange, draw
 
 SHARD = 10_000

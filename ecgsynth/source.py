@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import ecgsynth
@@ -13,6 +12,7 @@ from ecgsynth.gate import Gate
 from ecgsynth.generators import Generator, load_generator
 from ecgsynth.labels import SYMBOL_TO_CLASS
 from ecgsynth.models import shipped, shipped_gates
+from ecgsynth.places import place
 from ecgsynth.recipe import Recipe
 
 FORMAT = 1
@@ -75,7 +75,7 @@ class Source:
     @property
     def is_shipped(self) -> bool:
         """Whether the model is one that comes with ecgsynth."""
-        return self.recipe.model in shipped() and not Path(self.recipe.model).is_file()
+        return self.recipe.model in shipped() and not place(self.recipe.model).is_file()
 
     @property
     def of_mitdb(self) -> bool:
@@ -107,7 +107,7 @@ class Source:
             "recipe": self.recipe.to_dict(),
             "model_sha256": self.model_sha256,
             "gate": {**known, "sha256": self.gate.digest()} if self.gate else None,
-            "run_sha256": sha256(Path(self.recipe.run) / "evaluation.json") if self.recipe.run else None,
+            "run_sha256": sha256(place(self.recipe.run) / "evaluation.json") if self.recipe.run else None,
         }
 
 

@@ -1,25 +1,22 @@
 """Splits: which beats train, which choose, which test."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Generator as Steps
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ecgsynth import mitdb
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES
-
-SIDES = ("train", "val", "test")
-SHARES = (0.65, 0.20, 0.15)
-SCHEMES = ("beats", "patients", "dechazal")
-
-_DRAWS = 20_000  # random assignments of patients among which the best is taken
+from ecgsynth.places import place
+from ecgsynth.sides import ASKED, SIDES, Census, rule_of
+from ecgsynth.stored import HEAD, MOST, Part, StoredBeats, open_beats, part_name, read_part, seal, write_part
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,7 @@ class Split:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for side in SIDES:
-            if not len(getattr(self, side)):
-                raise EcgsynthError(f"no beat for the {side} side: the {self.scheme} split needs more beats or patients")
+        _refuse_empty([side for side in SIDES if not len(getattr(self, side))], self.scheme)
         if self.scheme != "beats":
             shared = shared_patients(self)
             if shared:
@@ -68,35 +63,76 @@ class Split:
             (temporary / "split.json").write_text(json.dumps(self.summary(), indent=1) + "\n")
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Split":
-        """Read what `save` wrote.
+    def load(cls, folder: str | Path, *, most: int = MOST) -> "Split":
+        """Read what `save` or `split_stored_steps` wrote.
+
+        Of a side in parts that has more than `most` beats so many are drawn at random, which the notes say.
 
         Raises
         ------
         EcgsynthError
             If the folder holds no split, or a damaged one.
         """
-        head_path = Path(folder) / "split.json"
-        if not head_path.is_file():
-            raise EcgsynthError(f"no split in {folder}: make one with `ecgsynth split`")
-        try:
-            head = json.loads(head_path.read_text())
-            sides = {side: Beats.load(Path(folder) / f"{side}.npz") for side in SIDES}
-            return cls(**sides, scheme=head["scheme"], seed=head["seed"], notes=tuple(head["notes"]))
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise EcgsynthError(f"{head_path} is damaged ({error})") from error
+        folder = place(folder)
+        head = read_head(folder)
+        notes = list(head["notes"])
+        sides = {}
+        for side in SIDES:
+            sides[side] = load_side(folder, side, most=most)
+            if head["beats"][side] > len(sides[side]):
+                notes.append(f"of the {head['beats'][side]:,} beats of the {side} side {len(sides[side]):,} are taken, drawn at random")
+        return cls(**sides, scheme=head["scheme"], seed=head["seed"], notes=tuple(notes))
 
     def summary(self) -> dict[str, Any]:
         """Scheme, seed, notes, and for each side its patients and counts by class, as plain JSON."""
         sides = {side: getattr(self, side) for side in SIDES}
-        return {
-            "scheme": self.scheme,
-            "seed": self.seed,
-            "notes": list(self.notes),
-            "beats": {side: len(beats) for side, beats in sides.items()},
-            "classes": {side: beats.counts() for side, beats in sides.items()},
-            "patients": {side: np.unique(beats.patients).tolist() for side, beats in sides.items()},
-        }
+        told = {side: Counter(zip(beats.patients.tolist(), beats.classes.tolist(), strict=True)) for side, beats in sides.items()}
+        return _summary(self.scheme, self.seed, self.notes, told)
+
+
+def open_side(folder: str | Path, side: str) -> Beats | StoredBeats:
+    """Give a side of the split in a folder; one in parts is opened, not read.
+
+    Raises
+    ------
+    EcgsynthError
+        If there is no split, or it is damaged.
+    """
+    folder = place(folder)
+    read_head(folder)
+    return open_beats(folder / side if (folder / side / HEAD).is_file() else folder / f"{side}.npz")
+
+
+def load_side(folder: str | Path, side: str, *, most: int = MOST) -> Beats:
+    """Read a side of the split in a folder: of one in parts at most so many beats, drawn at random.
+
+    Raises
+    ------
+    EcgsynthError
+        If there is no split, or it is damaged.
+    """
+    found = open_side(folder, side)
+    return found if isinstance(found, Beats) else found.some(most)
+
+
+def read_head(folder: Path) -> dict[str, Any]:
+    """Give the summary of the split in a folder.
+
+    Raises
+    ------
+    EcgsynthError
+        If there is none, or it is damaged.
+    """
+    path = folder / "split.json"
+    if not path.is_file():
+        raise EcgsynthError(f"no split in {folder}: make one with `ecgsynth split`")
+    try:
+        head: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(head["scheme"], str) or not all(isinstance(head["beats"][side], int) for side in SIDES):
+            raise ValueError("it is of no split")
+        return head
+    except (KeyError, TypeError, ValueError) as error:
+        raise EcgsynthError(f"{path} is damaged ({error})") from error
 
 
 def shared_patients(split: Split) -> set[str]:
@@ -140,93 +176,70 @@ def split_beats(beats: Beats, *, scheme: str = "beats", seed: int = 0) -> Split:
     de Chazal P, O'Dwyer M, Reilly RB (2004), doi:10.1109/TBME.2004.827359. Deviation: record 201 is
     left out of DS1, where the paper has one person on both sides.
     """
+    _refuse_synthetic(beats)
+    columns = {name: getattr(beats, name) for name in ASKED}
+    rule = rule_of(scheme, Census.of([columns]), seed)
+    sides = rule.sides(columns)
+    train, val, test = (beats.take(np.flatnonzero(sides == number)) for number in range(3))
+    return Split(train, val, test, scheme=scheme, seed=seed, notes=tuple(rule.notes))
+
+
+def split_stored_steps(
+    beats: StoredBeats, folder: str | Path, *, scheme: str = "beats", seed: int = 0, force: bool = False
+) -> Steps[float, None, dict[str, Any]]:
+    """Split beats that need not fit into memory, as `split_beats` splits them, into a folder; yields the share that is done.
+
+    Returns
+    -------
+    dict
+        As of `Split.summary`.
+    """
+    _refuse_synthetic(beats)
+    rule = rule_of(scheme, Census.of(beats.columns(*ASKED)), seed)
+    told: dict[str, Counter[tuple[str, str]]] = {side: Counter() for side in SIDES}
+    with atomic_path(folder, force=force, marker="split.json") as temporary:
+        parts: dict[str, list[Part]] = {side: [] for side in SIDES}
+        for number, part in enumerate(beats.head["parts"]):
+            divided: dict[str, list[Beats]] = {side: [] for side in SIDES}
+            for batch in read_part(beats.folder / part["name"]):
+                sides = rule.sides({name: getattr(batch, name) for name in ASKED})
+                for place_of, side in enumerate(SIDES):
+                    own = batch.take(np.flatnonzero(sides == place_of))
+                    divided[side] += [own] if len(own) else []
+                    told[side].update(zip(own.patients.tolist(), own.classes.tolist(), strict=True))
+            for side, batches in divided.items():
+                if batches:
+                    parts[side].append(write_part(temporary / side / part_name(number), batches))
+            yield (number + 1) / len(beats.head["parts"])
+        _refuse_empty([side for side in SIDES if not parts[side]], scheme)
+        for side in SIDES:
+            seal(temporary / side, parts[side], source=beats.source, info=beats.info)
+        summary = _summary(scheme, seed, rule.notes, told)
+        (temporary / "split.json").write_text(json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def _refuse_synthetic(beats: Beats | StoredBeats) -> None:
     if beats.is_synthetic:
         raise EcgsynthError("these beats are synthetic: a split is made of real ones")
-    rng = np.random.default_rng(seed)
-    if scheme == "beats":
-        sides = _sides_by_symbol(beats, rng)
-        notes = ["beats of one patient fall on all sides: scores say nothing about new patients"]
-    elif scheme == "patients":
-        sides, notes = _sides_by_patient(beats, np.arange(len(beats)), SHARES, rng)
-    elif scheme == "dechazal":
-        sides, notes = _sides_dechazal(beats, rng)
-    else:
-        raise EcgsynthError(f"unknown scheme {scheme!r}; known: {', '.join(SCHEMES)}")
-    train, val, test = (beats.take(np.flatnonzero(sides == number)) for number in range(3))
-    return Split(train, val, test, scheme=scheme, seed=seed, notes=tuple(notes))
 
 
-def _sides_by_symbol(beats: Beats, rng: np.random.Generator) -> NDArray[np.int8]:
-    sides = np.empty(len(beats), dtype=np.int8)
-    groups = np.char.add(beats.classes, beats.symbols)
-    for group in np.unique(groups):
-        members = rng.permutation(np.flatnonzero(groups == group))
-        sides[members] = np.repeat(np.arange(3), apportion(len(members), SHARES))
-    return sides
+def _refuse_empty(sides: Sequence[str], scheme: str) -> None:
+    if sides:
+        raise EcgsynthError(f"no beat for the {sides[0]} side: the {scheme} split needs more beats or patients")
 
 
-def apportion(total: int, shares: Sequence[float]) -> NDArray[np.int64]:
-    """Divide `total` by `shares`, which add up to 1, into whole numbers that add up to it: largest remainders."""
-    exact = total * np.asarray(shares)
-    parts = np.floor(exact + 1e-9).astype(np.int64)
-    behind = np.argsort(-(exact - parts), kind="stable")[: total - parts.sum()]
-    parts[behind] += 1
-    return parts
-
-
-def _sides_by_patient(
-    beats: Beats, index: NDArray[np.int64], shares: Sequence[float], rng: np.random.Generator
-) -> tuple[NDArray[np.int8], list[str]]:
-    """Assign whole patients to sides: of many random draws, the one nearest to the shares.
-
-    First come classes missing from a side that could be there, then the distance of each side's
-    share of all beats and of each class from what is wanted.
-    """
-    patients, patient_of = np.unique(beats.patients[index], return_inverse=True)
-    classes = [name for name in AAMI_CLASSES if (beats.classes[index] == name).any()]
-    if len(patients) < len(shares):
-        raise EcgsynthError(f"{len(patients)} patients cannot fill {len(shares)} sides; `--scheme beats` splits within patients")
-    counts = np.stack([np.bincount(patient_of[beats.classes[index] == name], minlength=len(patients)) for name in classes])
-    class_of_patients = (counts > 0).sum(axis=1)  # no more sides than patients can hold a class
-
-    draws = np.stack([rng.permutation(len(patients)) for _ in range(_DRAWS)])
-    ranks = np.repeat(np.arange(len(shares)), 1 + apportion(len(patients) - len(shares), shares))  # no side without a patient
-    assigned = ranks[draws]  # (draws, patients)
-    held = np.stack([(assigned == side) @ counts.T for side in range(len(shares))], axis=1)  # (draws, sides, classes)
-    absent = np.maximum(0, np.minimum(len(shares), class_of_patients) - (held > 0).sum(axis=1)).sum(axis=1)
-    wanted = np.asarray(shares)[:, None]
-    off_beats = np.abs(held.sum(axis=2) / counts.sum() - wanted.T).sum(axis=1)
-    off_classes = np.abs(held / counts.sum(axis=1) - wanted).sum(axis=1).mean(axis=1)
-    cost = 10 * absent + off_beats + off_classes
-    best = int(np.argmax(cost <= cost.min() + 0.1))  # the first that is nearly best, so that the seed has a say
-
-    notes = [
-        f"class {name} is on {int((held[best, :, c] > 0).sum())} of {len(shares)} sides: {int(class_of_patients[c])} patients have it"
-        for c, name in enumerate(classes)
-        if (held[best, :, c] == 0).any()
-    ]
-    return assigned[best][patient_of].astype(np.int8), notes
-
-
-def _sides_dechazal(beats: Beats, rng: np.random.Generator) -> tuple[NDArray[np.int8], list[str]]:
-    ds1, ds2 = np.isin(beats.records, mitdb.DS1), np.isin(beats.records, mitdb.DS2)
-    if not ds1.any() or not ds2.any():
-        raise EcgsynthError("the dechazal scheme is MIT-BIH's own: these beats are not of its records; use `--scheme patients`")
-    known = np.isin(beats.records, list(mitdb.SAME_PATIENT.values())) & np.isin(list(mitdb.SAME_PATIENT), beats.records[ds2]).any()
-    overlap = ds1 & (np.isin(beats.patients, np.unique(beats.patients[ds2])) | known)
-    train_and_val = np.flatnonzero(ds1 & ~overlap)
-    parts = [share / sum(SHARES[:2]) for share in SHARES[:2]]
-    halves, notes = _sides_by_patient(beats, train_and_val, parts, rng)
-    sides = np.full(len(beats), -1, dtype=np.int8)
-    sides[train_and_val] = halves
-    sides[ds2] = 2
-    if overlap.any():
-        both = ", ".join(np.unique(beats.records[overlap]))
-        notes.insert(0, f"record {both} is left out of DS1 ({int(overlap.sum())} beats): its patient is in DS2 under another number")
-    paced = np.isin(beats.records, mitdb.PACED)
-    if paced.any():
-        notes.append(f"paced records are left out ({int(paced.sum())} beats), as AAMI asks")
-    missing = sorted(set(mitdb.DS1 + mitdb.DS2) - set(np.unique(beats.records).tolist()))
-    if missing:
-        notes.append(f"not all of DS1 and DS2 is there; missing: {', '.join(missing)}")
-    return sides, notes
+def _summary(scheme: str, seed: int, notes: Sequence[str], told: Mapping[str, Mapping[tuple[str, str], int]]) -> dict[str, Any]:
+    """Give what is to be known of a split, of how many beats of each patient and class each side has."""
+    classes = {side: Counter[str]() for side in told}
+    for side, counts in told.items():
+        for (_, name), count in counts.items():
+            classes[side][name] += count
+    return {
+        "scheme": scheme,
+        "seed": seed,
+        "notes": list(notes),
+        "beats": {side: sum(counts.values()) for side, counts in told.items()},
+        "classes": {side: {name: found[name] for name in AAMI_CLASSES if found[name]} for side, found in classes.items()},
+        "patients": {side: sorted({patient for patient, _ in counts}) for side, counts in told.items()},
+    }

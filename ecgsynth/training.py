@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,13 @@ class Losses:
     score_gap: float | None = None
 
 
+class Windows(NamedTuple):
+    """Beats that are learnt from after one another: how many steps each, and what gives coordinates and cells of one by its number."""
+
+    every: int
+    give: Callable[[int], tuple[Tensor, Tensor]]
+
+
 class Trainer(ABC):
     """A network that learns to make beats; what is learnt in a step is left to subclasses.
 
@@ -89,9 +96,10 @@ class Trainer(ABC):
         self.recipe = recipe
         self.step = 0
         self.seconds = 0.0
-        self._codes = codes
-        self._members = [torch.nonzero(cells == cell).squeeze(1) for cell in range(int(cells.max()) + 1)]
+        self._take(codes, cells, int(cells.max()) + 1)
         self._cell_weights = torch.tensor([float(len(members)) for members in self._members]) ** recipe.class_power
+        self._windows: Windows | None = None
+        self._window = 0
         self._random = torch.Generator().manual_seed(seed)
 
     def train_steps(self) -> Iterator[Losses]:
@@ -102,6 +110,9 @@ class Trainer(ABC):
     def advance(self) -> Losses:
         """Take one step."""
         begun = time.monotonic()
+        if self._windows and self._window != (number := self.step // self._windows.every):
+            self.take(*self._windows.give(number))
+            self._window = number
         for optimizer in self._optimizers().values():
             for group in optimizer.param_groups:
                 group["lr"] = self._rate()
@@ -112,6 +123,18 @@ class Trainer(ABC):
         if any(loss is not None and math.isnan(loss) for loss in (losses.generator_loss, losses.critic_loss)):
             raise EcgsynthError(f"training diverged: a loss is not a number after {self.step} steps; try a lower rate")
         return losses
+
+    def follow(self, windows: "Windows") -> None:
+        """Learn from other beats every some steps, where not all fit into memory."""
+        self._windows = windows
+
+    def take(self, codes: Tensor, cells: Tensor) -> None:
+        """Learn from these beats from now on; labels are drawn as often as before."""
+        self._take(codes, cells, len(self._members))
+
+    def _take(self, codes: Tensor, cells: Tensor, n_cells: int) -> None:
+        self._codes = codes
+        self._members = [torch.nonzero(cells == cell).squeeze(1) for cell in range(n_cells)]
 
     @property
     def ready(self) -> bool:
@@ -180,7 +203,8 @@ class Trainer(ABC):
 
     def _draw_batch(self) -> tuple[Tensor, Tensor]:
         group = min(self.recipe.group, self.recipe.batch)
-        drawn = torch.multinomial(self._cell_weights, self.recipe.batch // group, replacement=True, generator=self._random)
+        there = torch.tensor([float(len(members) > 0) for members in self._members])
+        drawn = torch.multinomial(self._cell_weights * there, self.recipe.batch // group, replacement=True, generator=self._random)
         cells = drawn.repeat_interleave(group)
         chance = torch.rand(len(cells), generator=self._random)
         index = torch.empty(len(cells), dtype=torch.long)

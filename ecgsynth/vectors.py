@@ -40,13 +40,15 @@ def shape_of(beats: Beats) -> Shape:
     return Shape(beats.n_leads, beats.n_samples, len(RHYTHM) if len(mean_known) and mean_known.all() else len(RHYTHM) - 1)
 
 
-def to_vectors(beats: Beats) -> Vectors:
+def to_vectors(beats: Beats, n_rhythm: int | None = None) -> Vectors:
     """Set waveform and rhythm of each beat in a row.
 
     Parameters
     ----------
     beats : Beats
         Real or synthetic.
+    n_rhythm : int, optional
+        How many of `RHYTHM` are set there; as `shape_of` says if not given.
 
     Returns
     -------
@@ -55,7 +57,9 @@ def to_vectors(beats: Beats) -> Vectors:
         to 0.1 to 10 s. An unknown interval is filled with the beat's other one, else with the median of the
         beats; an unknown mean with the median of the means.
     """
-    return np.concatenate([beats.signals.reshape(len(beats), -1), log_rhythm(beats, shape_of(beats).n_rhythm)], axis=1, dtype=np.float32)
+    return np.concatenate(
+        [beats.signals.reshape(len(beats), -1), log_rhythm(beats, n_rhythm or shape_of(beats).n_rhythm)], axis=1, dtype=np.float32
+    )
 
 
 def log_rhythm(beats: Beats, n_rhythm: int) -> NDArray[np.float32]:

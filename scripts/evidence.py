@@ -20,6 +20,7 @@ from shared import Found, chosen, mitdb_beats, part, trained, write
 import ecgsynth as es
 from ecgsynth.cache import Cache
 from ecgsynth.classifiers import CLASSIFIERS, network_for
+from ecgsynth.engine import Local
 from ecgsynth.generators import Generator, settings_of
 from ecgsynth.scores import Score
 
@@ -56,7 +57,7 @@ def measure(row: str, seed: int, split: es.Split, out: Path) -> Found:
         classifier=network_for(split.scheme, made),
         families=("fidelity", "physiology", "privacy") if seed == 0 else (),
         cache=Cache(out / "work" / "scores"),
-        workers=1,
+        engine=Local(1),
     )
     scores = {name: {row: seeds[0].to_dict() for row, seeds in rows.items()} for name, rows in found.classifiers.items()}
     return {"minutes": minutes, "classifiers": scores, "measured": [score.to_dict() for score in found.measured]}

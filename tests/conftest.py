@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgsynth.beats import Beats, extract_beats
+from ecgsynth.beats import Beats
 from ecgsynth.classifiers import BeatClassifier
+from ecgsynth.cutting import extract_beats
 from ecgsynth.gate import Gate
 from ecgsynth.records import LEADS, Record, read_records, write_record
 from ecgsynth.simulate import simulate_records

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecgsynth.attacks import set_up
-from ecgsynth.beats import extract_beats
+from ecgsynth.cutting import extract_beats
 from ecgsynth.generators import GENERATORS, class_counts
 from ecgsynth.measures import measure
 from ecgsynth.simulate import simulate_records

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from ecgsynth.audit import DEFAULT_POLICY, Policy, Rule, audit
-from ecgsynth.beats import extract_beats
 from ecgsynth.classifiers import CLASSIFIERS
 from ecgsynth.cli import main
+from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.findings import ROWS
 from ecgsynth.generators import GENERATORS, class_counts

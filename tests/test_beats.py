@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfiltfilt
 
-from ecgsynth.beats import _COLUMNS, Beats, concatenate, extract_beats
+from ecgsynth.beats import _COLUMNS, Beats, concatenate
+from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.records import Record
 
@@ -88,7 +89,7 @@ def test_rr_is_in_seconds_to_the_neighbours_that_are_there():
 
 
 def test_the_running_mean_is_of_the_intervals_around(monkeypatch):
-    monkeypatch.setattr("ecgsynth.beats.RR_AROUND", 30)
+    monkeypatch.setattr("ecgsynth.cutting.RR_AROUND", 30)
     rng = np.random.default_rng(0)
     samples = np.cumsum(rng.integers(200, 500, 200)) + 200
     samples[150:] += 360 * 60  # a gap counts as three seconds

@@ -13,9 +13,10 @@ import pytest
 
 from ecgsynth import build as building
 from ecgsynth import shards
-from ecgsynth.beats import Beats, extract_beats
+from ecgsynth.beats import Beats
 from ecgsynth.build import build, build_steps
 from ecgsynth.classifiers import BeatClassifier
+from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.formats import read_csv, read_parquet
 from ecgsynth.gate import Gate

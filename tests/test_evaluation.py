@@ -5,6 +5,7 @@ import pytest
 
 from ecgsynth.beats import Beats
 from ecgsynth.classifiers import NEW_PATIENTS, BeatClassifier, Neighbors, Trees
+from ecgsynth.engine import Local
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.evaluation import evaluate, evaluate_steps
 from ecgsynth.findings import ROWS, Evaluation
@@ -144,7 +145,7 @@ def test_the_test_side_chooses_nothing(split, synthetic):
 
 def test_the_result_is_the_same_whatever_the_number_of_processes(split, synthetic):
     asked = {"synthetic": synthetic, "train": split.train, "val": split.val, "test": split.test, "rows": ["real", "synthetic"]}
-    one, two = (evaluate(**asked, families=["privacy"], workers=workers, **QUICK) for workers in (1, 2))
+    one, two = (evaluate(**asked, families=["privacy"], engine=Local(workers), **QUICK) for workers in (1, 2))
     assert one.to_dict() == two.to_dict()
     assert one.measured
 

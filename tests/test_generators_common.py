@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ecgsynth.beats import Beats, extract_beats
+from ecgsynth.beats import Beats
+from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS, Generator, class_counts, load_generator, settings_of
 

@@ -36,8 +36,15 @@ def test_the_version_is_one():
 
 
 def test_stages_import_only_from_stages_before_them():
-    order = ["errors", "steps", "files", "labels", "mitdb", "records", "fetch", "simulate", "beats", "cache", "splits", "vectors", "spaces"]
+    order = ["errors", "places", "steps", "engine", "files", "labels", "mitdb", "records", "fetch", "simulate", "beats", "cutting"]
     order += [
+        "stored",
+        "archive",
+        "cache",
+        "sides",
+        "splits",
+        "vectors",
+        "spaces",
         "augmentation",
         "classifiers",
         "gate",

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecgsynth.beats import extract_beats
+from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.labels import AAMI_CLASSES, aami_classes
 from ecgsynth.records import Record, read_record, write_record

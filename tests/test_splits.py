@@ -7,7 +7,8 @@ import pytest
 from ecgsynth import mitdb as facts
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.splits import SHARES, SIDES, Split, apportion, shared_patients, split_beats
+from ecgsynth.sides import SHARES, SIDES, apportion
+from ecgsynth.splits import Split, shared_patients, split_beats
 
 DS1 = {"N": 45_866, "S": 944, "V": 3_788, "F": 415, "Q": 8}
 DS2 = {"N": 44_259, "S": 1_837, "V": 3_221, "F": 388, "Q": 7}

@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecgsynth.beats import Beats, extract_beats
+from ecgsynth.beats import Beats
+from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import load_generator
 from ecgsynth.records import Record

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import cache_option, emit, force_option, json_option, progress, workers_option
+from ecgsynth.cli.console import PLACE, cache_option, emit, engine_options, force_option, json_option, progress
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import drain
 
@@ -23,22 +23,22 @@ def _write_policy(context: click.Context, option: click.Parameter, path: Path | 
 
 
 @click.command()
-@click.argument("synthetic", type=click.Path(path_type=Path))
-@click.option("--split", "split_folder", required=True, type=click.Path(path_type=Path), help="The split the model was trained on.")
-@click.option("--policy", type=click.Path(path_type=Path), help="Limits, as TOML; those that come with ecgsynth by default.")
-@click.option("--run", type=click.Path(path_type=Path), help="Use the evaluation in this folder; it must be of these beats.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the evaluation in this folder.")
+@click.argument("synthetic", type=PLACE)
+@click.option("--split", "split_folder", required=True, type=PLACE, help="The split the model was trained on.")
+@click.option("--policy", type=PLACE, help="Limits, as TOML; those that come with ecgsynth by default.")
+@click.option("--run", type=PLACE, help="Use the evaluation in this folder; it must be of these beats.")
+@click.option("-o", "--output", type=PLACE, help="Keep the evaluation in this folder.")
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Classifiers a row.")
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps of the network, cnn: 4000, or 1200 for new patients.")
 @click.option(
     "--write-policy",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     is_eager=True,
     expose_value=False,
     callback=_write_policy,
     help="Write the default policy, with its reasons, to this file, and do nothing else.",
 )
-@workers_option
+@engine_options
 @cache_option
 @force_option
 @json_option
@@ -50,7 +50,7 @@ def audit(
     output: Path | None,
     seeds: int,
     steps: int | None,
-    workers: int | None,
+    engine: Any,
     cache: Any,
     force: bool,
     as_json: bool,
@@ -64,14 +64,14 @@ def audit(
     """
     from ecgsynth.audit import DEFAULT_POLICY, Policy
     from ecgsynth.audit import audit as held_against
-    from ecgsynth.beats import Beats
     from ecgsynth.classifiers import network_for
     from ecgsynth.evaluation import evaluate_steps
     from ecgsynth.findings import Evaluation
     from ecgsynth.splits import Split
+    from ecgsynth.stored import MOST, load_beats
 
     limits = Policy.load(policy or DEFAULT_POLICY)
-    made = Beats.load(synthetic)
+    made = load_beats(synthetic, most=MOST)
     if not made.is_synthetic:
         raise EcgsynthError(f"{synthetic} holds real beats; what is audited must be synthetic")
     if output:
@@ -96,7 +96,7 @@ def audit(
             rows=limits.needs["rows"],
             classifiers=limits.needs["classifiers"],
             cache=cache,
-            workers=workers,
+            engine=engine,
         )
         with progress("audit") as show:
             result = drain(steps_, lambda step: show(step.share, step.label))

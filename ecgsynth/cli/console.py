@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from types import FrameType
 from typing import Any
 
@@ -43,6 +44,20 @@ class _OneLine(click.ClickException):
         click.echo("ecgsynth: " + " ".join(self.format_message().split()), err=True)
 
 
+class _Place(click.ParamType):
+    """A path, or an address that fsspec knows."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from ecgsynth.places import place
+
+        return place(value)
+
+
+PLACE = _Place()
+
+
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")(command)
@@ -66,10 +81,24 @@ def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--cache/--no-cache", default=True, show_default=True, callback=made, help=text)(command)
 
 
-def workers_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--workers``."""
-    text = "Processes; one a core by default, 8 at most. More need more memory; the result is the same."
-    return click.option("--workers", type=click.IntRange(min=1), help=text)(command)
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--engine``, ``--address`` and ``--workers``, which give the command an `Engine`, or None if none of them is given."""
+
+    @wraps(command)
+    def wrapped(engine: str, address: str | None, workers: int | None, **rest: Any) -> Any:
+        from ecgsynth.engine import engine_of
+
+        usual = engine == "local" and address is None and workers is None
+        return command(engine=None if usual else engine_of(engine, workers=workers, address=address), **rest)
+
+    options = (
+        click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What does the work."),
+        click.option("--address", help="With --engine ray: of a cluster, as auto or HOST:PORT; Ray is begun here by default."),
+        click.option("--workers", type=click.IntRange(min=1), help="So many at a time; more need more memory. The result is the same."),
+    )
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def emit(data: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import counts_table, emit, force_option, json_option, note, progress, table
+from ecgsynth.cli.console import PLACE, counts_table, emit, engine_options, force_option, json_option, note, progress, table
+from ecgsynth.steps import drain
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PLACE)
 @json_option
 def fetch(folder: Path, as_json: bool) -> None:
     """Download the 48 records of MIT-BIH (94 MB) from PhysioNet into FOLDER, each checked by its SHA-256.
@@ -37,40 +38,46 @@ def show_fetch(folder: Path) -> None:
 
 
 @click.command()
-@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The beats file to write (.npz).")
+@click.argument("records", nargs=-1, required=True, type=PLACE)
+@click.option("-o", "--output", required=True, type=PLACE, help="The beats file to write (.npz), or a folder for those of many records.")
 @click.option("--lead", default="MLII,first", show_default=True, help="Leads by preference; 'first' is a record's first, 'all' takes all.")
 @click.option("--before", default=0.3, show_default=True, help="Window before the annotated R peak, s.")
 @click.option("--after", default=148 / 360, show_default="0.4111", help="Window after it, s.")
 @click.option("--fs", default=360.0, show_default=True, help="Sampling rate of the beats, Hz; other records are resampled.")
 @click.option("--band", default="0.5,40", show_default=True, help="Pass band in Hz without phase shift, or 'off'.")
 @click.option("--annotator", default="atr", show_default=True, help="Suffix of the annotation files.")
-@click.option("--patients", type=click.Path(path_type=Path), help="CSV of record,patient where a person has several records.")
+@click.option("--patients", type=PLACE, help="CSV of record,patient where a person has several records.")
+@engine_options
 @force_option
 @json_option
-def beats(records: tuple[Path, ...], output: Path, as_json: bool, **options: Any) -> None:
+def beats(records: tuple[Path, ...], output: Path, engine: Any, force: bool, as_json: bool, **options: Any) -> None:
     """Cut the annotated beats out of RECORDS: a folder of WFDB records, or single ones by path.
+
+    A folder of beats holds as many as there is room for, in parts; what is done of it is kept if this is stopped. Records and
+    beats may be at addresses that fsspec knows, as s3://bucket/records.
 
     \b
     Examples:
       ecgsynth beats records/mitdb -o beats.npz
       ecgsynth beats records/100 records/101 --lead V5,V1 --band off -o beats.npz
+      ecgsynth beats archive/ -o beats/ --engine ray
     """
     from ecgsynth.files import refuse_existing
 
-    refuse_existing(output, force=options["force"])
-    cut = cut_beats(
-        records,
-        lead=options["lead"],
-        before=options["before"],
-        after=options["after"],
-        fs=options["fs"],
-        band=_band(options["band"]),
-        annotator=options["annotator"],
-        patients=options["patients"],
-    )
-    cut.save(output, force=options["force"])
-    symbols, left_out, lost = Counter(cut.symbols.tolist()), Counter[str](), Counter[str]()
+    options["band"] = _band(options["band"])
+    if output.suffix == ".npz":
+        refuse_existing(output, force=force)
+        cut = cut_beats(records, **options)
+        cut.save(output, force=force)
+    else:
+        cut = cut_archive(records, output, engine, force=force, **options)
+    _tell_of(cut, output, as_json=as_json)
+
+
+def _tell_of(cut: Any, output: Path, *, as_json: bool) -> None:
+    """Say which beats were cut, and which were not and why."""
+    symbols, left_out, lost = Counter(cut.counts("symbol")), Counter[str](), Counter[str]()
+    patients, names = _persons(cut)
     for _, symbol, reason, count in cut.info["left_out"]:
         left_out[reason] += count
         lost[symbol] += count
@@ -82,8 +89,8 @@ def beats(records: tuple[Path, ...], output: Path, as_json: bool, **options: Any
         "left_out": dict(left_out),
         "classes": cut.counts(),
         "symbols": {symbol: {"annotated": annotated, "kept": kept} for symbol, annotated, kept, _ in rows},
-        "records": len(set(cut.records.tolist())),
-        "patients": len(set(cut.patients.tolist())),
+        "records": names,
+        "patients": patients,
     }
     why = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none"
     text = "\n".join(
@@ -98,15 +105,47 @@ def beats(records: tuple[Path, ...], output: Path, as_json: bool, **options: Any
     emit(data, text, as_json=as_json)
 
 
+def _persons(cut: Any) -> tuple[int, int]:
+    """Count patients and records."""
+    from ecgsynth.beats import Beats
+
+    if isinstance(cut, Beats):
+        return len(set(cut.patients.tolist())), len(set(cut.records.tolist()))
+    found: dict[str, set[str]] = {"patients": set(), "records": set()}
+    for columns in cut.columns(*found):
+        for name, column in columns.items():
+            found[name].update(column.tolist())
+    return len(found["patients"]), len(found["records"])
+
+
+def cut_archive(
+    records: Iterable[Path], output: Path, engine: Any, *, force: bool, annotator: str, patients: Path | None, **how: Any
+) -> Any:
+    """Cut the beats of many records into a folder of parts, showing progress."""
+    from ecgsynth.archive import cut_archive_steps
+    from ecgsynth.cutting import Window
+    from ecgsynth.records import find_records
+
+    how["lead"] = _leads(how["lead"])
+    persons = _read_patients(patients) if patients else None
+    asked = {"window": Window(**how), "annotator": annotator, "patients": persons, "engine": engine, "force": force}
+    with progress("beats") as show:
+        return drain(cut_archive_steps(find_records(list(records)), output, **asked), lambda step: show(step.share, step.label))
+
+
+def _leads(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def cut_beats(
     records: Iterable[Path], *, lead: str = "MLII,first", annotator: str = "atr", patients: Path | None = None, **window: Any
 ) -> Any:
     """Read records and cut their beats, showing progress."""
-    from ecgsynth.beats import extract_beats
+    from ecgsynth.cutting import extract_beats
     from ecgsynth.records import Record, find_records, read_record
 
     paths = find_records(list(records))
-    leads = [name.strip() for name in lead.split(",") if name.strip()]
+    leads = _leads(lead)
     persons = _read_patients(patients) if patients else None
 
     with progress("beats") as show:
@@ -141,14 +180,14 @@ def _read_patients(path: Path) -> dict[str, str]:
 
 
 @click.command()
-@click.argument("beats_file", metavar="BEATS", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@click.argument("beats_file", metavar="BEATS", type=PLACE)
+@click.option("-o", "--output", required=True, type=PLACE, help="The folder to make.")
 @click.option("--scheme", type=click.Choice(["beats", "patients", "dechazal"]), default="beats", show_default=True)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same beats and seed, same split.")
 @force_option
 @json_option
 def split(beats_file: Path, output: Path, scheme: str, seed: int, force: bool, as_json: bool) -> None:
-    """Divide BEATS into train, val and test.
+    """Divide BEATS, a file or a folder, into train, val and test.
 
     \b
     beats     65/20/15 within each symbol; patients fall on all sides
@@ -161,13 +200,19 @@ def split(beats_file: Path, output: Path, scheme: str, seed: int, force: bool, a
     """
     from ecgsynth.beats import Beats
     from ecgsynth.files import refuse_existing
-    from ecgsynth.splits import split_beats
+    from ecgsynth.splits import split_beats, split_stored_steps
+    from ecgsynth.stored import StoredBeats
 
     refuse_existing(output, force=force, marker="split.json")
-    parts = split_beats(Beats.load(beats_file), scheme=scheme, seed=seed)
-    parts.save(output, force=force)
-    summary = parts.summary()
-    for line in parts.notes:
+    if beats_file.is_dir():
+        with progress("split") as show:
+            steps = split_stored_steps(StoredBeats.open(beats_file), output, scheme=scheme, seed=seed, force=force)
+            summary = drain(steps, lambda share: show(share, ""))
+    else:
+        parts = split_beats(Beats.load(beats_file), scheme=scheme, seed=seed)
+        parts.save(output, force=force)
+        summary = parts.summary()
+    for line in summary["notes"]:
         note(f"note: {line}")
     people = ", ".join(f"{side} {len(names)}" for side, names in summary["patients"].items())
     text = f"{counts_table(summary['classes'])}\npatients: {people}\nWrote {output}"

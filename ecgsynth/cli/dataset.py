@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import emit, force_option, json_option, note, progress
+from ecgsynth.cli.console import PLACE, emit, engine_options, force_option, json_option, note, progress
 from ecgsynth.steps import drain
 
 
 @click.command()
-@click.argument("split_folder", metavar="SPLIT", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The gate to write (.safetensors).")
+@click.argument("split_folder", metavar="SPLIT", type=PLACE)
+@click.option("-o", "--output", required=True, type=PLACE, help="The gate to write (.safetensors).")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps of its classifier: 4000.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same beats and seed: same gate.")
@@ -71,12 +71,13 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("recipe_file", metavar="[RECIPE]", required=False, type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@click.argument("recipe_file", metavar="[RECIPE]", required=False, type=PLACE)
+@click.option("-o", "--output", required=True, type=PLACE, help="The folder to write.")
 @_recipe_options
+@engine_options
 @force_option
 @json_option
-def build(recipe_file: Path | None, output: Path, force: bool, as_json: bool, **options: Any) -> None:
+def build(recipe_file: Path | None, output: Path, engine: Any, force: bool, as_json: bool, **options: Any) -> None:
     """Make a dataset to be shared, of a recipe or of options: beats in four formats, with cards and checksums.
 
     A build that was stopped goes on when the same command is given again, and ends with the same bytes.
@@ -112,7 +113,7 @@ def build(recipe_file: Path | None, output: Path, force: bool, as_json: bool, **
         note(f"note: {line}")
     with progress("build") as show:
         try:
-            made = drain(build_steps(source, output, force=force), lambda step: show(step.share, step.label))
+            made = drain(build_steps(source, output, force=force, engine=engine), lambda step: show(step.share, step.label))
         except KeyboardInterrupt:
             note(f"stopped: the same command goes on with what is done ({output}.part)")
             raise
@@ -168,7 +169,7 @@ def _number(text: str, name: str) -> float:
 
 
 @click.command()
-@click.argument("folder", metavar="DATASET", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DATASET", type=PLACE)
 @click.option("-m", "--model", default="", help="Where its model is, if not where the recipe says.")
 @click.option("--beats", default=20, show_default=True, type=click.IntRange(min=0), help="How many beats to make again.")
 @json_option

@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import counts_table, emit, force_option, json_option, note, progress, soft_interrupt
+from ecgsynth.cli.console import PLACE, counts_table, emit, force_option, json_option, note, progress, soft_interrupt
 from ecgsynth.errors import EcgsynthError
 
 _COLUMNS = ("step", "generator_loss", "critic_loss", "score_gap", "validation_score", "detection", "best")
 
 
 @click.command()
-@click.argument("split_folder", metavar="SPLIT", required=False, type=click.Path(path_type=Path))
+@click.argument("split_folder", metavar="SPLIT", required=False, type=PLACE)
 @click.option("-g", "--generator", "name", default="flow", show_default=True, help="Which; `--list` names them.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The model to write (.safetensors).")
+@click.option("-o", "--output", type=PLACE, help="The model to write (.safetensors).")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so many minutes of training.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps: the budget that can be repeated exactly.")
 @click.option("--seed", type=click.IntRange(min=0), help="Same beats, seed, steps and machine: same model.")
@@ -58,7 +58,7 @@ def train(
     """
     from ecgsynth.files import refuse_existing
     from ecgsynth.generators import GENERATORS
-    from ecgsynth.splits import Split
+    from ecgsynth.splits import load_side, open_side
 
     if list_them:
         return _list_generators(GENERATORS, as_json)
@@ -75,11 +75,11 @@ def train(
     if checkpoint.is_file() and not (resume or options["force"]):
         raise EcgsynthError(f"{checkpoint} is of a training that was stopped: --resume goes on with it, --force begins anew")
     generator = GENERATORS[name](**_settings(GENERATORS[name], options))
-    sides = Split.load(split_folder)
-    train_beats = _common(sides.train, by, at_least)
+    train_beats = _common(open_side(split_folder, "train"), by, at_least)
+    validation = load_side(split_folder, "val")
     if not resume:
         checkpoint.unlink(missing_ok=True)
-    finished = show_training(generator, train_beats, sides.val, output, by=by, checkpoint=checkpoint, force=options["force"] or resume)
+    finished = show_training(generator, train_beats, validation, output, by=by, checkpoint=checkpoint, force=options["force"] or resume)
     kept = next((step.validation_score for step in reversed(generator.history_) if step.best), None)
     data = {"output": str(output), "generator": name, "params": generator.params, "finished": finished, "validation_score": kept}
     data["sha256"] = generator.fingerprint()
@@ -127,6 +127,8 @@ def _common(beats: Any, by: str, at_least: int) -> Any:
     """Leave out the beats of labels that are too rare to learn, and say so."""
     import numpy as np
 
+    from ecgsynth.beats import Beats
+
     counts = beats.counts(by)
     rare = [name for name, count in counts.items() if count < at_least]
     if not rare:
@@ -134,7 +136,7 @@ def _common(beats: Any, by: str, at_least: int) -> Any:
     if len(rare) == len(counts):
         raise EcgsynthError(f"no {by} has {at_least} training beats: --at-least sets how many are needed")
     note(f"note: {by} {', '.join(f'{name} ({counts[name]})' for name in rare)} left out: fewer than {at_least} training beats")
-    return beats.take(~np.isin(beats.labels(by), rare))
+    return beats.take(~np.isin(beats.labels(by), rare)) if isinstance(beats, Beats) else beats.of(counts.keys() - set(rare), by)
 
 
 def show_training(generator: Any, train_beats: Any, validation: Any, output: Path, *, by: str, checkpoint: Path, force: bool) -> bool:
@@ -216,12 +218,12 @@ def _list_generators(generators: dict[str, Any], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("file", metavar="[MODEL]", required=False, type=click.Path(path_type=Path))
+@click.argument("file", metavar="[MODEL]", required=False, type=PLACE)
 @click.option("-m", "--model", help="A model file, or one that comes with ecgsynth: `ecgsynth models` names them.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The beats file to write (.npz).")
+@click.option("-o", "--output", required=True, type=PLACE, help="The beats file to write (.npz), or a folder for any number.")
 @click.option("--count", "counts", multiple=True, metavar="LABEL=N", help="So many beats of a class, or symbol; repeatable.")
-@click.option("--like", type=click.Path(path_type=Path), help="In the class proportions of this beats file.")
-@click.option("--balance", type=click.Path(path_type=Path), help="As many beats as this file has, the same number of each class.")
+@click.option("--like", type=PLACE, help="In the class proportions of this beats file.")
+@click.option("--balance", type=PLACE, help="As many beats as this file has, the same number of each class.")
 @click.option(
     "--power", type=float, default=1.0, show_default=True, help="Class proportions to this power; 0 makes all equal, 0.5 is between."
 )
@@ -232,7 +234,7 @@ def _list_generators(generators: dict[str, Any], as_json: bool) -> None:
 @click.option("--patient", type=int, help="All beats of one synthetic patient, by number; for models trained with --set style=8.")
 @click.option("--rr-before", metavar="LOW,HIGH", help="Only beats whose RR before lies between these, s.")
 @click.option("--rr-after", metavar="LOW,HIGH", help="Only beats whose RR after lies between these, s.")
-@click.option("--dataset", type=click.Path(path_type=Path), help="With --index: make a beat of this dataset again; its model is known.")
+@click.option("--dataset", type=PLACE, help="With --index: make a beat of this dataset again; its model is known.")
 @click.option("--index", type=click.IntRange(min=0), help="Number of the beat in the dataset.")
 @force_option
 @json_option
@@ -258,8 +260,9 @@ def sample(
       ecgsynth sample --dataset dataset/ --index 12345 -o beat.npz
     """
     from ecgsynth.files import refuse_existing
-    from ecgsynth.generators import Request, load_generator
+    from ecgsynth.generators import Request, load_generator, sample_stored_steps
     from ecgsynth.steps import drain
+    from ecgsynth.stored import HEAD
 
     if dataset is not None or index is not None:
         context = click.get_current_context()
@@ -271,7 +274,7 @@ def sample(
     chosen = model or (str(file) if file else None)
     if chosen is None or (model and file):
         raise click.UsageError("say which model: a file, or --model and a name")
-    refuse_existing(output, force=force)
+    refuse_existing(output, force=force, marker=HEAD)
     conditions = {name: options.pop(name) for name in ("seed", "first", "lead")}
     conditions |= {name: _interval(name, options.pop(name)) for name in ("rr_before", "rr_after")}
     _check_request(**options)
@@ -281,9 +284,13 @@ def sample(
             raise EcgsynthError(f"{generator.name} knows no patients: train flow with --set style=8")
         generator = generator.of_patient(patient)
     counts = _request(generator, **options)
+    request = Request(counts, **conditions)
     with progress("sample") as show:
-        made = drain(generator.sample_steps(Request(counts, **conditions)), lambda share: show(share, ""))
-        made.save(output, force=force)
+        if output.suffix == ".npz":
+            made: Any = drain(generator.sample_steps(request), lambda share: show(share, ""))
+            made.save(output, force=force)
+        else:
+            made = drain(sample_stored_steps(generator, request, output, force=force), lambda share: show(share, ""))
     if generator.holds_real_beats:
         note("note: these beats are, or lie close to, real training beats; guard them as you guard those")
     data = {"output": str(output), "classes": made.counts(), "seed": conditions["seed"], "model_sha256": made.info["model_sha256"]}
@@ -331,16 +338,16 @@ def _check_request(*, counts: tuple[str, ...], like: Path | None, balance: Path 
 def _request(
     generator: Any, *, counts: tuple[str, ...], like: Path | None, balance: Path | None, power: float, total: int | None
 ) -> dict[str, int]:
-    from ecgsynth.beats import Beats
     from ecgsynth.generators import class_counts
+    from ecgsynth.stored import open_beats
 
     asked = like or balance
-    if asked is not None and "privacy" in generator.shape_ and not Beats.load(asked).is_synthetic:
+    if asked is not None and "privacy" in generator.shape_ and not open_beats(asked).is_synthetic:
         note("note: as many beats of each class as that file has are no part of what the model promises; --total asks for its own counts")
     if like is not None:
-        return class_counts(Beats.load(like), power=power, total=total, by=generator.by)
+        return class_counts(open_beats(like).counts(generator.by), power=power, total=total)
     if balance is not None:
-        return class_counts(Beats.load(balance), power=0.0, total=total, by=generator.by)
+        return class_counts(open_beats(balance).counts(generator.by), power=0.0, total=total)
     if total is not None:
         return class_counts(generator.counts, power=power, total=total)
     wanted: dict[str, int] = {}

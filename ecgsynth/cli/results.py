@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import cache_option, emit, force_option, json_option, note, progress, soft_interrupt, workers_option
+from ecgsynth.cli.console import PLACE, cache_option, emit, engine_options, force_option, json_option, note, progress, soft_interrupt
 from ecgsynth.cli.data import show_fetch
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import drain
@@ -26,9 +26,9 @@ def _families_option(default: str) -> Any:
 
 
 @click.command()
-@click.argument("synthetic", type=click.Path(path_type=Path))
-@click.option("--split", "split_folder", required=True, type=click.Path(path_type=Path), help="The split the model was trained on.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder for the result.")
+@click.argument("synthetic", type=PLACE)
+@click.option("--split", "split_folder", required=True, type=PLACE, help="The split the model was trained on.")
+@click.option("-o", "--output", required=True, type=PLACE, help="The folder for the result.")
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Classifiers a row; more give a spread.")
 @click.option("--classifiers", default="cnn,trees,neighbors", show_default=True, help="What learns, by comma; most is said of the first.")
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps of the network, cnn: 4000, or 1200 for new patients.")
@@ -44,7 +44,7 @@ def _families_option(default: str) -> Any:
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
 @_features_option
 @_families_option("fidelity,physiology,privacy")
-@workers_option
+@engine_options
 @cache_option
 @force_option
 @json_option
@@ -60,15 +60,15 @@ def evaluate(
     Example:
       ecgsynth evaluate synthetic.npz --split split/ -o run/ --seeds 5
     """
-    from ecgsynth.beats import Beats
     from ecgsynth.classifiers import network_for
     from ecgsynth.evaluation import evaluate_steps
     from ecgsynth.findings import ROWS, Evaluation
     from ecgsynth.splits import Split
+    from ecgsynth.stored import MOST, load_beats
 
     Evaluation.refuse_existing(output, force=force)
     families = _names(which["families"])
-    made, sides = Beats.load(synthetic), Split.load(split_folder)
+    made, sides = load_beats(synthetic, most=MOST), Split.load(split_folder)
     if not made.is_synthetic:
         raise EcgsynthError(f"{synthetic} holds real beats; what is evaluated must be synthetic")
     steps_ = evaluate_steps(
@@ -85,7 +85,7 @@ def evaluate(
         protocol=which["protocol"],
         families=families,
         cache=which["cache"],
-        workers=which["workers"],
+        engine=which["engine"],
     )
     with progress("evaluate") as show:
         result = drain(steps_, lambda step: show(step.share, step.label))
@@ -102,10 +102,10 @@ def _names(text: str) -> list[str]:
 
 
 @click.command()
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--model", type=click.Path(path_type=Path), help="The model, for its training curves; RUN/model.safetensors if there.")
-@click.option("--split", "split_folder", type=click.Path(path_type=Path), help="The split, for its notes; RUN/split if there.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The page to write; RUN/report.html by default.")
+@click.argument("folder", metavar="RUN", type=PLACE)
+@click.option("--model", type=PLACE, help="The model, for its training curves; RUN/model.safetensors if there.")
+@click.option("--split", "split_folder", type=PLACE, help="The split, for its notes; RUN/split if there.")
+@click.option("-o", "--output", type=PLACE, help="The page to write; RUN/report.html by default.")
 @force_option
 @json_option
 def report(folder: Path, model: Path | None, split_folder: Path | None, output: Path | None, force: bool, as_json: bool) -> None:
@@ -135,8 +135,8 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
 
 
 @click.command()
-@click.argument("records", required=False, type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The run's folder; runs/ and the name of RECORDS by default.")
+@click.argument("records", required=False, type=PLACE)
+@click.option("-o", "--output", type=PLACE, help="The run's folder; runs/ and the name of RECORDS by default.")
 @click.option("--scheme", type=click.Choice(["beats", "patients", "dechazal"]), default="beats", show_default=True)
 @click.option("--lead", default="MLII,first", show_default=True, help="Leads by preference; 'all' takes all of a record.")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import emit, force_option, json_option, note
+from ecgsynth.cli.console import PLACE, emit, force_option, json_option, note
 
 
 @click.group()
@@ -15,10 +15,10 @@ def review() -> None:
 
 
 @review.command()
-@click.argument("synthetic", metavar="DATASET", type=click.Path(path_type=Path))
-@click.option("--real", required=True, type=click.Path(path_type=Path), help="Real beats (.npz) that the model did not learn from.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The page to write (.html).")
-@click.option("--key", type=click.Path(path_type=Path), help="Where the key goes; OUTPUT.key.json if not given. Keep it from reviewers.")
+@click.argument("synthetic", metavar="DATASET", type=PLACE)
+@click.option("--real", required=True, type=PLACE, help="Real beats (.npz) that the model did not learn from.")
+@click.option("-o", "--output", required=True, type=PLACE, help="The page to write (.html).")
+@click.option("--key", type=PLACE, help="Where the key goes; OUTPUT.key.json if not given. Keep it from reviewers.")
 @click.option("-n", "items", default=60, show_default=True, type=click.IntRange(min=4), help="How many beats to judge.")
 @click.option("--strips", default=0.25, show_default=True, type=click.FloatRange(0, 1), help="Share of them shown among neighbours.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same beats and seed: same page.")
@@ -33,20 +33,21 @@ def make(
     Example:
       ecgsynth review make dataset/ --real split/test.npz -n 60 -o review.html
     """
-    from ecgsynth.beats import Beats
     from ecgsynth.build import HEAD
     from ecgsynth.errors import EcgsynthError
     from ecgsynth.files import sha256
     from ecgsynth.review import make_review
+    from ecgsynth.stored import MOST, load_beats
     from ecgsynth.verify import beats_of
 
-    made = beats_of(synthetic) if synthetic.is_dir() else Beats.load(synthetic)
-    others = Beats.load(real)
+    dataset = (synthetic / HEAD).is_file()
+    made = beats_of(synthetic) if dataset else load_beats(synthetic, most=MOST)
+    others = load_beats(real, most=MOST)
     if not made.is_synthetic or others.is_synthetic:
         raise EcgsynthError(f"{synthetic} must hold synthetic beats and {real} real ones")
     key = key or output.with_name(output.name + ".key.json")
     found = make_review(synthetic=made, real=others, items=items, strips=strips, seed=seed)
-    if synthetic.is_dir():
+    if dataset:
         found.key["dataset_sha256"] = sha256(synthetic / HEAD)
     found.save(output, key, force=force)
     count = len(found.key["items"])
@@ -57,9 +58,9 @@ def make(
 
 
 @review.command()
-@click.argument("answers", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--key", required=True, type=click.Path(path_type=Path), help="The key that was written with the page.")
-@click.option("--dataset", type=click.Path(path_type=Path), help="Add what was found to the data card of this dataset.")
+@click.argument("answers", nargs=-1, required=True, type=PLACE)
+@click.option("--key", required=True, type=PLACE, help="The key that was written with the page.")
+@click.option("--dataset", type=PLACE, help="Add what was found to the data card of this dataset.")
 @json_option
 def score(answers: tuple[Path, ...], key: Path, dataset: Path | None, as_json: bool) -> None:
     """Compare ANSWERS, exported by one or more reviewers, with the key.

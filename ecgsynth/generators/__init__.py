@@ -20,8 +20,10 @@ from ecgsynth.generators.private_gan import PrivateGan
 from ecgsynth.generators.requests import Request, class_counts
 from ecgsynth.generators.resampling import Adasyn, Memorizer, Smote
 from ecgsynth.generators.statistics import ClassMean, Gaussian
+from ecgsynth.generators.streaming import sample_stored_steps
 from ecgsynth.generators.vae import Vae
 from ecgsynth.models import shipped
+from ecgsynth.places import place
 
 _WGAN_GP: dict[str, Any] = {"objective": "wasserstein", "regulariser": "gradient", "penalty": 10.0, "critic_steps": 5, "beta": 0.0}
 
@@ -111,7 +113,7 @@ class _OfAnotherPackage:
 for _point in entry_points(group="ecgsynth.generators"):
     GENERATORS.setdefault(_point.name, _OfAnotherPackage(_point))  # none takes the place of one of ours
 
-__all__ = ["GENERATORS", "Generator", "Request", "TrainingStep", "class_counts", "load_generator", "settings_of"]
+__all__ = ["GENERATORS", "Generator", "Request", "TrainingStep", "class_counts", "load_generator", "sample_stored_steps", "settings_of"]
 
 
 def settings_of(name: str) -> dict[str, Any]:
@@ -133,7 +135,7 @@ def load_generator(path: str | Path) -> Generator:
     EcgsynthError
         If there is no such file, or it is not a model of this package.
     """
-    if not Path(path).is_file():
+    if not place(path).is_file():
         found = shipped()
         if str(path) not in found:
             raise EcgsynthError(f"no model at {path}, and none of that name comes with ecgsynth ({', '.join(found)})")

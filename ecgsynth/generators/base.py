@@ -21,12 +21,16 @@ from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.requests import Interval, Request
 from ecgsynth.labels import LABELS, aami_classes
 from ecgsynth.steps import drain
+from ecgsynth.stored import DRAWN_OF, MOST, StoredBeats
 from ecgsynth.vectors import Shape, Vectors, from_vectors, shape_of
 
 Arrays = dict[str, NDArray[Any]]
 Cells = NDArray[np.int64]
 
 FORMAT = 2
+
+RARE = 10_000
+"""Beats of a label up to which all are held in memory, where not all beats fit."""
 
 _HISTORY = 200  # steps of a training that are kept for its curves
 _LOOKED_AT = 20_000  # beats after which a request for rare ones is given up
@@ -71,6 +75,7 @@ class Generator(ABC):
     def __init__(self) -> None:
         self.shape_: dict[str, Any] = {}
         self.history_: list[TrainingStep] = []
+        self._whole: StoredBeats | None = None
 
     @property
     def params(self) -> dict[str, Any]:
@@ -139,19 +144,28 @@ class Generator(ABC):
         return self
 
     def fit_steps(
-        self, train: Beats, validation: Beats | None = None, checkpoint: str | Path | None = None, *, by: str = "class"
+        self, train: Beats | StoredBeats, validation: Beats | None = None, checkpoint: str | Path | None = None, *, by: str = "class"
     ) -> Steps[TrainingStep, None, None]:
         """Learn step by step, as `fit`; whoever iterates may show progress, or stop and keep the best so far.
 
         Parameters
         ----------
-        train, validation, by
+        train : Beats or StoredBeats
+            What is learnt. Of more beats than `ecgsynth.stored.MOST` those of rare labels are held in memory, and others in turn; a
+            generator without training steps, or with differential privacy, learns from so many, drawn at random.
+        validation, by
             As for `fit`.
         checkpoint : path, optional
             Training goes on from this file if it is there, and is saved to it now and then.
         """
+        self._whole = None
+        if isinstance(train, StoredBeats):
+            self._whole = train if len(train) > MOST else None
+            train = train.some(MOST, whole=RARE)
         _check_training(train, validation, by)
         self.shape_ = self._describe(train, by)
+        if self._whole is not None:
+            self.shape_ |= self._describe_whole(self._whole, train.info[DRAWN_OF], by)
         self.history_ = []
         with closing(self._fit_steps(train, validation, Path(checkpoint) if checkpoint else None)) as steps:
             for step in steps:
@@ -171,6 +185,10 @@ class Generator(ABC):
             "cells": cells_of(train, by),
             "data_sha256": train.digest(),
         }
+
+    def _describe_whole(self, whole: StoredBeats, digest: str, by: str) -> dict[str, Any]:
+        """Give what a model tells of beats that are too many for memory, beside their shape."""
+        return {"cells": cells_of(whole, by), "data_sha256": digest}
 
     def sample(
         self,
@@ -203,7 +221,7 @@ class Generator(ABC):
             Keep beats only whose interval to the beat before, or after, lies between these, s; those kept
             have the numbers that they would have had anyway.
         workers : int, optional
-            Threads; one a core if not given.
+            Threads; as many as torch has if not given, one a core.
 
         Returns
         -------

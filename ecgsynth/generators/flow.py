@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Arrays, Cells
-from ecgsynth.generators.modes import Blend, find_modes, find_styles
+from ecgsynth.generators.modes import Blend, find_modes, find_styles, nearest_modes
 from ecgsynth.generators.trained import TrainedGenerator
 from ecgsynth.nets.denoiser import Denoiser, GuidedDenoiser
 from ecgsynth.training import LossTrainer, Recipe, Trainer
@@ -259,11 +259,17 @@ class Flow(TrainedGenerator):
         return made if self._patient is None else replace(made, info={**made.info, "patient": self._patient})
 
     def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
+        if self.style and self._whole is not None:
+            raise EcgsynthError("a model with styles is told of all patients, whose beats must fit into memory: take fewer, or style=0")
         modes = find_modes(codes, cells, 0 if self.style else self.mode_size, self.seed)  # modes would tell of the patient, too
         self._modes = np.zeros((len(self.cells), modes.max() + 1), dtype=np.float32)
         np.add.at(self._modes, (cells, modes), 1)
         styles = find_styles(train, codes, self.style) if self.style else np.zeros((len(codes), 0), dtype=np.float32)
         return np.concatenate([codes, styles, modes[:, None]], axis=1, dtype=np.float32)
+
+    def _tell(self, codes: Vectors, cells: Cells, known: Vectors, known_cells: Cells) -> Vectors:
+        modes = nearest_modes(codes, cells, known[:, : codes.shape[1]], known_cells, known[:, -1].astype(np.int64))
+        return np.concatenate([codes, modes[:, None]], axis=1, dtype=np.float32)
 
     def _arrays(self) -> Arrays:
         return super()._arrays() | {"modes": self._modes}

@@ -86,6 +86,13 @@ class FlowGan(Flow):
             velocity = lambda x, time: self._answer(teacher.average, x, time, modes, style)  # noqa: E731
             return PATHS[self.path].follow(velocity, noise, self.sampling_steps, torch.Generator())
 
+        blend = self._blend(codes)
+
+        def seen(columns: Tensor) -> tuple[Tensor, Tensor]:
+            modes = columns[:, -1].long()
+            return blend(columns[:, : self._space.size], modes, torch.Generator().manual_seed(self.seed)), modes
+
+        real, modes = seen(codes)
         shape = Shape(1, self._space.size, 0)
         critic = ProjectionCritic(lambda n_side: MlpCritic(shape, n_side=n_side, width=self.critic_width), self._modes.shape[1])
         rules = Rules(OBJECTIVES["relativistic"], "zero-centred", self.penalty, self.penalty_every, 1, 0, "adam", 0.0)
@@ -93,6 +100,7 @@ class FlowGan(Flow):
             teacher=teacher,
             begin=begin,
             answer=answer,
+            seen=seen,
             teaching=self.teaching,
             likeness=self.likeness,
             precision=self._in_precision,
@@ -100,8 +108,8 @@ class FlowGan(Flow):
             critic=critic,
             prior=NormalPrior(self._space.size),
             rules=rules,
-            codes=self._blend(codes)(codes[:, : self._space.size], codes[:, -1].long(), torch.Generator().manual_seed(self.seed)),
-            cells=codes[:, -1].long(),
+            codes=real,
+            cells=modes,
             recipe=replace(recipe, rate=self.own_rate, class_power=_MODE_POWER),
             seed=self.seed,
         )

@@ -73,6 +73,21 @@ def find_modes(codes: Vectors, cells: Cells, size: int, seed: int) -> Cells:
     return modes
 
 
+def nearest_modes(codes: Vectors, cells: Cells, known: Vectors, known_cells: Cells, modes: Cells) -> Cells:
+    """Give the mode of new beats: that of their cell whose mean, over the beats of known mode, is nearest."""
+    from sklearn.metrics import pairwise_distances_argmin
+
+    found = np.zeros(len(codes), dtype=np.int64)
+    for cell in np.unique(cells):
+        own = modes[known_cells == cell]
+        names, places = np.unique(own, return_inverse=True)
+        sums = np.zeros((len(names), known.shape[1]))
+        np.add.at(sums, places, known[known_cells == cell])
+        means = (sums / np.bincount(places)[:, None]).astype(np.float32)
+        found[cells == cell] = names[pairwise_distances_argmin(codes[cells == cell], means)]
+    return found
+
+
 def find_styles(train: Beats, codes: Vectors, size: int) -> Vectors:
     """Give the style of each beat's patient: principal components of the patients' mean beats, of spread 1."""
     from sklearn.decomposition import PCA

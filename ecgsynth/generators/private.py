@@ -12,6 +12,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.trained import TrainedGenerator
 from ecgsynth.private import Guarantee, PrivateTrainer, noisy_counts
+from ecgsynth.stored import MOST
 from ecgsynth.training import Trainer
 from ecgsynth.vectors import RHYTHM
 
@@ -76,6 +77,9 @@ class PrivateGenerator(TrainedGenerator):
         leads, times = np.unique(train.leads, return_counts=True)
         cells = [[label, str(leads[times.argmax()]), int(count)] for label, count in zip(counts, noisy, strict=True)]
         return told | {"cells": cells, "data_sha256": ""}
+
+    def _describe_whole(self, *whole: Any) -> dict[str, Any]:
+        raise EcgsynthError(f"what {self.name} promises is counted on all beats, which must be no more than {MOST:,}: take fewer patients")
 
     def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
         if checkpoint is not None and checkpoint.is_file():

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.splits import apportion
+from ecgsynth.sides import apportion
 from ecgsynth.vectors import Shape, Vectors
 
 Interval = tuple[float, float]

@@ -1,12 +1,12 @@
 """What all generators share whose network is trained: validation, checkpoints, sampling by threads, half precision files."""
 
 import json
-import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as Steps
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,19 @@ from torch import Tensor, nn
 from ecgsynth.beats import Beats
 from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.generators.base import Arrays, Block, Cells, Generator
+from ecgsynth.generators.base import RARE, Arrays, Block, Cells, Generator
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.requests import Request, class_counts
 from ecgsynth.metrics.detection import detection_score
 from ecgsynth.metrics.utility import score_classes
 from ecgsynth.spaces import ComponentSpace, FrequencySpace, SampleSpace, Space
-from ecgsynth.training import Recipe, Trainer
+from ecgsynth.stored import StoredBeats
+from ecgsynth.training import Recipe, Trainer, Windows
 from ecgsynth.vectors import Vectors, to_vectors
 
 SPACES = ("samples", "components", "frequencies")
+
+PASSES = 2  # how often each beat of a window is learnt from on average, where not all beats fit into memory
 
 _SCORED = 20_000  # beats on each side of a validation score
 _SCORE_STEPS = 750  # training steps of its classifier
@@ -85,7 +88,7 @@ class TrainedGenerator(Generator):
         """Make the coordinates of one beat of each cell: (B,) -> (B, P)."""
 
     def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
-        vectors = to_vectors(train)
+        vectors = to_vectors(train, self.layout.n_rhythm)
         self._space: Space
         if self.space == "samples":
             self._space = SampleSpace.fit(vectors)
@@ -94,13 +97,32 @@ class TrainedGenerator(Generator):
         else:
             self._space = ComponentSpace.fit(vectors, self.components, self.whitening, self.layout.n_rhythm)
         codes, cells = self._space.encode(vectors), self._cells_of(train)
-        codes = self._prepare(train, codes, cells)
+        known = self._prepare(train, codes, cells)
         recipe = Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
-            trainer = self._trainer(torch.from_numpy(codes), torch.from_numpy(cells), recipe)
+            trainer = self._trainer(torch.from_numpy(known), torch.from_numpy(cells), recipe)
+        if self._whole is not None:
+            trainer.follow(Windows(max(1, PASSES * len(train) // self.batch), partial(self._window, self._whole, train, known, cells)))
         self._network: nn.Module = trainer.average
         yield from self._train(trainer, train, validation, checkpoint)
+
+    def _window(self, whole: StoredBeats, train: Beats, known: Vectors, cells: Cells, number: int) -> tuple[Tensor, Tensor]:
+        """Give coordinates and cells of what is learnt from next: all beats of rare labels, and others of the rest."""
+        counts = whole.counts(self.by)
+        rare = [label for label, count in counts.items() if count <= RARE]
+        if len(rare) == len(counts):
+            return torch.from_numpy(known), torch.from_numpy(cells)
+        rest = whole.of(counts.keys() - set(rare), self.by)
+        kept = np.isin(train.labels(self.by), rare)
+        beats = rest.window(number, len(train) - int(kept.sum()), seed=self.seed)
+        codes, own = self._space.encode(to_vectors(beats, self.layout.n_rhythm)), self._cells_of(beats)
+        told = self._tell(codes, own, known, cells)
+        return torch.from_numpy(np.concatenate([known[kept], told])), torch.from_numpy(np.concatenate([cells[kept], own]))
+
+    def _tell(self, codes: Vectors, cells: Cells, known: Vectors, known_cells: Cells) -> Vectors:
+        """Give the coordinates of new beats as `_prepare` gave those of `known`."""
+        return codes
 
     def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
         """Learn whatever the network needs beforehand; gives the coordinates, with more columns if it is told more."""
@@ -148,7 +170,8 @@ class TrainedGenerator(Generator):
         by = self.by
         validation = validation.take(np.isin(validation.labels(by), self.classes))
         scored = validation.take(rng.permutation(len(validation))[:_SCORED])
-        made = self.sample(class_counts(train, total=_SCORED, by=by), seed=self.seed)
+        of = train if self._whole is None else self._whole.counts(by)
+        made = self.sample(class_counts(of, total=_SCORED, by=by), seed=self.seed)
         score = None
         if len(self.classes) > 1:
             predicted = BeatClassifier(steps=_SCORE_STEPS, width=32).fit(made, by=by).predict(scored)
@@ -181,7 +204,7 @@ class TrainedGenerator(Generator):
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+            with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers or before) as pool:
                 yield from pool.map(lambda job: self._make_block(job, request), jobs)
         finally:
             torch.set_num_threads(before)

@@ -15,6 +15,7 @@ from ecgsynth.findings import ROWS, Evaluation
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES, LABEL_NAMES
 from ecgsynth.metrics.bootstrap import Interval
+from ecgsynth.places import place
 from ecgsynth.report import explorer, figures
 from ecgsynth.report.measured import shown, tables, warnings
 
@@ -127,7 +128,7 @@ def save_report(
     EcgsynthError
         If `path` exists and `force` is not set, or it cannot be written.
     """
-    path = Path(path)
+    path = place(path)
     refuse_existing(path, force=force)
     page = render(evaluation, history=history, split=split)
     with atomic_path(path, force=force) as temporary:
@@ -255,7 +256,7 @@ def class_sentences(evaluation: Evaluation) -> dict[str, str]:
     said = _summed(evaluation, "synthetic").sum(axis=0)
     names = _label_names(evaluation)
     sentences = {}
-    for place, (name, times) in enumerate(zip(evaluation.classes, said.tolist(), strict=True)):
+    for row, (name, times) in enumerate(zip(evaluation.classes, said.tolist(), strict=True)):
         text = f"Of 100 {word} {names[name]} beats, the classifier trained on synthetic beats finds {of_100(found[name])}"
         text += _between(intervals[f"Se {name}"])
         if reference:
@@ -267,7 +268,7 @@ def class_sentences(evaluation: Evaluation) -> dict[str, str]:
         judged = evaluation.counts.get("test", {}).get(name, 0)
         if judged < FEW:
             text += f" With only {judged} test beats of this class, take that as rough."
-        patients = _patients_with(evaluation, place)
+        patients = _patients_with(evaluation, row)
         if patients is not None and patients < FEW_PATIENTS:
             text += f" Its test beats are of {patients} patient{'s' * (patients != 1)}: of others nothing is known, whatever the interval."
         sentences[name] = text

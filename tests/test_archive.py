@@ -1,0 +1,136 @@
+"""An archive of records becomes the same beats whatever cuts them, and a cut that was stopped goes on."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ecgsynth import archive
+from ecgsynth.archive import cut_archive_steps
+from ecgsynth.beats import Beats
+from ecgsynth.cutting import Window, extract_beats
+from ecgsynth.engine import Local, OnRay
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.records import find_records, read_record, read_records, write_record
+from ecgsynth.steps import drain
+from ecgsynth.stored import HEAD, StoredBeats
+
+
+def same(one: Beats, other: Beats) -> bool:
+    columns = [np.array_equal(getattr(one, name), getattr(other, name), equal_nan=name.startswith(("rr", "ages"))) for name in one.columns]
+    told = one.source == other.source and json.dumps(one.info) == json.dumps(other.info)
+    return all(columns) and np.array_equal(one.signals, other.signals) and told
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+@pytest.fixture(scope="module")
+def cut(records_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cut") / "beats"
+    return drain(cut_archive_steps(find_records(records_folder), folder, per_part=5, engine=Local(1)))
+
+
+def test_beats_are_those_that_are_cut_all_at_once(cut, records_folder):
+    at_once = extract_beats(read_records(records_folder))
+    assert same(at_once, StoredBeats.open(cut.folder).load())
+    assert (len(cut), cut.counts(), cut.counts("symbol")) == (len(at_once), at_once.counts(), at_once.counts("symbol"))
+    assert cut.digest() == at_once.digest()
+    assert len(list(cut.folder.glob("*.parquet"))) == 3
+
+
+@pytest.mark.parametrize("engine", [Local(2), OnRay(1), OnRay(2)], ids=["two processes", "Ray with 1", "Ray with 2"])
+def test_the_engine_and_the_number_of_workers_change_no_byte(cut, records_folder, tmp_path, engine):
+    if isinstance(engine, OnRay):
+        pytest.importorskip("ray", reason="Ray is not installed: pip install 'ecgsynth[scale]'")
+    drain(cut_archive_steps(find_records(records_folder), tmp_path / "beats", per_part=5, engine=engine))
+    assert contents(tmp_path / "beats") == contents(cut.folder)
+
+
+@pytest.mark.parametrize("per_part", [1, 3, 100])
+def test_the_size_of_parts_changes_no_beat(cut, records_folder, tmp_path, per_part):
+    other = drain(cut_archive_steps(find_records(records_folder), tmp_path / "beats", per_part=per_part, engine=Local(1)))
+    assert same(other.load(), cut.load())
+    assert same(other.some(200, seed=3), cut.some(200, seed=3))
+
+
+def test_what_was_done_is_not_done_again_and_nothing_is_whole_before_its_end(cut, records_folder, tmp_path, monkeypatch):
+    asked = {"per_part": 5, "engine": Local(1)}
+    steps = cut_archive_steps(find_records(records_folder), tmp_path / "beats", **asked)
+    next(steps), next(steps)
+    steps.close()
+    assert len(list((tmp_path / "beats").glob("*.parquet"))) == 1
+    with pytest.raises(EcgsynthError, match=f"{HEAD}, which is written last, is not there"):
+        StoredBeats.open(tmp_path / "beats")
+    read = []
+    monkeypatch.setattr(archive, "read_record", lambda path, **how: read.append(path.name) or read_record(path, **how))
+    drain(cut_archive_steps(find_records(records_folder), tmp_path / "beats", **asked))
+    assert read == [path.name for path in find_records(records_folder)[5:]]
+    assert contents(tmp_path / "beats") == contents(cut.folder)
+
+
+def test_a_cut_that_is_killed_goes_on_to_the_same_bytes(cut, records_folder, tmp_path):
+    code = """
+import os, signal, sys, threading
+from ecgsynth import archive
+from ecgsynth.engine import Local
+from ecgsynth.records import find_records
+from ecgsynth.steps import drain
+real, left = archive.read_record, [int(sys.argv[3])]
+def read(*args, **how):
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **how)
+archive.read_record = read
+drain(archive.cut_archive_steps(find_records(sys.argv[1]), sys.argv[2], per_part=5, engine=Local(1)))
+"""
+    target = tmp_path / "beats"
+    command = [sys.executable, "-c", code, records_folder, target]
+    ended = [subprocess.run([*command, str(left)], check=False).returncode for left in (3, 7, 6, 99)]
+    assert ended == [-9, -9, -9, 0]
+    assert contents(target) == contents(cut.folder)
+
+
+def test_a_folder_of_anything_else_is_left_alone(cut, records_folder, tmp_path):
+    def into(folder, **how):
+        return drain(cut_archive_steps(find_records(records_folder), folder, engine=Local(1), **{"per_part": 5, **how}))
+
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(EcgsynthError, match="holds other things"):
+        into(tmp_path)
+    with pytest.raises(EcgsynthError, match="holds beats: give another name, or --force"):
+        into(cut.folder)
+    begun = tmp_path / "begun"
+    steps = cut_archive_steps(find_records(records_folder), begun, per_part=5, engine=Local(1))
+    next(steps), next(steps)
+    steps.close()
+    with pytest.raises(EcgsynthError, match="a begun cut of other records, or cut otherwise"):
+        into(begun, window=Window(band=None))
+    other = into(begun, window=Window(band=None), force=True)
+    assert same(other.load(), extract_beats(read_records(records_folder), band=None))
+
+
+def test_records_without_a_beat_and_unlike_records(records, tmp_path):
+    bare = replace(records[0], name="bare", symbols=np.array(["+"]), samples=records[0].samples[:1])  # a change of rhythm, no beat
+    two = replace(records[1], name="two", signals=np.repeat(records[1].signals, 2, axis=1), leads=("MLII", "V1"))
+    for record in (bare, records[2], two):
+        write_record(record, tmp_path / record.name)
+    both = drain(cut_archive_steps(find_records([tmp_path / "bare", tmp_path / records[2].name]), tmp_path / "a", engine=Local(1)))
+    assert set(both.load().records.tolist()) == {records[2].name}
+    with pytest.raises(EcgsynthError, match="no beat could be cut"):
+        drain(cut_archive_steps(find_records(tmp_path / "bare"), tmp_path / "b", engine=Local(1)))
+    for per_part in (1, 9):
+        unlike = find_records([tmp_path / records[2].name, tmp_path / "two"])
+        with pytest.raises(EcgsynthError, match="choose one lead instead of all"):
+            drain(cut_archive_steps(unlike, tmp_path / f"c{per_part}", window=Window("all"), per_part=per_part, engine=Local(1)))
+
+
+def test_records_in_folders_of_folders_are_found(records, tmp_path):
+    for record in records[:3]:
+        write_record(record, tmp_path / "archive" / record.name[:4] / record.name)
+    assert [path.name for path in find_records(tmp_path / "archive")] == [record.name for record in records[:3]]

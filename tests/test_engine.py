@@ -1,0 +1,121 @@
+"""Jobs give the same whatever does them, and whoever asks is told how far they are."""
+
+import gc
+import os
+import signal
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from threadpoolctl import threadpool_info
+
+from ecgsynth import engine as module
+from ecgsynth.engine import Job, Local, OnRay, engine_of
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.steps import drain
+
+ENGINES = {"one process": Local(1), "two processes": Local(2), "Ray": OnRay(2)}
+
+
+def add_one(values):
+    import sklearn.ensemble  # noqa: F401
+
+    values = torch.from_numpy(values) + 1  # torch is unwilling to take arrays that nobody may write to
+    return float(values.sum()), os.getpid(), max(torch.get_num_threads(), *(pool["num_threads"] for pool in threadpool_info()))
+
+
+def refuse(values):
+    raise EcgsynthError(f"not with {len(values)} values")
+
+
+def end_at_once(values):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end_once(path):
+    if not os.path.exists(path):
+        with open(path, "w"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return "done by another"
+
+
+def jobs(*calls):
+    return [Job(f"{number}", 1 + number, partial(call, np.full(200_000, number))) for number, call in enumerate(calls)]
+
+
+@pytest.fixture(scope="module")
+def with_ray():
+    """Begin Ray once for all tests: engines use what is there."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'ecgsynth[scale]'")
+    with OnRay(2)._connected() as ray:
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have no tests
+        yield ray
+        ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    if request.param == "Ray":
+        request.getfixturevalue("with_ray")
+    return ENGINES[request.param]
+
+
+def test_results_are_in_the_order_of_jobs_and_each_is_done_on_one_thread(engine):
+    found = drain(engine.steps(jobs(*[add_one] * 5)))
+    assert [total for total, _, _ in found] == [200_000 * (number + 1) for number in range(5)]
+    assert {threads for _, _, threads in found} == {1}
+    assert (os.getpid() in {process for _, process, _ in found}) == (engine is ENGINES["one process"])
+
+
+def test_the_longest_jobs_are_done_first_and_progress_rises_to_1():
+    steps = list(Local(1).steps(jobs(*[add_one] * 4)))
+    assert [step.label for step in steps] == ["3", "2", "1", "0", "0"]
+    assert [step.share for step in steps] == pytest.approx([0, 0.4, 0.7, 0.9, 1])
+
+
+def test_what_a_job_refuses_is_said_here(engine):
+    with pytest.raises(EcgsynthError, match=r"^not with 200000 values$"):
+        drain(engine.steps(jobs(add_one, refuse)))
+
+
+def test_a_process_that_is_killed_is_told_of_in_a_line():
+    with pytest.raises(EcgsynthError, match="one worker alone needs less"):
+        drain(Local(2).steps(jobs(add_one, end_at_once)))
+    assert len(drain(Local(2).steps(jobs(add_one, add_one)))) == 2  # and others take its place
+
+
+def test_what_a_lost_worker_of_a_cluster_did_is_done_by_another(with_ray, tmp_path):
+    lost = Job("lost", 1, partial(end_once, tmp_path / "ended"))
+    assert drain(OnRay(2).steps([lost, *jobs(add_one)]))[0] == "done by another"
+
+
+def test_no_jobs_are_done_at_once(engine):
+    assert list(engine.steps([])) == []
+
+
+def test_who_stops_asking_leaves_nothing_behind(engine):
+    steps = engine.steps(jobs(*[add_one] * 6))
+    next(steps)
+    next(steps)
+    steps.close()
+    gc.collect()
+    assert len(drain(engine.steps(jobs(add_one, add_one)))) == 2
+
+
+def test_engines_that_cannot_be_are_refused(monkeypatch):
+    with pytest.raises(EcgsynthError, match="known: local, ray"):
+        engine_of("spark")
+    with pytest.raises(EcgsynthError, match="--engine ray"):
+        engine_of("local", address="auto")
+    with pytest.raises(EcgsynthError, match="at least one worker"):
+        Local(0)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EcgsynthError, match="pip install 'ecgsynth\\[scale\\]'"):
+        drain(OnRay(1).steps(jobs(add_one)))
+
+
+def test_a_worker_of_another_version_does_nothing(monkeypatch):
+    with pytest.raises(EcgsynthError, match="install the same on all nodes"):
+        module._of_shared([None], 0, "0.0.0")
