@@ -61,6 +61,8 @@ class Generator(ABC):
         ``data_sha256`` of the training beats.
     history_ : list of TrainingStep
         After fitting: the steps at which the validation score was taken, and some two hundred between.
+    notes_ : list of str
+        After fitting: what went wrong in training, and what was done about it.
     """
 
     block: ClassVar[int] = 512
@@ -71,6 +73,7 @@ class Generator(ABC):
     def __init__(self) -> None:
         self.shape_: dict[str, Any] = {}
         self.history_: list[TrainingStep] = []
+        self.notes_: list[str] = []
 
     @property
     def params(self) -> dict[str, Any]:
@@ -152,7 +155,7 @@ class Generator(ABC):
         """
         _check_training(train, validation, by)
         self.shape_ = self._describe(train, by)
-        self.history_ = []
+        self.history_, self.notes_ = [], []
         with closing(self._fit_steps(train, validation, Path(checkpoint) if checkpoint else None)) as steps:
             for step in steps:
                 due = not self.history_ or step.share >= self.history_[-1].share + 1 / _HISTORY
