@@ -1,112 +1,16 @@
-import fcntl
-import gzip
-import hashlib
 import os
 import socket
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pytest
+from server import FILES, SUMS, assert_all_right, ranges_of, steps
 
 from ecgsynth import fetch as module
 from ecgsynth import mitdb
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.fetch import default_folder, fetch, is_complete, iter_fetch, locate_records, network_is_there, published_sums
-
-FILES = {
-    "a.hea": b"a 1 360 10\n",
-    "a.dat": np.random.default_rng(0).bytes(200_000),
-    "a.atr": b"\1\2\3\0\0",
-    "b.hea": b"b 1 360 10\n",
-    "b.dat": np.random.default_rng(1).bytes(70_000),
-}
-SUMS = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = 5
-
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        name, wanted = self.path.rpartition("/")[2], self.headers.get("Range")
-        self.server.requests.append((name, wanted))
-        faults = self.server.faults.get(name)
-        fault = faults.pop(0) if faults else None
-        body = FILES.get(name, b"a listing" if not name else None)
-        if body is None or isinstance(fault, int):
-            return self.answer(fault or 404, b"no")
-        if fault == "altered":
-            body = b"X" + body[1:]
-        start = 0
-        if wanted and self.server.honours_range:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            if start >= len(body):
-                return self.answer(416, b"")
-        if fault in ("endless", "drip"):
-            return self.never_ends(fault)
-        if fault == "round":
-            return self.redirect(f"/mitdb/{name}")
-        if fault == "elsewhere":
-            return self.redirect(f"/mirror/{name}")
-        if fault == "other part":
-            start = max(0, start - 100)
-        packed = fault == "gzip"
-        self.answer(206 if start else 200, gzip.compress(body[start:]) if packed else body[start:], fault, start)
-
-    def redirect(self, to):
-        self.server.faults.setdefault(to.rpartition("/")[2], []).extend(["round"] if "mirror" not in to else [])
-        self.send_response(302)
-        self.send_header("Location", to)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def never_ends(self, fault):
-        self.send_response(200)
-        self.end_headers()
-        self.close_connection = True
-        while True:
-            self.wfile.write(b"x" if fault == "drip" else b"x" * 65536)
-            if fault == "drip":
-                time.sleep(0.02)
-
-    def answer(self, status, body, fault=None, start=0):
-        self.send_response(status)
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{start + len(body)}")
-        if fault == "gzip":
-            self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Length", str(len(body) + {"long": 10, "short": -3}.get(fault, 0)))
-        self.end_headers()
-        half = len(body) // 2
-        self.wfile.write(body[:half])
-        if fault == "slow":
-            time.sleep(2.0)
-        if fault != "drop":
-            self.wfile.write(body[half:])
-        self.close_connection = self.close_connection or fault is not None
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(module, "_PAUSES", (0.01, 0.01))
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        server.handle_error = lambda *args: None  # a client that leaves early is part of the tests
-        server.requests, server.faults, server.honours_range = [], {}, True
-        server.url = f"http://127.0.0.1:{server.server_port}/mitdb/"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -120,18 +24,6 @@ def silent_url(monkeypatch):
 def closed_url():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return f"http://127.0.0.1:{listening.getsockname()[1]}/"
-
-
-def steps(server, folder, sums=SUMS):
-    return list(iter_fetch(folder, base_url=server.url, sums=sums))
-
-
-def assert_all_right(folder):
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
-
-
-def ranges_of(server, name):
-    return [wanted for asked, wanted in server.requests if asked == name]
 
 
 def test_all_files_come(server, tmp_path):
@@ -234,68 +126,6 @@ def test_a_content_length_too_short_is_noticed(server, tmp_path, times, recovers
         with pytest.raises(EcgsynthError, match=r"^a\.hea: "):
             steps(server, tmp_path)
         assert not (tmp_path / "a.hea").exists()
-
-
-def test_another_part_than_was_asked_for_is_not_taken(server, tmp_path):
-    (tmp_path / "a.dat.part").write_bytes(FILES["a.dat"][:1234])
-    server.faults["a.dat"] = ["other part", "drop"]  # the second would be taken for the rest of the first
-    steps(server, tmp_path)
-    assert_all_right(tmp_path)
-    first, second, third = ranges_of(server, "a.dat")
-    assert (first, second) == ("bytes=1234-", None)
-    assert third.startswith("bytes=")
-
-
-@pytest.mark.parametrize("begun", [False, True])
-def test_a_body_packed_unasked_is_unpacked_but_never_added_to_a_part(server, tmp_path, begun):
-    if begun:
-        (tmp_path / "a.dat.part").write_bytes(FILES["a.dat"][:1234])
-    server.faults["a.dat"] = ["gzip"]
-    steps(server, tmp_path)
-    assert_all_right(tmp_path)
-    assert len(ranges_of(server, "a.dat")) == 1 + begun
-
-
-def test_a_body_without_end_is_cut_off(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_MOST", 300_000)
-    server.faults["a.hea"] = ["endless"]
-    with pytest.raises(EcgsynthError, match=r"a\.hea: what comes is longer than any file"):
-        steps(server, tmp_path)
-    assert not (tmp_path / "a.hea").exists()
-    assert (tmp_path / "a.hea.part").stat().st_size == 0
-    steps(server, tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == FILES
-
-
-def test_a_server_that_drips_is_left_and_one_that_is_slow_is_not(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_PATIENCE", 0.3)
-    server.faults["a.dat"] = ["slow"]
-    steps(server, tmp_path / "slow")
-    assert_all_right(tmp_path / "slow")
-    server.faults["a.dat"] = ["drip"] * 3
-    begun = time.monotonic()
-    with pytest.raises(EcgsynthError, match=r"a\.dat: no connection, or it broke"):
-        steps(server, tmp_path / "drip")
-    assert time.monotonic() - begun < 20
-    assert not (tmp_path / "drip" / "a.dat").exists()
-
-
-def test_redirects_are_followed_but_not_for_ever(server, tmp_path):
-    server.faults["a.hea"] = ["elsewhere"]
-    steps(server, tmp_path)
-    assert_all_right(tmp_path)
-    server.faults["a.hea"] = ["round"]
-    with pytest.raises(EcgsynthError, match=r"a\.hea: the server sends from address to address"):
-        steps(server, tmp_path / "other")
-
-
-def test_two_do_not_write_the_same_file(server, tmp_path):
-    with open(tmp_path / "a.dat.part", "wb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(EcgsynthError, match="another process is fetching into"):
-            steps(server, tmp_path)
-    steps(server, tmp_path)
-    assert_all_right(tmp_path)
 
 
 def test_an_altered_file_on_disk_is_replaced(server, tmp_path):
