@@ -156,8 +156,8 @@ class Evaluation:
         folder = Path(folder)
         self.refuse_existing(folder, force=force)
         (folder / "evaluation.json").unlink(missing_ok=True)  # written last: it stands for the whole
-        self.real.save(folder / "examples-real.npz", force=force)
-        self.synthetic.save(folder / "examples-synthetic.npz", force=force)
+        self.real.save(folder / "examples-real.npz", force=True)
+        self.synthetic.save(folder / "examples-synthetic.npz", force=True)
         with atomic_path(folder / "evaluation.json", force=force) as temporary:
             temporary.write_text(json.dumps(self.to_dict()) + "\n")
 
@@ -166,8 +166,9 @@ class Evaluation:
         """Raise if `save` would: called before the work of an evaluation."""
         if Path(folder).is_file():
             raise EcgsynthError(f"{folder} is a file, not a folder: give another name")
+        whole = (Path(folder) / "evaluation.json").exists()  # examples alone are of one that was stopped
         for name in _FILES:
-            refuse_existing(Path(folder) / name, force=force)
+            refuse_existing(Path(folder) / name, force=force or not whole)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Evaluation":
