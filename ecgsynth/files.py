@@ -78,7 +78,7 @@ def clear_scratch(path: str | Path) -> None:
     A folder in use is locked by its process, and the lock ends with it, however it ends.
     """
     path = Path(path)
-    for scratch in path.parent.glob(f".{glob.escape(path.name)}.*{_OURS}"):
+    for scratch in path.parent.glob(f".{glob.escape(path.name)}.????????{_OURS}"):  # as `mkdtemp` names them: none of NAME.txt
         lock = _lock(scratch)
         if lock is None:
             continue

@@ -31,6 +31,9 @@ from ecgsynth.simulate import simulate_records
 
 Files = dict[str, bytes]
 
+BRIEF = {"_SCORE_STEPS": 3, "_SCORED": 600, "_DETECTED": 200, "_SAVE_S": 0.0, "_SAVE_COST": 1e9}
+"""What is changed of trainings: scores of few beats, and a checkpoint after every step."""
+
 _AT_MOST = 3  # kills before a command may come to its end
 _TOO_LONG = 300  # seconds
 _KEPT = (".part", ".checkpoint")  # ends of names of what is kept for going on
@@ -190,7 +193,7 @@ def serve(folder: Path, address: Path) -> int:
 def prepare(work: Path) -> int:
     """Make what the commands are given; gives the number of the process that serves records."""
     os.environ |= {"NO_PROXY": "127.0.0.1", "XDG_CACHE_HOME": str(work / "cache"), "OMP_NUM_THREADS": "1"}
-    for name, value in (("_SCORE_STEPS", 3), ("_SCORED", 600), ("_DETECTED", 200), ("_SAVE_S", 0.0), ("_SAVE_COST", 1e9)):
+    for name, value in BRIEF.items():
         setattr(trained, name, value)
     for record in simulate_records(n_patients=12, minutes=2, seed=0):
         write_record(record, work / "records")
