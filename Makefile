@@ -59,7 +59,7 @@ build/locked/.made: requirements.lock
 	$(PYTHON) -m venv --clear build/locked
 	build/locked/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
 	build/locked/bin/python -m pip install --quiet --constraint constraints.txt $(TORCH)
-	build/locked/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	build/locked/bin/python -m pip install --quiet --no-deps --no-build-isolation .
 	@touch $@
 
 # Known weaknesses of the versions that are pinned.
