@@ -5,7 +5,7 @@ import io
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -105,13 +105,14 @@ class Trainer(ABC):
         self._cell_weights = torch.tensor([float(len(members)) for members in self._members]) ** recipe.class_power
         self._random = torch.Generator().manual_seed(seed)
 
-    def train_steps(self) -> Iterator[Losses]:
-        """Train until the budget is used; yields after each step."""
-        while self.share < 1:
-            yield self.advance()
-
     def advance(self) -> Losses:
-        """Take one step."""
+        """Take one step.
+
+        Raises
+        ------
+        DivergenceError
+            If a loss is not a number.
+        """
         begun = time.monotonic()
         for optimizer in self._optimizers().values():
             for group in optimizer.param_groups:

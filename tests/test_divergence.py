@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from ecgsynth.adversarial import AdversarialTrainer
+from ecgsynth.cli.models import _common, _tell_of_fall
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.generators import GENERATORS, load_generator
+from ecgsynth.generators import GENERATORS, TrainingStep, load_generator
 from ecgsynth.generators.trained import TrainedGenerator
 from ecgsynth.private import PrivateTrainer
 from ecgsynth.training import LossTrainer
@@ -170,6 +171,18 @@ def test_with_differential_privacy_no_step_is_taken_again(split, monkeypatch, tm
     model = GENERATORS["dp-flow"](steps=3, hidden=16, depth=1, batch=32, sampling_steps=2, delta=1e-4)
     with pytest.raises(EcgsynthError, match=r"training diverged: a loss is not a number after 2 steps\. Nothing is saved"):
         model.fit(split.train)
+
+
+def test_a_score_that_fell_and_a_class_of_few_beats_are_told_of(split, capsys):
+    scored = [TrainingStep(step, step / 3, 1.0, validation_score=score, best=step < 3) for step, score in ((1, 0.5), (2, 0.8), (3, 0.2))]
+    _tell_of_fall(scored[:2])
+    assert capsys.readouterr().err == ""
+    _tell_of_fall(scored)
+    assert "fell from 0.800 to 0.200: the weights of step 2 are kept" in capsys.readouterr().err
+    labels = split.train.classes
+    few = np.concatenate([np.flatnonzero(labels == "N")[:300], np.flatnonzero(labels == "V")[:2]])
+    assert _common(split.train.take(few), "class", 2).counts() == {"N": 300, "V": 2}
+    assert capsys.readouterr().err == "note: class V (2) has few training beats: new ones will be much like them, or poor\n"
 
 
 @every_kind
