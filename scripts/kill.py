@@ -37,7 +37,7 @@ BRIEF = {"_SCORE_STEPS": 3, "_SCORED": 600, "_DETECTED": 200, "_SAVE_S": 0.0, "_
 _AT_MOST = 3  # kills before a command may come to its end
 _TOO_LONG = 300  # seconds
 _KEPT = (".part", ".checkpoint")  # ends of names of what is kept for going on
-_TRAINED = ("--steps", "40", "--set", "hidden=32", "--set", "depth=1", "--set", "batch=32", "--set", "validations=2")
+_TRAINED = ("--steps", "16", "--set", "hidden=32", "--set", "depth=1", "--set", "batch=32", "--set", "validations=2")
 _JUDGED = ("--steps", "20", "--classifiers", "cnn", "--rows", "real,synthetic", "--families", "none", "--workers", "1", "--no-cache")
 _LABELS = ("--count", "N=300", "--count", "V=60", "--count", "S=40")
 

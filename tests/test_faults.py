@@ -138,7 +138,7 @@ def test_a_worker_that_is_lost_is_one_line(work, tmp_path):
 
 def test_the_same_command_gives_the_same_bytes_in_another_process(tmp_path):
     """Two processes that order sets and the like differently, in a folder of the same name."""
-    names = ("beats", "split", "train", "gate", "sample", "evaluate", "report", "build", "review make", "run")
+    names = ("train", "report", "build", "review make", "run")  # the others are done to prepare these
     code = f"""
 import os, pathlib, sys
 sys.path.insert(0, {str(SCRIPTS)!r})
@@ -156,9 +156,10 @@ for name in {names}:
         place = tmp_path / "place"
         place.mkdir()
         subprocess.run([sys.executable, "-c", code, place], check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed})
-        found.append(kill.contents(place / "all"))
+        found.append({name: data for name, data in kill.contents(place).items() if not name.startswith(("cache/", "log", "address"))})
         place.rename(tmp_path / seed)
     assert sorted(found[0]) == sorted(found[1])
+    assert {"beats.npz", "gate", "run/evaluation.json", "synthetic.npz", "all/train/model", "all/report/report.html"} <= set(found[0])
     assert [name for name in found[0] if found[0][name] != found[1][name]] == []
 
 
