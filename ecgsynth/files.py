@@ -53,9 +53,11 @@ def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = N
             yield temporary
             _put(temporary, path, aside=_aside(scratch, path))
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        cut_short = error.errno is None and "requested and" in str(error)  # which is how numpy tells of a full disk
+        if error.errno not in _CANNOT_WRITE and not cut_short:
             raise
-        raise EcgsynthError(f"cannot write {path}: {os.strerror(error.errno)}. Nothing was left there.") from error
+        reason = os.strerror(errno.ENOSPC if error.errno is None else error.errno)
+        raise EcgsynthError(f"cannot write {path}: {reason}. Nothing was left there.") from error
 
 
 @contextmanager
