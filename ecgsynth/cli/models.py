@@ -56,7 +56,7 @@ def train(
       ecgsynth train split/ -g flow -o model.safetensors --resume
       ecgsynth train split/ --dp --epsilon 8 --delta 1e-5 -o private.safetensors
     """
-    from ecgsynth.files import discard, refuse_existing
+    from ecgsynth.files import discard
     from ecgsynth.generators import GENERATORS
     from ecgsynth.splits import Split
 
@@ -68,14 +68,7 @@ def train(
         raise click.BadParameter(f"{name!r} is not one of {', '.join(GENERATORS)}", param_hint="-g")
     name = _private(name, options)
     checkpoint = output.with_name(output.name + ".checkpoint")
-    if resume and not checkpoint.is_file():
-        if output.exists():
-            raise EcgsynthError(f"nothing to resume: {output} is there, and no {checkpoint}; --force instead of --resume begins anew")
-        note(f"note: no {checkpoint} to go on from: the training begins anew")
-    for path in (output, _curve_of(output)):
-        refuse_existing(path, force=options["force"] or resume)
-    if checkpoint.is_file() and not (resume or options["force"]):
-        raise EcgsynthError(f"{checkpoint} is of a training that was stopped: --resume goes on with it, --force begins anew")
+    _check_begin(output, checkpoint, resume=resume, force=options["force"])
     generator = GENERATORS[name](**_settings(GENERATORS[name], options))
     sides = Split.load(split_folder)
     train_beats = _common(sides.train, by, at_least)
@@ -99,6 +92,20 @@ def train(
     emit(data, f"Wrote {output}: {name}, {labels} {' '.join(generator.classes)}{score}", as_json=as_json)
     if not finished:
         raise click.exceptions.Exit(130)
+
+
+def _check_begin(output: Path, checkpoint: Path, *, resume: bool, force: bool) -> None:
+    """Raise if a training may not begin, or go on, as what is there would be lost."""
+    from ecgsynth.files import refuse_existing
+
+    if resume and not checkpoint.is_file():
+        if output.exists():
+            raise EcgsynthError(f"nothing to resume: {output} is there, and no {checkpoint}; --force instead of --resume begins anew")
+        note(f"note: no {checkpoint} to go on from: the training begins anew")
+    for path in (output, _curve_of(output)):
+        refuse_existing(path, force=force or resume)
+    if checkpoint.is_file() and not (resume or force):
+        raise EcgsynthError(f"{checkpoint} is of a training that was stopped: --resume goes on with it, --force begins anew")
 
 
 def _private(name: str, options: dict[str, Any]) -> str:
