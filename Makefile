@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint docs links clean
+TOOLS = build/tools
+TORCH = $(shell grep '^torch==' constraints.txt)
+
+.PHONY: demo test lint docs links lock locked audit sbom clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ecgsynth run
@@ -36,6 +39,42 @@ docs: $(VENV)/.installed-dev
 
 links: docs
 	$(BIN)/sphinx-build -q -b linkcheck docs build/links
+
+# Every package of Python 3.11 on Linux x86-64 by its hash, but torch and what its builds for graphics cards bring: they differ by source.
+GPU = cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 \
+    nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink \
+    nvidia-nvshmem-cu13 nvidia-nvtx triton
+
+lock: $(TOOLS)/.installed
+	$(TOOLS)/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11.9 \
+	    --python-platform x86_64-unknown-linux-gnu --constraint constraints.txt --all-extras \
+	    $(foreach name,torch $(GPU),--no-emit-package $(name)) pyproject.toml --output-file requirements.lock
+
+# An environment of the lock: torch by its version alone, all else by its hash.
+locked: build/locked/.made
+	build/locked/bin/python -m pip check
+	build/locked/bin/ecgsynth --version
+
+build/locked/.made: requirements.lock
+	$(PYTHON) -m venv --clear build/locked
+	build/locked/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
+	build/locked/bin/python -m pip install --quiet --constraint constraints.txt $(TORCH)
+	build/locked/bin/python -m pip install --quiet --no-deps --no-build-isolation .
+	@touch $@
+
+# Known weaknesses of the versions that are pinned.
+audit: $(TOOLS)/.installed
+	$(TOOLS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
+
+# What a release is made of, as CycloneDX.
+sbom: $(TOOLS)/.installed $(VENV)/.installed
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(VENV)
+	@echo build/sbom.json
+
+$(TOOLS)/.installed: Makefile
+	$(PYTHON) -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet uv pip-audit cyclonedx-bom
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache

@@ -136,10 +136,11 @@ class AdversarialTrainer(Trainer):
         """Give the state that the critic would have after some steps on this batch, as a function of the generator's."""
         weights: dict[str, Tensor] = dict(self.critic.named_parameters())
         buffers = {name: buffer.clone() for name, buffer in self.critic.named_buffers()}  # batch normalisation writes to them
+        rate = self._rate() * self.slowed
         for _ in range(self.rules.unrolled):
             state = weights | buffers
             on_real, on_generated = (functional_call(self.critic, state, (beats, cells)) for beats in (real, generated))
             loss = self._critic_loss(on_real, on_generated)
             slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True, materialize_grads=True)
-            weights = {name: weight - self._rate() * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
+            weights = {name: weight - rate * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
         return weights | buffers

@@ -125,6 +125,19 @@ class DistillingTrainer(AdversarialTrainer):
     def _parts(self) -> dict[str, Any]:
         return super()._parts() | {"teacher": self._teacher}
 
+    def check_weights(self) -> None:
+        """Make sure that all weights are numbers, the teacher's, too."""
+        super().check_weights()
+        self._teacher.check_weights()
+
+    def go_back(self, state: dict[str, Any], *, slowed: float, turn: int) -> None:
+        """Go back to an earlier state, together with the teacher."""
+        seconds = self._teacher.seconds
+        super().go_back(state, slowed=slowed, turn=turn)
+        self._teacher.seconds = seconds
+        self._teacher.go_back(state["teacher"], slowed=slowed, turn=turn)
+        self._lessons.clear()  # which may be of what the teacher has forgotten
+
     def _rate(self) -> float:
         """Hold the learning rate for half of the generator's own training, then bring it down to a hundredth."""
         return self.recipe.rate * max(0.01, min(1.0, 2 * (1 - self.share) / (1 - self._teaching)))

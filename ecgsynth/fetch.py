@@ -1,15 +1,18 @@
 """Download of the MIT-BIH Arrhythmia Database from PhysioNet, each file checked against its published SHA-256."""
 
 import contextlib
+import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import requests
+import urllib3
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import sha256, user_cache
@@ -18,6 +21,10 @@ PHYSIONET_MITDB = "https://physionet.org/files/mitdb/1.0.0/"
 
 _AT_ONCE = 4  # files
 _TIMEOUTS = (10.0, 20.0)  # seconds: for a connection, for the next bytes
+_PATIENCE = 60.0  # seconds in which a server must have sent something worth waiting for,
+_WORTH = 4096  # bytes
+_MOST = 16 << 20  # bytes of a file: what is longer is none of the database, whose longest has 2 MB
+_PIECE = 1 << 15  # bytes taken from a connection at a time
 _PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before each new try after a dropped connection
 
 
@@ -168,6 +175,8 @@ def _diagnose(error: requests.RequestException) -> tuple[str, bool]:
     """Say what went wrong and the way out, and whether another try may help."""
     if isinstance(error, ValueError):
         return "this is no web address", False
+    if isinstance(error, requests.TooManyRedirects):
+        return "the server sends from address to address. Is the address of the records right?", False
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
         if status < 500 and status != 429:
@@ -184,11 +193,52 @@ def _request(session: requests.Session, url: str, part: Path, stop: threading.Ev
             return
         response.raise_for_status()
         response.raw.enforce_content_length = True  # urllib3 1 lets a cut body pass unless told
-        with part.open("ab" if response.status_code == 206 else "wb") as file:
-            for chunk in response.iter_content(1 << 15):
+        goes_on = response.status_code == 206
+        if goes_on and not _is_rest(response, start):
+            part.unlink(missing_ok=True)  # so that the next try asks for all of it
+            raise requests.ConnectionError("the server sends another part than was asked for")
+        with part.open("ab" if goes_on else "wb") as file:
+            _refuse_two(file, part)
+            for piece in _pieces(response):
                 if stop.is_set():
                     raise CancelledError
-                file.write(chunk)
+                file.write(piece)
+                if file.tell() > _MOST:
+                    file.truncate(0)
+                    raise EcgsynthError(f"{url}: what comes is longer than any file of the database. Is the address of the records right?")
+
+
+def _is_rest(response: requests.Response, start: int) -> bool:
+    """Say whether a part of a file is the one after the first `start` bytes, as they are."""
+    told = response.headers.get("Content-Range")
+    packed = response.headers.get("Content-Encoding", "identity") != "identity"
+    return not packed and (told is None or told.replace("=", " ").split()[-1].startswith(f"{start}-"))
+
+
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    """Give a body as it comes, so that what came before the connection broke is kept; a server that is too slow counts as broken."""
+    read = getattr(response.raw, "read1", response.raw.read)  # urllib3 1 waits until a piece is full
+    since, came = time.monotonic(), 0
+    try:
+        while piece := read(_PIECE, decode_content=True):
+            yield piece
+            came += len(piece)
+            if time.monotonic() > since + _PATIENCE:
+                if came < _WORTH:
+                    raise requests.ConnectionError("the server is too slow")
+                since, came = time.monotonic(), 0
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from error
+
+
+def _refuse_two(file: BinaryIO, part: Path) -> None:
+    """Raise if another process writes this file; the lock ends when it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise EcgsynthError(f"another process is fetching into {part.parent}: wait for it, or give another folder") from error
+    except OSError:
+        return  # nothing can be locked there
 
 
 def _matches(path: Path, digest: str) -> bool:

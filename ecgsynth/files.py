@@ -1,6 +1,8 @@
 """Writing files so that none is ever half there: a temporary name first, then a rename."""
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -18,7 +20,9 @@ from ecgsynth.places import is_remote, local_copy, place, upload
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CANNOT_WRITE = (*_FULL, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+_OURS = ".ecgsynth"  # how the name of a scratch folder ends
 
 
 @contextmanager
@@ -48,20 +52,85 @@ def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = N
             yield Path(folder) / path.name
             upload(Path(folder) / path.name, path, last=marker)
         return
-    scratch = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        temporary = scratch / path.name
-        yield temporary
-        _put(temporary, path, aside=scratch / "replaced")
+        with _scratch(path) as scratch:
+            temporary = scratch / path.name
+            yield temporary
+            _put(temporary, path, aside=_aside(scratch, path))
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        cut_short = error.errno is None and "requested and" in str(error)  # which is how numpy tells of a full disk
+        if error.errno not in _CANNOT_WRITE and not cut_short:
             raise
-        raise EcgsynthError(f"cannot write {path}: {error.strerror}. Nothing was left there.") from error
+        reason = os.strerror(errno.ENOSPC if error.errno is None else error.errno)
+        raise EcgsynthError(f"cannot write {path}: {reason}. Nothing was left there.") from error
+
+
+@contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """Make a folder beside `path` that nobody else clears away while this process lives."""
+    lock = None
+    while lock is None:  # until one is locked before anybody takes it for one that was left behind
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_OURS, dir=path.parent))
+        lock = _lock(scratch, anyway=True)
+    try:
+        yield scratch
     finally:
-        if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(lock)
+
+
+def clear_scratch(path: str | Path) -> None:
+    """Remove what processes that were killed left beside `path`; what one of them was about to replace is put back.
+
+    A folder in use is locked by its process, and the lock ends with it, however it ends.
+    """
+    path = place(path)
+    if is_remote(path):
+        return
+    for scratch in path.parent.glob(f".{glob.escape(path.name)}.????????{_OURS}"):  # as `mkdtemp` names them: none of NAME.txt
+        lock = _lock(scratch)
+        if lock is None:
+            continue
+        try:
+            aside = _aside(scratch, path)
+            if aside.exists() and not path.exists():
+                os.rename(aside, path)
             shutil.rmtree(scratch, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def discard(path: str | Path) -> None:
+    """Remove a file that is no longer needed, and what was left beside it."""
+    place(path).unlink(missing_ok=True)
+    clear_scratch(path)
+
+
+def _lock(scratch: Path, *, anyway: bool = False) -> int | None:
+    """Lock a folder until what this gives is closed; None if another process has it, it is gone, or nothing can be locked there.
+
+    With `anyway` a file system without locks does not matter: nobody can take the folder for one that was left behind.
+    """
+    try:
+        handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if not anyway or isinstance(error, BlockingIOError):
+            os.close(handle)
+            return None
+    if not scratch.is_dir():  # removed by whoever had it before
+        os.close(handle)
+        return None
+    return handle
+
+
+def _aside(scratch: Path, path: Path) -> Path:
+    """Say where a folder is kept for the moment in which another takes its name."""
+    return scratch / f"{path.name}.replaced"
 
 
 def sync(path: Path) -> None:
@@ -105,7 +174,7 @@ def refuse_existing(path: str | Path, *, force: bool, marker: str | None = None)
     """Raise if `path` may not be written: called before long work, so that it is not done in vain.
 
     With `force` a file may be replaced, and so may an empty folder or one that holds `marker`; a
-    folder of other things never is.
+    folder of other things never is. What a process that was killed left beside it is cleared first.
 
     Raises
     ------
@@ -113,6 +182,7 @@ def refuse_existing(path: str | Path, *, force: bool, marker: str | None = None)
         If it may not.
     """
     path = place(path)
+    clear_scratch(path)
     if path.is_dir() and not (marker is not None and (not any(path.iterdir()) or (path / marker).is_file())):
         raise EcgsynthError(f"{path} is a folder of other things, which is not replaced: give another name")
     if path.exists() and not force:

@@ -157,8 +157,8 @@ class Evaluation:
         folder = place(folder)
         self.refuse_existing(folder, force=force)
         (folder / "evaluation.json").unlink(missing_ok=True)  # written last: it stands for the whole
-        self.real.save(folder / "examples-real.npz", force=force)
-        self.synthetic.save(folder / "examples-synthetic.npz", force=force)
+        self.real.save(folder / "examples-real.npz", force=True)
+        self.synthetic.save(folder / "examples-synthetic.npz", force=True)
         with atomic_path(folder / "evaluation.json", force=force) as temporary:
             temporary.write_text(json.dumps(self.to_dict()) + "\n")
 
@@ -168,8 +168,9 @@ class Evaluation:
         folder = place(folder)
         if folder.is_file():
             raise EcgsynthError(f"{folder} is a file, not a folder: give another name")
+        whole = (folder / "evaluation.json").exists()  # examples alone are of one that was stopped
         for name in _FILES:
-            refuse_existing(folder / name, force=force)
+            refuse_existing(folder / name, force=force or not whole)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Evaluation":

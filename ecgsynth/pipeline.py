@@ -12,7 +12,7 @@ from ecgsynth.classifiers import network_for
 from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.evaluation import evaluate_steps
-from ecgsynth.files import atomic_path
+from ecgsynth.files import atomic_path, discard
 from ecgsynth.findings import Evaluation
 from ecgsynth.generators import GENERATORS, Request, class_counts, load_generator, settings_of
 from ecgsynth.records import LEADS, Record, find_records, read_record
@@ -75,11 +75,12 @@ class Settings:
 
 
 class StageProgress(NamedTuple):
-    """A stage of `STAGES`, the share of it that is done, and what is going on."""
+    """A stage of `STAGES`, the share of it that is done, what is going on, and what a person should know of it."""
 
     stage: str
     share: float
     detail: str = ""
+    note: str = ""
 
     @property
     def of_all(self) -> float:
@@ -168,14 +169,15 @@ def _train(folder: Path, settings: Settings) -> Iterator[StageProgress]:
     split = Split.load(folder / "split")
     taken = settings_of(settings.generator)  # a generator that needs no training has neither
     generator = GENERATORS[settings.generator](**{name: getattr(settings, name) for name in ("minutes", "seed") if name in taken})
-    latest = ""
+    latest, said = "", 0
     yield StageProgress("train", 0.0, settings.generator)
     for step in generator.fit_steps(split.train, split.val, checkpoint, by=settings.by):
         latest = step.scores_text() or latest
-        yield StageProgress("train", step.share, step.losses_text() + latest)
+        yield StageProgress("train", step.share, step.losses_text() + latest, "; ".join(generator.notes_[said:]))
+        said = len(generator.notes_)
     generator.save(path)
-    checkpoint.unlink(missing_ok=True)
-    yield StageProgress("train", 1.0, latest)
+    discard(checkpoint)
+    yield StageProgress("train", 1.0, latest, "; ".join(generator.notes_[said:]))
 
 
 def _sample(folder: Path, settings: Settings) -> Steps[StageProgress, None, None]:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -106,6 +106,8 @@ class PrivateTrainer(Trainer):
     a beat: Li X et al. (2022), doi:10.48550/arXiv.2110.05679, and the accountant: Gopi S et al. (2021),
     doi:10.48550/arXiv.2106.02848, both as implemented in opacus (Yousefpour A et al. (2021), doi:10.48550/arXiv.2109.12298).
     """
+
+    may_go_back: ClassVar[bool] = False
 
     def __init__(
         self,

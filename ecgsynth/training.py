@@ -5,10 +5,10 @@ import io
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,10 @@ class Windows(NamedTuple):
     give: Callable[[int], tuple[Tensor, Tensor]]
 
 
+class DivergenceError(EcgsynthError):
+    """A training has come to what it cannot go on with: losses, weights or beats that are no numbers, or beats that are all alike."""
+
+
 class Trainer(ABC):
     """A network that learns to make beats; what is learnt in a step is left to subclasses.
 
@@ -88,7 +92,12 @@ class Trainer(ABC):
         The generator with its weights averaged over recent steps: the one to sample from.
     step, seconds : int, float
         Done so far.
+    slowed : float
+        What all learning rates are multiplied by: less than 1 after the training went wrong.
     """
+
+    may_go_back: ClassVar[bool] = True
+    """Whether steps may be taken again, which differential privacy does not allow."""
 
     def __init__(self, *, generator: nn.Module, codes: Tensor, cells: Tensor, recipe: Recipe, seed: int) -> None:
         self.generator = generator
@@ -96,32 +105,35 @@ class Trainer(ABC):
         self.recipe = recipe
         self.step = 0
         self.seconds = 0.0
+        self.slowed = 1.0
+        self._seed = seed
         self._take(codes, cells, int(cells.max()) + 1)
         self._cell_weights = torch.tensor([float(len(members)) for members in self._members]) ** recipe.class_power
         self._windows: Windows | None = None
         self._window = 0
         self._random = torch.Generator().manual_seed(seed)
 
-    def train_steps(self) -> Iterator[Losses]:
-        """Train until the budget is used; yields after each step."""
-        while self.share < 1:
-            yield self.advance()
-
     def advance(self) -> Losses:
-        """Take one step."""
+        """Take one step.
+
+        Raises
+        ------
+        DivergenceError
+            If a loss is not a number.
+        """
         begun = time.monotonic()
         if self._windows and self._window != (number := self.step // self._windows.every):
             self.take(*self._windows.give(number))
             self._window = number
         for optimizer in self._optimizers().values():
             for group in optimizer.param_groups:
-                group["lr"] = self._rate()
+                group["lr"] = self._rate() * self.slowed
         losses = self._update(*self._draw_batch())
         self._update_average()
         self.step += 1
         self.seconds += time.monotonic() - begun
-        if any(loss is not None and math.isnan(loss) for loss in (losses.generator_loss, losses.critic_loss)):
-            raise EcgsynthError(f"training diverged: a loss is not a number after {self.step} steps; try a lower rate")
+        if not all(loss is None or math.isfinite(loss) for loss in (losses.generator_loss, losses.critic_loss)):
+            raise DivergenceError(f"a loss is not a number after {self.step} steps")
         return losses
 
     def follow(self, windows: "Windows") -> None:
@@ -135,6 +147,19 @@ class Trainer(ABC):
     def _take(self, codes: Tensor, cells: Tensor, n_cells: int) -> None:
         self._codes = codes
         self._members = [torch.nonzero(cells == cell).squeeze(1) for cell in range(n_cells)]
+
+    def check_weights(self) -> None:
+        """Make sure that all weights are numbers, those of the average also when stored in half precision.
+
+        Raises
+        ------
+        DivergenceError
+            If one is not.
+        """
+        for name, part in self._parts().items():
+            for value in part.state_dict().values() if isinstance(part, nn.Module) else ():
+                if value.is_floating_point() and not (value.half() if name == "average" else value).isfinite().all():
+                    raise DivergenceError(f"a weight is not a number, or too large, after {self.step} steps")
 
     @property
     def ready(self) -> bool:
@@ -177,14 +202,31 @@ class Trainer(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Give all that this training has come to."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        return parts | {"step": self.step, "seconds": self.seconds, "random": self._random.get_state()}
+        return parts | {"step": self.step, "seconds": self.seconds, "slowed": self.slowed, "random": self._random.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self.slowed = state["step"], state["seconds"], state.get("slowed", 1.0)
         self._random.set_state(state["random"])
+
+    def go_back(self, state: dict[str, Any], *, slowed: float, turn: int) -> None:
+        """Go back to an earlier state, and on from there at a lower rate and with other batches; the time taken is not given back.
+
+        Parameters
+        ----------
+        state : dict
+            Of `state_dict`.
+        slowed : float
+            What learning rates are multiplied by from now on.
+        turn : int
+            Which going back this is: batches are others each time.
+        """
+        seconds = self.seconds
+        self.load_state_dict(state)
+        self.seconds, self.slowed = seconds, slowed
+        self._random.manual_seed(self._seed + turn)
 
     @abstractmethod
     def _update(self, real: Tensor, cells: Tensor) -> Losses:

@@ -1,9 +1,11 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from server import running_server
 
 from ecgsynth.beats import Beats
 from ecgsynth.classifiers import BeatClassifier
@@ -61,6 +63,12 @@ def split(beats: Beats) -> Split:
 @pytest.fixture(scope="session")
 def gate(split: Split) -> Gate:
     return Gate.learn(split.train, split.val, classifier=BeatClassifier(steps=300))
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[Any]:
+    with running_server(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture

@@ -274,7 +274,7 @@ def bad_inputs(work, records_folder):
         "unknown generator": (("train", work / "split", "-g", "x"), "is not one of gan, cgan"),
         "unknown setting": (("train", work / "split", "--set", "speed=3"), "no 'speed'; its settings are"),
         "setting of another kind": (("train", work / "split", "--set", "batch=big"), "batch takes int"),
-        "nothing to resume": (("train", work / "split", "--resume"), "nothing to resume"),
+        "nothing to resume": (("train", work / "split", "--resume", "-o", model), "nothing to resume"),
         "real beats evaluated": (("evaluate", train, "--split", work / "split"), "must be synthetic"),
         "band that is none": (("beats", records_folder, "--band", "wide"), "is no band"),
         "no evaluation": (("report", work / "split"), "no evaluation in"),

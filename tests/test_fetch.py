@@ -1,81 +1,16 @@
-import hashlib
 import os
 import socket
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pytest
+from server import FILES, SUMS, assert_all_right, ranges_of, steps
 
 from ecgsynth import fetch as module
 from ecgsynth import mitdb
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.fetch import default_folder, fetch, is_complete, iter_fetch, locate_records, network_is_there, published_sums
-
-FILES = {
-    "a.hea": b"a 1 360 10\n",
-    "a.dat": np.random.default_rng(0).bytes(200_000),
-    "a.atr": b"\1\2\3\0\0",
-    "b.hea": b"b 1 360 10\n",
-    "b.dat": np.random.default_rng(1).bytes(70_000),
-}
-SUMS = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = 5
-
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        name, wanted = self.path.rpartition("/")[2], self.headers.get("Range")
-        self.server.requests.append((name, wanted))
-        faults = self.server.faults.get(name)
-        fault = faults.pop(0) if faults else None
-        body = FILES.get(name, b"a listing" if not name else None)
-        if body is None or isinstance(fault, int):
-            return self.answer(fault or 404, b"no")
-        if fault == "altered":
-            body = b"X" + body[1:]
-        start = 0
-        if wanted and self.server.honours_range:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            if start >= len(body):
-                return self.answer(416, b"")
-        self.answer(206 if start else 200, body[start:], fault)
-
-    def answer(self, status, body, fault=None):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body) + {"long": 10, "short": -3}.get(fault, 0)))
-        self.end_headers()
-        half = len(body) // 2
-        self.wfile.write(body[:half])
-        if fault == "slow":
-            time.sleep(2.0)
-        if fault != "drop":
-            self.wfile.write(body[half:])
-        self.close_connection = self.close_connection or fault is not None
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(module, "_PAUSES", (0.01, 0.01))
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        server.handle_error = lambda *args: None  # a client that leaves early is part of the tests
-        server.requests, server.faults, server.honours_range = [], {}, True
-        server.url = f"http://127.0.0.1:{server.server_port}/mitdb/"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -89,18 +24,6 @@ def silent_url(monkeypatch):
 def closed_url():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return f"http://127.0.0.1:{listening.getsockname()[1]}/"
-
-
-def steps(server, folder, sums=SUMS):
-    return list(iter_fetch(folder, base_url=server.url, sums=sums))
-
-
-def assert_all_right(folder):
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
-
-
-def ranges_of(server, name):
-    return [wanted for asked, wanted in server.requests if asked == name]
 
 
 def test_all_files_come(server, tmp_path):

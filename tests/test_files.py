@@ -1,9 +1,12 @@
 import errno
+import os
+import signal
 
 import pytest
 
+from ecgsynth import files
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path, sha256
+from ecgsynth.files import atomic_path, clear_scratch, discard, refuse_existing, sha256
 
 
 def test_the_file_appears_only_when_the_block_ends_well(tmp_path):
@@ -79,3 +82,60 @@ def test_a_file_in_the_place_of_a_folder_is_one_clear_error(tmp_path):
 def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def killed_within(path, *, replacing=False):
+    """Leave what a process leaves that is killed while it writes a file, or between the two renames that replace a folder."""
+    child = os.fork()
+    if not child:
+        with atomic_path(path, force=True, marker="split.json") as temporary:
+            if replacing:
+                temporary.mkdir()
+                files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            else:
+                temporary.write_text("half")
+                os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path):
+    killed_within(tmp_path / "out.txt")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".ecgsynth"]
+    refuse_existing(tmp_path / "out", force=False)  # which is another name
+    assert len(list(tmp_path.iterdir())) == 1
+    with atomic_path(tmp_path / "out.txt") as temporary:
+        temporary.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+    killed_within(tmp_path / "out.txt")
+    discard(tmp_path / "out.txt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path):
+    with atomic_path(tmp_path / "out.txt") as temporary:
+        temporary.write_text("mine")
+        refuse_existing(tmp_path / "out.txt", force=False)
+        with atomic_path(tmp_path / "out.txt") as other:
+            other.write_text("yours")
+        assert temporary.read_text() == "mine"
+        (tmp_path / "out.txt").unlink()
+    assert (tmp_path / "out.txt").read_text() == "mine"
+
+
+def test_folders_of_other_people_are_left_alone(tmp_path):
+    for name in (".out.txt.original", ".out.txt", "out.txt.1.ecgsynth"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".out.txt.link.ecgsynth").symlink_to(tmp_path / ".out.txt.original")
+    clear_scratch(tmp_path / "out.txt")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_folder_that_was_about_to_be_replaced_is_put_back(tmp_path):
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "split.json").write_text("old")
+    killed_within(tmp_path / "split", replacing=True)
+    assert not (tmp_path / "split").exists()
+    with pytest.raises(EcgsynthError, match="exists"):
+        refuse_existing(tmp_path / "split", force=False, marker="split.json")
+    assert (tmp_path / "split" / "split.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["split"]

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -21,7 +22,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with _unwinding():
+                return super().invoke(ctx)
         except EcgsynthError as error:
             raise _OneLine(str(error)) from error
         except OSError as error:
@@ -37,6 +39,23 @@ class Commands(click.Group):
             if os.environ.get("ECGSYNTH_DEBUG"):
                 raise
             raise _OneLine(f"unexpected {type(error).__name__}: {error}. ECGSYNTH_DEBUG=1 shows where; please report it") from error
+
+
+@contextmanager
+def _unwinding() -> Iterator[None]:
+    """Let SIGTERM end a command as an error would, so that nothing half-made is left; the exit code is the usual 143."""
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be handled
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _OneLine(click.ClickException):
@@ -142,7 +161,7 @@ def progress(label: str) -> Iterator[Callable[[float, str], None]]:
 
 @contextmanager
 def soft_interrupt(soft: Callable[[], bool] = lambda: True) -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C only be asked about, so that a step ends whole; the second one stops at once, as all do if not `soft`."""
+    """Let the first Ctrl-C or SIGTERM only be asked about, so that a step ends whole; the second stops at once, as all do if not `soft`."""
     asked = False
 
     def remember(number: int, frame: FrameType | None) -> None:
@@ -151,11 +170,12 @@ def soft_interrupt(soft: Callable[[], bool] = lambda: True) -> Iterator[Callable
             raise KeyboardInterrupt
         asked = True
 
-    before = signal.signal(signal.SIGINT, remember)
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:

@@ -1,8 +1,7 @@
 """Commands that train generators and sample from them."""
 
-import csv
 import inspect
-from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import click
 from ecgsynth.cli.console import PLACE, counts_table, emit, force_option, json_option, note, progress, soft_interrupt
 from ecgsynth.errors import EcgsynthError
 
-_COLUMNS = ("step", "generator_loss", "critic_loss", "score_gap", "validation_score", "detection", "best")
+_FEW = 10  # training beats of a label, of which it is worth a word
+_FALLEN = 0.05  # of a validation score, of which it is worth a word
 
 
 @click.command()
@@ -28,7 +28,7 @@ _COLUMNS = ("step", "generator_loss", "critic_loss", "score_gap", "validation_sc
 @click.option("--epsilon", type=click.FloatRange(min=0, min_open=True), help="With --dp: the odds that one beat may change.")
 @click.option("--delta", type=click.FloatRange(min=0, max=1, min_open=True, max_open=True), help="With --dp: how often that may fail.")
 @click.option("--dp-unit", type=click.Choice(["beat", "patient"]), help="With --dp: what is hidden.")
-@click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
+@click.option("--resume", is_flag=True, help="Go on with a training that was stopped, if one was.")
 @click.option("--list", "list_them", is_flag=True, help="Name the generators and their settings, and stop.")
 @force_option
 @json_option
@@ -56,7 +56,7 @@ def train(
       ecgsynth train split/ -g flow -o model.safetensors --resume
       ecgsynth train split/ --dp --epsilon 8 --delta 1e-5 -o private.safetensors
     """
-    from ecgsynth.files import refuse_existing
+    from ecgsynth.files import discard
     from ecgsynth.generators import GENERATORS
     from ecgsynth.splits import load_side, open_side
 
@@ -68,17 +68,12 @@ def train(
         raise click.BadParameter(f"{name!r} is not one of {', '.join(GENERATORS)}", param_hint="-g")
     name = _private(name, options)
     checkpoint = output.with_name(output.name + ".checkpoint")
-    if resume and not checkpoint.is_file():
-        raise EcgsynthError(f"nothing to resume: {checkpoint} is not there")
-    for path in (output, _curve_of(output)):
-        refuse_existing(path, force=options["force"] or resume)
-    if checkpoint.is_file() and not (resume or options["force"]):
-        raise EcgsynthError(f"{checkpoint} is of a training that was stopped: --resume goes on with it, --force begins anew")
+    _check_begin(output, checkpoint, resume=resume, force=options["force"])
     generator = GENERATORS[name](**_settings(GENERATORS[name], options))
     train_beats = _common(open_side(split_folder, "train"), by, at_least)
     validation = load_side(split_folder, "val")
     if not resume:
-        checkpoint.unlink(missing_ok=True)
+        discard(checkpoint)
     finished = show_training(generator, train_beats, validation, output, by=by, checkpoint=checkpoint, force=options["force"] or resume)
     kept = next((step.validation_score for step in reversed(generator.history_) if step.best), None)
     data = {"output": str(output), "generator": name, "params": generator.params, "finished": finished, "validation_score": kept}
@@ -86,6 +81,7 @@ def train(
     if not finished:
         goes_on = f"; the same command with --resume goes on ({checkpoint})" if checkpoint.is_file() else ""
         note(f"stopped early: the best weights so far are kept{goes_on}")
+    _tell_of_fall(generator.history_)
     if generator.holds_real_beats:
         note("note: this model holds the real training beats; guard it as you guard them")
     if promise := generator.shape_.get("privacy"):
@@ -96,6 +92,20 @@ def train(
     emit(data, f"Wrote {output}: {name}, {labels} {' '.join(generator.classes)}{score}", as_json=as_json)
     if not finished:
         raise click.exceptions.Exit(130)
+
+
+def _check_begin(output: Path, checkpoint: Path, *, resume: bool, force: bool) -> None:
+    """Raise if a training may not begin, or go on, as what is there would be lost."""
+    from ecgsynth.files import refuse_existing
+
+    if resume and not checkpoint.is_file():
+        if output.exists():
+            raise EcgsynthError(f"nothing to resume: {output} is there, and no {checkpoint}; --force instead of --resume begins anew")
+        note(f"note: no {checkpoint} to go on from: the training begins anew")
+    for path in (output, _curve_of(output)):
+        refuse_existing(path, force=force or resume)
+    if checkpoint.is_file() and not (resume or force):
+        raise EcgsynthError(f"{checkpoint} is of a training that was stopped: --resume goes on with it, --force begins anew")
 
 
 def _private(name: str, options: dict[str, Any]) -> str:
@@ -131,6 +141,9 @@ def _common(beats: Any, by: str, at_least: int) -> Any:
 
     counts = beats.counts(by)
     rare = [name for name, count in counts.items() if count < at_least]
+    few = [f"{name} ({count})" for name, count in counts.items() if at_least <= count < _FEW]
+    if few:
+        note(f"note: {by} {', '.join(few)} has few training beats: new ones will be much like them, or poor")
     if not rare:
         return beats
     if len(rare) == len(counts):
@@ -141,45 +154,50 @@ def _common(beats: Any, by: str, at_least: int) -> Any:
 
 def show_training(generator: Any, train_beats: Any, validation: Any, output: Path, *, by: str, checkpoint: Path, force: bool) -> bool:
     """Train, showing progress; save the model and its curve. Gives whether it was not interrupted."""
-    rows: list[list[object]] = []
-    interrupted = False
-    with progress("train") as show, soft_interrupt() as asked:
-        steps = generator.fit_steps(train_beats, validation, checkpoint, by=by)
-        latest = ""
-        for step in steps:
-            rows.append([getattr(step, column) for column in _COLUMNS])
-            latest = step.scores_text() or latest
-            if step.step % 10 == 1 or step.share >= 1:
-                show(step.share, step.losses_text() + latest)
-            if asked() and step.share < 1:
-                interrupted = True
-                break
-        steps.close()
-        if asked() and not rows:  # a generator without steps has nothing to keep half-way
+    from ecgsynth.cli.curve import Curve
+    from ecgsynth.files import discard
+
+    interrupted, said, latest, step = False, 0, "", None
+    with progress("train") as show, soft_interrupt() as asked, closing(Curve(_curve_of(output), checkpoint)) as curve:
+        with closing(generator.fit_steps(train_beats, validation, checkpoint, by=by)) as steps:
+            for step in steps:
+                if generator.tells_of_training:  # the losses are of the training beats
+                    curve.add(step)
+                said = _tell(generator.notes_, said)
+                latest = step.scores_text() or latest
+                if step.step % 10 == 1 or step.share >= 1:
+                    show(step.share, step.losses_text() + latest)
+                if asked() and step.share < 1:
+                    interrupted = True
+                    break
+        _tell(generator.notes_, said)
+        if asked() and step is None:  # a generator without steps has nothing to keep half-way
             raise KeyboardInterrupt
         generator.save(output, force=force)
-    if rows and generator.tells_of_training:  # the losses are of the training beats
-        _write_curve(_curve_of(output), rows, append=bool(rows[0][0] != 1))
+        curve.finish()
     if not interrupted:
-        checkpoint.unlink(missing_ok=True)
+        discard(checkpoint)
     return not interrupted
+
+
+def _tell(notes: list[str], said: int) -> int:
+    """Say what has not been said yet; gives how many are."""
+    for text in notes[said:]:
+        note(f"note: {text}")
+    return len(notes)
+
+
+def _tell_of_fall(history: Any) -> None:
+    """Say if the beats have become worse in training."""
+    scored = [step for step in history if step.validation_score is not None]
+    kept = next((step for step in reversed(scored) if step.best), None)
+    if kept is not None and scored[-1].validation_score < kept.validation_score - _FALLEN:
+        fallen = f"from {kept.validation_score:.3f} to {scored[-1].validation_score:.3f}"
+        note(f"note: the validation score fell {fallen}: the weights of step {kept.step:,} are kept; a lower rate may do better")
 
 
 def _curve_of(output: Path) -> Path:
     return output.with_name(output.name + ".csv")
-
-
-def _write_curve(path: Path, rows: Iterable[list[object]], *, append: bool) -> None:
-    """Write losses and scores step by step; a training that goes on adds to them."""
-    from ecgsynth.files import atomic_path
-
-    before = path.read_text() if append and path.is_file() else ""
-    with atomic_path(path, force=True) as temporary, open(temporary, "w", newline="") as file:
-        file.write(before)
-        writer = csv.writer(file)
-        if not before:
-            writer.writerow(_COLUMNS)
-        writer.writerows(rows)
 
 
 def _settings(make: Any, options: dict[str, Any]) -> dict[str, Any]:

@@ -175,6 +175,8 @@ def run(records: Path | None, output: Path | None, simulated: bool, force: bool,
         def on_step(step: StageProgress) -> None:
             nonlocal stage
             stage = step.stage
+            if step.note:
+                note(f"note: {step.note}")
             if asked():
                 raise KeyboardInterrupt
             show(step.of_all, f"{step.stage}: {step.detail}")

@@ -65,6 +65,8 @@ class Generator(ABC):
         ``data_sha256`` of the training beats.
     history_ : list of TrainingStep
         After fitting: the steps at which the validation score was taken, and some two hundred between.
+    notes_ : list of str
+        After fitting: what went wrong in training, and what was done about it.
     """
 
     block: ClassVar[int] = 512
@@ -76,6 +78,7 @@ class Generator(ABC):
         self.shape_: dict[str, Any] = {}
         self.history_: list[TrainingStep] = []
         self._whole: StoredBeats | None = None
+        self.notes_: list[str] = []
 
     @property
     def params(self) -> dict[str, Any]:
@@ -166,7 +169,7 @@ class Generator(ABC):
         self.shape_ = self._describe(train, by)
         if self._whole is not None:
             self.shape_ |= self._describe_whole(self._whole, train.info[DRAWN_OF], by)
-        self.history_ = []
+        self.history_, self.notes_ = [], []
         with closing(self._fit_steps(train, validation, Path(checkpoint) if checkpoint else None)) as steps:
             for step in steps:
                 due = not self.history_ or step.share >= self.history_[-1].share + 1 / _HISTORY

@@ -1,6 +1,7 @@
 """What all generators share whose network is trained: validation, checkpoints, sampling by threads, half precision files."""
 
 import json
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as Steps
@@ -20,12 +21,13 @@ from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import RARE, Arrays, Block, Cells, Generator
 from ecgsynth.generators.history import TrainingStep
+from ecgsynth.generators.keeper import Keeper
 from ecgsynth.generators.requests import Request, class_counts
 from ecgsynth.metrics.detection import detection_score
 from ecgsynth.metrics.utility import score_classes
 from ecgsynth.spaces import ComponentSpace, FrequencySpace, SampleSpace, Space
 from ecgsynth.stored import StoredBeats
-from ecgsynth.training import Recipe, Trainer, Windows
+from ecgsynth.training import DivergenceError, Recipe, Trainer, Windows
 from ecgsynth.vectors import Vectors, to_vectors
 
 SPACES = ("samples", "components", "frequencies")
@@ -34,8 +36,11 @@ PASSES = 2  # how often each beat of a window is learnt from on average, where n
 
 _SCORED = 20_000  # beats on each side of a validation score
 _SCORE_STEPS = 750  # training steps of its classifier
-_CHANCE = 0.01  # scores closer than this are alike, and the later weights are kept: those of `flow` stray by 0.007 while it hardly changes
 _DETECTED = 3_000  # beats on each side of a detection score
+_MANY = 50  # new beats of a label that are looked at together
+_ALIKE = 0.01  # of the spread of real beats: beats with less are all alike
+_SAVE_S = 20.0  # from one checkpoint to the next, which is what a training that is killed loses
+_SAVE_COST = 0.01  # share of the time that checkpoints may take: where they are slow they are rarer
 
 
 @dataclass(kw_only=True, eq=False)
@@ -99,19 +104,25 @@ class TrainedGenerator(Generator):
         codes, cells = self._space.encode(vectors), self._cells_of(train)
         known = self._prepare(train, codes, cells)
         recipe = Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
-            trainer = self._trainer(torch.from_numpy(known), torch.from_numpy(cells), recipe)
-        if self._whole is not None:
-            trainer.follow(Windows(max(1, PASSES * len(train) // self.batch), partial(self._window, self._whole, train, known, cells)))
+        columns = torch.from_numpy(known), torch.from_numpy(cells)
+
+        def begin() -> Trainer:
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
+                made = self._trainer(*columns, recipe)
+            if self._whole is not None:
+                made.follow(Windows(max(1, PASSES * len(train) // self.batch), partial(self._window, self._whole, train, known, cells)))
+            return made
+
+        trainer = begin()
         self._network: nn.Module = trainer.average
-        yield from self._train(trainer, train, validation, checkpoint)
+        yield from self._train(trainer, Keeper(trainer, begin), train, validation, checkpoint)
 
     def _window(self, whole: StoredBeats, train: Beats, known: Vectors, cells: Cells, number: int) -> tuple[Tensor, Tensor]:
         """Give coordinates and cells of what is learnt from next: all beats of rare labels, and others of the rest."""
         counts = whole.counts(self.by)
         rare = [label for label, count in counts.items() if count <= RARE]
-        if len(rare) == len(counts):
+        if number == 0 or len(rare) == len(counts):  # it begins with those that are in memory
             return torch.from_numpy(known), torch.from_numpy(cells)
         rest = whole.of(counts.keys() - set(rare), self.by)
         kept = np.isin(train.labels(self.by), rare)
@@ -128,37 +139,49 @@ class TrainedGenerator(Generator):
         """Learn whatever the network needs beforehand; gives the coordinates, with more columns if it is told more."""
         return codes
 
-    def _train(self, trainer: Trainer, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
+    def _train(
+        self, trainer: Trainer, keeper: Keeper, train: Beats, validation: Beats | None, checkpoint: Path | None
+    ) -> Steps[TrainingStep, None, None]:
         if validation is not None and np.isin(validation.labels(self.by), self.classes).sum() < 2:
             validation = None  # it has nothing to tell of what is learnt
-        best, kept = -1.0, None
         if checkpoint is not None and checkpoint.is_file():
-            extra = trainer.restore(checkpoint, self._identity())
-            best, kept = extra["best"], extra["kept"]
-            self.history_ = [TrainingStep(**step) for step in extra["history"]]
-        due = self._next_due(trainer.share)
+            self._go_on(trainer, keeper, checkpoint)
+        due, save_at = self._next_due(trainer.share), time.monotonic() + _SAVE_S
         try:
-            for losses in trainer.train_steps():
-                scores: dict[str, Any] = {}
-                timely = trainer.share >= due
-                if timely:
+            while trainer.share < 1:
+                try:
+                    losses = trainer.advance()
+                    timely = trainer.share >= due
+                    scores = self._look(trainer, keeper, train, validation) if timely else {}
+                except DivergenceError as fault:
+                    keeper.go_back(fault)
+                    self.history_ = [step for step in self.history_ if step.step <= trainer.step]
+                    self.notes_ = list(keeper.notes)
                     due = self._next_due(trainer.share)
-                if timely and trainer.ready and validation is not None:
-                    scores = self._validate(train, validation)
-                    score = scores["validation_score"]
-                    scores["best"] = score is None or score > best - _CHANCE
-                    best = best if score is None else max(best, score)
-                    if scores["best"]:
-                        kept = {key: value.clone() for key, value in trainer.average.state_dict().items()}
+                    continue
+                due = self._next_due(trainer.share) if timely else due
                 yield TrainingStep(trainer.step, trainer.share, **asdict(losses), **scores, drawn=trainer.drawn)
-                if checkpoint is not None and scores:
-                    self._save_checkpoint(trainer, checkpoint, best, kept)
+                if checkpoint is not None and (scores or time.monotonic() >= save_at):
+                    save_at = self._save_checkpoint(trainer, keeper, checkpoint)
         except GeneratorExit:  # whoever iterates has stopped: the step before is whole, as it is not after any other error
             if checkpoint is not None:
-                self._save_checkpoint(trainer, checkpoint, best, kept)
+                self._save_checkpoint(trainer, keeper, checkpoint)
             raise
         finally:
-            self._network.load_state_dict({name: _rounded(value) for name, value in (kept or self._network.state_dict()).items()})
+            weights = keeper.kept or self._network.state_dict()
+            self._network.load_state_dict({name: _rounded(value) for name, value in weights.items()})
+        keeper.end()
+        self.notes_ = list(keeper.notes)
+
+    def _look(self, trainer: Trainer, keeper: Keeper, train: Beats, validation: Beats | None) -> dict[str, Any]:
+        """Make sure that all is well, and measure how good the beats are; gives the scores."""
+        trainer.check_weights()
+        scores: dict[str, Any] = {}
+        if trainer.ready and validation is not None:
+            scores = self._validate(train, validation)
+            scores["best"] = keeper.judge(scores["validation_score"], scores.pop("alike", []))
+        keeper.remember()
+        return scores
 
     def _next_due(self, share: float) -> float:
         """Give the next share of the budget at which to validate."""
@@ -172,19 +195,46 @@ class TrainedGenerator(Generator):
         scored = validation.take(rng.permutation(len(validation))[:_SCORED])
         of = train if self._whole is None else self._whole.counts(by)
         made = self.sample(class_counts(of, total=_SCORED, by=by), seed=self.seed)
+        counts = class_counts(scored, total=min(_DETECTED, len(scored)), by=by)
+        fresh = self.sample(counts, seed=self.seed, first=len(made))
+        if not all(np.isfinite(beats.signals).all() for beats in (made, fresh)):
+            raise DivergenceError("new beats hold what is not a number")
         score = None
         if len(self.classes) > 1:
             predicted = BeatClassifier(steps=_SCORE_STEPS, width=32).fit(made, by=by).predict(scored)
             labels = list(dict.fromkeys([*scored.counts(by), *set(predicted.tolist())]))
             score = score_classes(annotated=scored.labels(by), predicted=predicted, classes=labels).macro_f1
-        counts = class_counts(scored, total=min(_DETECTED, len(scored)), by=by)
-        fresh = self.sample(counts, seed=self.seed, first=len(made))
         real = scored.take(np.concatenate([np.flatnonzero(scored.labels(by) == name)[:count] for name, count in counts.items()]))
-        return {"validation_score": score, "detection": detection_score(real=real, synthetic=fresh)}
+        return {
+            "validation_score": score,
+            "detection": detection_score(real=real, synthetic=fresh),
+            "alike": [label for label in self.classes if _are_alike(made, train, label, by)],
+        }
 
-    def _save_checkpoint(self, trainer: Trainer, path: Path, best: float, kept: dict[str, Tensor] | None) -> None:
-        extra = {"best": best, "kept": kept, "history": [asdict(step) for step in self.history_]}
-        trainer.save(path, self._identity(), extra)
+    def _save_checkpoint(self, trainer: Trainer, keeper: Keeper, path: Path) -> float:
+        """Save what is needed to go on; gives when to do so again."""
+        begun = time.monotonic()
+        trainer.save(path, self._identity(), keeper.state_dict() | {"history": [asdict(step) for step in self.history_]})
+        ended = time.monotonic()
+        return ended + max(_SAVE_S, (ended - begun) / _SAVE_COST)
+
+    def _go_on(self, trainer: Trainer, keeper: Keeper, path: Path) -> None:
+        """Go on from what was saved."""
+        extra = trainer.restore(path, self._identity())
+        keeper.load_state_dict(extra)
+        self.history_ = [TrainingStep(**step) for step in extra["history"]]
+        self.notes_ = list(keeper.notes)
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write one safetensors file, as any generator does.
+
+        Raises
+        ------
+        EcgsynthError
+            If something learnt is not a number, `path` exists and `force` is not set, or it cannot be written.
+        """
+        _refuse_broken(self._arrays())
+        super().save(path, force=force)
 
     def _identity(self) -> str:
         """Say what this training is, apart from its budget: a checkpoint of another one does not fit."""
@@ -220,6 +270,7 @@ class TrainedGenerator(Generator):
         return weights | {f"space.{name}": value for name, value in self._space.arrays().items()}
 
     def _restore(self, arrays: Arrays) -> None:
+        _refuse_broken(arrays)
         space = under("space.", arrays)
         kinds: dict[str, Callable[[Arrays], Space]] = {"samples": SampleSpace, "frequencies": FrequencySpace}
         self._space = kinds.get(self.space, ComponentSpace)(space)
@@ -231,6 +282,19 @@ class TrainedGenerator(Generator):
 def under(prefix: str, arrays: Arrays) -> Arrays:
     """Give the arrays whose name begins so, without that beginning."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _refuse_broken(arrays: Arrays) -> None:
+    """Raise if something learnt is not a number."""
+    broken = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    if broken:
+        raise EcgsynthError(f"this model is broken: {', '.join(broken[:3])} holds what is not a number. Train it again, at a lower rate")
+
+
+def _are_alike(made: Beats, real: Beats, label: str, by: str) -> bool:
+    """Say whether new beats of a label hardly differ from each other, as real ones do."""
+    new, old = (beats.signals[np.flatnonzero(beats.labels(by) == label)[:_SCORED]] for beats in (made, real))
+    return min(len(new), len(old)) >= _MANY and bool(new.std(axis=0).mean() < _ALIKE * old.std(axis=0).mean())
 
 
 def _rounded(value: Tensor) -> Tensor:

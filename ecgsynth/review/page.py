@@ -43,18 +43,20 @@ class Review:
     key: dict[str, Any]
 
     def save(self, path: str | Path, key_path: str | Path, *, force: bool = False) -> None:
-        """Write the page and, in another file, the key.
+        """Write the key and then, in another file, the page, of which none is without a key.
 
         Raises
         ------
         EcgsynthError
-            If one of them exists and `force` is not set, or cannot be written.
+            If one of them exists and `force` is not set, or cannot be written; a key that is the same may be there.
         """
-        refuse_existing(key_path, force=force)
+        key, key_path = json.dumps(self.key, indent=1) + "\n", Path(key_path)
+        refuse_existing(path, force=force)
+        if not (key_path.is_file() and key_path.read_bytes() == key.encode()):  # of one that was stopped before its page
+            with atomic_path(key_path, force=force) as temporary:
+                temporary.write_text(key, encoding="utf-8")
         with atomic_path(path, force=force) as temporary:
             temporary.write_text(self.html, encoding="utf-8")
-        with atomic_path(key_path, force=force) as temporary:
-            temporary.write_text(json.dumps(self.key, indent=1) + "\n", encoding="utf-8")
 
 
 def make_review(*, synthetic: Beats, real: Beats, items: int = 60, strips: float = 0.25, seed: int = 0) -> Review:

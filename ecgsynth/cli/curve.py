@@ -1,0 +1,75 @@
+"""The course of a training in a CSV file."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.files import atomic_path, discard
+
+COLUMNS = ("step", "generator_loss", "critic_loss", "score_gap", "validation_score", "detection", "best")
+
+
+class Curve:
+    """Losses and scores step by step: written at once to ``FILE.part``, so that a training that is killed loses none.
+
+    A step that is taken again, by a training that went back or goes on from a checkpoint, replaces what was said of it and of those
+    after it.
+
+    Parameters
+    ----------
+    path : Path
+        The file, written by `finish`.
+    checkpoint : Path
+        Of the training: if it is there, what was written before is added to.
+    """
+
+    def __init__(self, path: Path, checkpoint: Path) -> None:
+        self._checkpoint, goes_on = checkpoint, checkpoint.is_file()
+        self._path, self._part = path, path.with_name(path.name + ".part")
+        self._lines: list[tuple[int, str]] = []
+        self._file: TextIO | None = None
+        before = self._part if self._part.is_file() else path
+        for line in before.read_text().splitlines(keepends=True)[1:] if goes_on and before.is_file() else ():
+            if line.endswith("\n"):  # the last one may be half there
+                self._put(int(line.partition(",")[0]), line)
+
+    def add(self, step: Any) -> None:
+        """Write a `TrainingStep`."""
+        line = ",".join("" if (value := getattr(step, name)) is None else str(value) for name in COLUMNS) + "\n"
+        self._put(step.step, line)
+        try:
+            if self._file is None:
+                with atomic_path(self._part, force=True) as temporary:
+                    temporary.write_text(self._text())
+                self._file = open(self._part, "a", buffering=1)  # noqa: SIM115  (see `close`)
+            else:
+                self._file.write(line)
+        except OSError as error:
+            raise EcgsynthError(f"cannot write {self._part}: {os.strerror(error.errno or 0)}. What was saved before is kept.") from error
+
+    def finish(self) -> None:
+        """Give the file its name, if there were any steps."""
+        if self._file is None:
+            return
+        self.close()
+        with atomic_path(self._path, force=True) as temporary:
+            temporary.write_text(self._text())
+        discard(self._part)
+
+    def close(self) -> None:
+        """Write no more; what is written stays for a training that can go on."""
+        if self._file is not None:
+            with suppress(OSError):  # of a full disk, which was told of before
+                self._file.close()
+        if not self._checkpoint.is_file():
+            discard(self._part)
+
+    def _put(self, step: int, line: str) -> None:
+        while self._lines and self._lines[-1][0] >= step:
+            self._lines.pop()
+        self._lines.append((step, line))
+
+    def _text(self) -> str:
+        return "".join([",".join(COLUMNS) + "\n", *(line for _, line in self._lines)])

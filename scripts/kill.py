@@ -1,0 +1,245 @@
+"""Kill every long command at random moments, run it again, and compare what it leaves with what an undisturbed run leaves.
+
+    python scripts/kill.py --kills 20
+
+Each command runs in a process of its own, killed by SIGKILL and SIGTERM in turn, up to three times before it may come to its end.
+Whatever stands under a final name meanwhile must already be as it is in the end, and in the end there must be nothing else. A training
+writes a checkpoint after every step here, so that many kills strike while one is written.
+"""
+
+import functools
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+
+import click
+import numpy as np
+
+from ecgsynth.cli import main as ecgsynth
+from ecgsynth.cli.console import table
+from ecgsynth.fetch import fetch
+from ecgsynth.files import sha256
+from ecgsynth.generators import trained
+from ecgsynth.records import write_record
+from ecgsynth.simulate import simulate_records
+
+Files = dict[str, bytes]
+
+BRIEF = {"_SCORE_STEPS": 3, "_SCORED": 600, "_DETECTED": 200, "_SAVE_S": 0.0, "_SAVE_COST": 1e9}
+"""What is changed of trainings: scores of few beats, and a checkpoint after every step."""
+
+_AT_MOST = 3  # kills before a command may come to its end
+_TOO_LONG = 300  # seconds
+_KEPT = (".part", ".checkpoint")  # ends of names of what is kept for going on
+_TRAINED = ("--steps", "16", "--set", "hidden=32", "--set", "depth=1", "--set", "batch=32", "--set", "validations=2")
+_JUDGED = ("--steps", "20", "--classifiers", "cnn", "--rows", "real,synthetic", "--families", "none", "--workers", "1", "--no-cache")
+_LABELS = ("--count", "N=300", "--count", "V=60", "--count", "S=40")
+
+
+def commands(work: Path, out: Path) -> dict[str, Callable[[], object]]:
+    """Give what is run by name, each writing to `out`."""
+    split, made = str(work / "split"), str(work / "synthetic.npz")
+    arguments = {
+        "beats": ["beats", str(work / "records"), "-o", str(out / "beats.npz")],
+        "split": ["split", str(work / "beats.npz"), "-o", str(out / "split")],
+        "train": ["train", split, "-g", "flow", "-o", str(out / "model"), "--resume", *_TRAINED],
+        "gate": ["gate", split, "-o", str(out / "gate"), "--steps", "20"],
+        "sample": ["sample", str(work / "model"), "-o", str(out / "synthetic.npz"), "--count", "N=20000"],
+        "evaluate": ["evaluate", made, "--split", split, "-o", str(out / "run"), *_JUDGED],
+        "report": ["report", str(work / "run"), "-o", str(out / "report.html")],
+        "build": ["build", "-m", str(work / "model"), "--gate", str(work / "gate"), "--mark", *_LABELS, "-o", str(out / "set")],
+        "review make": ["review", "make", made, "--real", str(Path(split) / "test.npz"), "-n", "20", "-o", str(out / "review.html")],
+        "run": ["run", str(work / "records"), "-g", "gaussian", "--classifier-steps", "2", "--families", "none", "-o", str(out / "run")],
+    }
+    found: dict[str, Callable[[], object]] = {name: functools.partial(ecgsynth, of) for name, of in arguments.items()}
+    sums = {path.name: sha256(path) for path in sorted((work / "records").iterdir())}
+    address = (work / "address").read_text() if (work / "address").is_file() else ""
+    return {"fetch": lambda: fetch(out / "records", base_url=address, sums=sums), **found}
+
+
+@dataclass
+class Row:
+    """What became of a command."""
+
+    name: str
+    seconds: float = 0.0
+    kills: int = 0
+    moments: list[float] = field(default_factory=list)
+    """Share of the time of an undisturbed run after which each struck."""
+    trials: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def cells(self) -> list[str]:
+        """Give the cells of its row in a table."""
+        tenths = np.bincount((10 * np.clip(self.moments, 0, 0.999)).astype(int), minlength=10)
+        right = self.trials - len(self.problems)
+        return [self.name, f"{self.seconds:.1f}", str(self.kills), " ".join(map(str, tenths)), f"{right} of {self.trials}"]
+
+
+def start(call: Callable[[], object], log: Path) -> int:
+    """Call something in a process of its own; gives its number."""
+    child = os.fork()
+    if child:
+        return child
+    code = 70
+    try:
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+        call()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def wait(child: int) -> int:
+    """Wait for a process; gives its exit code, or minus the signal that ended it."""
+    deadline = time.monotonic() + _TOO_LONG
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise click.ClickException(f"a process did not end within {_TOO_LONG} s")
+
+
+def contents(folder: Path) -> Files:
+    """Read all files of a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def final(files: Files) -> Files:
+    """Leave out what does not stand under a final name."""
+    return {
+        name: data for name, data in files.items() if not any(part.startswith(".") or part.endswith(_KEPT) for part in Path(name).parts)
+    }
+
+
+def whole(name: str, files: Files, wanted: Files) -> bool:
+    """Say whether whatever stands under a final name is as it will be in the end."""
+    if name == "train":  # one that is stopped by SIGTERM saves the best so far, as after Ctrl-C
+        return all(file in wanted and data for file, data in files.items())
+    return all(wanted.get(file) == data for file, data in files.items())
+
+
+def disturb(name: str, work: Path, kills: int, rng: np.random.Generator) -> Row:
+    """Kill a command so many times, in several trials; each must end as an undisturbed run does."""
+    row = Row(name)
+    undisturbed = work / f"{name}-undisturbed"
+    undisturbed.mkdir()
+    begun = time.monotonic()
+    if code := wait(start(commands(work, undisturbed)[name], work / "log")):
+        raise click.ClickException(f"{name} ends with {code} when nobody disturbs it:\n{(work / 'log').read_text()[-500:]}")
+    row.seconds = time.monotonic() - begun
+    wanted = contents(undisturbed)
+    while row.kills < kills and row.trials < 3 * kills:
+        out = work / f"{name}-{row.trials}"
+        out.mkdir()
+        row.trials += 1
+        problem = trial(row, commands(work, out)[name], out, wanted, rng)
+        if problem:
+            row.problems.append(problem)
+    return row
+
+
+def trial(row: Row, call: Callable[[], object], out: Path, wanted: Files, rng: np.random.Generator) -> str:
+    """Kill a command some times and let it come to its end; gives what is wrong then."""
+    log = out.with_name(out.name + ".log")
+    for _ in range(_AT_MOST):
+        with_ = signal.SIGTERM if row.kills % 2 else signal.SIGKILL
+        moment = rng.uniform(0, row.seconds)
+        child = start(call, log)
+        time.sleep(moment)
+        os.kill(child, with_)
+        code = wait(child)
+        if code in (-with_, 128 + with_, 130):
+            row.kills += 1
+            row.moments.append(moment / row.seconds)
+        if not whole(row.name, final(contents(out)), wanted):
+            return f"{row.name}: half-made files after {with_.name} at {moment:.2f} s"
+        if code == 0:
+            break
+    code = wait(start(call, log))
+    left = contents(out)
+    if left == wanted and (code == 0 or "exists" in log.read_text() or "nothing to resume" in log.read_text()):
+        return ""
+    strange = sorted({*left.items()} ^ {*wanted.items()})
+    return f"{row.name}: ends with {code}; differs in {', '.join(sorted({file for file, _ in strange}))}\n{log.read_text()[-500:]}"
+
+
+def serve(folder: Path, address: Path) -> int:
+    """Serve the files of a folder in a process of its own; gives its number."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as server:
+        address.write_text(f"http://127.0.0.1:{server.server_port}/")
+        return start(server.serve_forever, address.with_suffix(".log"))
+
+
+def prepare(work: Path) -> int:
+    """Make what the commands are given; gives the number of the process that serves records."""
+    os.environ |= {"NO_PROXY": "127.0.0.1", "XDG_CACHE_HOME": str(work / "cache"), "OMP_NUM_THREADS": "1"}
+    for name, value in BRIEF.items():
+        setattr(trained, name, value)
+    for record in simulate_records(n_patients=12, minutes=2, seed=0):
+        write_record(record, work / "records")
+    server = serve(work / "records", work / "address")
+    calls = commands(work, work)
+    calls["train"] = functools.partial(ecgsynth, ["train", str(work / "split"), "-g", "gaussian", "-o", str(work / "model")])
+    calls["sample"] = functools.partial(
+        ecgsynth, ["sample", str(work / "model"), "-o", str(work / "synthetic.npz"), "--like", str(work / "split" / "train.npz")]
+    )
+    for name in ("beats", "split", "train", "sample", "gate", "evaluate"):
+        if code := wait(start(calls[name], work / "log")):
+            raise click.ClickException(f"{name} ends with {code}:\n{(work / 'log').read_text()[-500:]}")
+    return server
+
+
+NAMES = ("fetch", "beats", "split", "train", "gate", "sample", "evaluate", "report", "build", "review make", "run")
+
+
+def disturb_all(names: tuple[str, ...], kills: int, seed: int, work: Path) -> list[Row]:
+    """Disturb commands one after the other."""
+    server = prepare(work)
+    try:
+        rows = []
+        for number, name in enumerate(names):
+            rows.append(disturb(name, work, kills, np.random.default_rng([seed, number])))
+            click.echo(f"{name}: {rows[-1].kills} kills, {len(rows[-1].problems)} problems", err=True)
+        return rows
+    finally:
+        os.kill(server, signal.SIGKILL)
+        os.waitpid(server, 0)
+
+
+@click.command()
+@click.option("--kills", default=20, show_default=True, type=click.IntRange(min=1), help="Of each command.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--only", multiple=True, type=click.Choice(NAMES), help="This command; repeatable.")
+def main(kills: int, seed: int, only: tuple[str, ...]) -> None:
+    """Print a table, and end with exit code 1 if a command did not end as it does undisturbed."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = disturb_all(only or NAMES, kills, seed, Path(folder))
+    click.echo(table([row.cells() for row in rows], ["command", "seconds", "kills", "in each tenth of its time", "ended alike"]))
+    problems = [problem for row in rows for problem in row.problems]
+    if problems:
+        raise click.ClickException("\n".join(problems))
+
+
+if __name__ == "__main__":
+    main()
