@@ -36,7 +36,22 @@ def test_the_version_is_one():
 
 
 def test_stages_import_only_from_stages_before_them():
-    order = ["errors", "steps", "files", "labels", "mitdb", "records", "fetch", "simulate", "beats", "cache", "splits", "vectors", "spaces"]
+    order = [
+        "errors",
+        "steps",
+        "files",
+        "labels",
+        "mitdb",
+        "headers",
+        "records",
+        "fetch",
+        "simulate",
+        "beats",
+        "cache",
+        "splits",
+        "vectors",
+        "spaces",
+    ]
     order += [
         "augmentation",
         "classifiers",
