@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgsynth import mitdb
+from ecgsynth.annotations import read_annotations
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.headers import Header, belongs, first_line, read_header
 from ecgsynth.labels import SYMBOL_TO_CLASS
@@ -226,8 +227,6 @@ def choose_leads(leads: Sequence[str], preferred: str | Sequence[str]) -> list[i
 
 
 _MILLIVOLTS = {"mV": 1.0, "uV": 1e-3, "V": 1e3, "nV": 1e-6}
-_MOST_ANNOTATED = 1 << 24  # bytes of annotations: a month of them
-_CLOCKS = (1.0, 1e9)  # ticks a second of annotations with a clock of their own
 
 
 def write_record(record: Record, folder: Path, *, comments: Sequence[str] = ()) -> None:
@@ -292,24 +291,12 @@ def _read_signals(path: Path, header: Header, channels: list[int]) -> NDArray[np
 
 def _read_annotations(path: Path, annotator: str, header: Header) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
     """Read the beats that are annotated within a record, in the order of their time."""
-    import wfdb
-
     file = path.with_name(f"{path.name}.{annotator}")
     if not file.is_file():
         raise EcgsynthError(f"no annotations ({file.name} is not there); another annotator is set with --annotator")
-    size = belongs(file, path).stat().st_size
-    if size > _MOST_ANNOTATED or file.read_bytes()[-2:] != b"\0\0":  # the format closes with a zero word
-        raise EcgsynthError(f"{file.name} is cut short or no annotation file")
-    try:
-        annotation = wfdb.rdann(str(path), annotator)
-        symbols = np.array(annotation.symbol, dtype="U1")
-        samples = np.asarray(annotation.sample, dtype=np.int64)
-    except Exception as error:
-        raise EcgsynthError(f"{file.name} cannot be read ({first_line(error)})") from error
-    if annotation.fs and annotation.fs != header.fs:  # annotations may have a clock of their own
-        if not _CLOCKS[0] <= annotation.fs <= _CLOCKS[1]:
-            raise EcgsynthError(f"{file.name} has a clock of {annotation.fs:g} ticks a second, which cannot be")
-        samples = np.rint(samples * (header.fs / annotation.fs)).astype(np.int64)
+    symbols, samples, clock = read_annotations(belongs(file, path))
+    if clock is not None and clock != header.fs:  # annotations may have a clock of their own
+        samples = np.rint(samples * (header.fs / clock)).astype(np.int64)
     beats = np.isin(symbols, list(SYMBOL_TO_CLASS))
     symbols, samples = symbols[beats], samples[beats]
     outside = int(((samples < 0) | (samples >= header.n_samples)).sum())

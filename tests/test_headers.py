@@ -308,7 +308,7 @@ def test_a_list_of_records_is_not_followed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data[:-2] + b"\0\xec\xff\xff\0\0\0\0\0\4" + b"\0\0", "lie before its begin or behind its end"),
+        (lambda data: data[:-2] + b"\0\xec\xff\xff\0\0\0\4" + b"\0\0", "lie before its begin or behind its end"),
         (lambda data: data[:-2] + b"\0\xec\xff\xff\xf0\xff\0\4" + b"\0\0", "not in the order of their time"),
     ],
     ids=["before the begin", "backwards"],
