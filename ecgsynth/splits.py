@@ -14,6 +14,7 @@ from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES
+from ecgsynth.untrusted import conform, of_json
 
 SIDES = ("train", "val", "test")
 SHARES = (0.65, 0.20, 0.15)
@@ -80,10 +81,12 @@ class Split:
         if not head_path.is_file():
             raise EcgsynthError(f"no split in {folder}: make one with `ecgsynth split`")
         try:
-            head = json.loads(head_path.read_text())
+            head = conform(of_json(head_path.read_text(encoding="utf-8")), {"scheme": str, "seed": int, "notes": [str]})
             sides = {side: Beats.load(Path(folder) / f"{side}.npz") for side in SIDES}
             return cls(**sides, scheme=head["scheme"], seed=head["seed"], notes=tuple(head["notes"]))
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except EcgsynthError:
+            raise
+        except ValueError as error:
             raise EcgsynthError(f"{head_path} is damaged ({error})") from error
 
     def summary(self) -> dict[str, Any]:

@@ -49,12 +49,15 @@ class Target:
     files : mapping of str to Mutation
         Which files in it are spoilt, and how.
     read : callable
-        Reads the folder.
+        Reads what depends on these files of the folder.
+    weight : float
+        Share of the mutations.
     """
 
     folder: Path
     files: Mapping[str, Mutation]
-    read: Callable[[Path], Any]
+    read: Callable[[Path, list[str]], Any]
+    weight: float = 1.0
 
 
 @dataclass
@@ -78,8 +81,8 @@ def tried(read: Callable[[], Any]) -> str:
         if _for_want_of_memory(error):
             return f"asks for more than {BYTES >> 20} MiB: {error}"
         return ERROR if str(error).strip() else "an error without words"
-    except Hang:
-        return f"takes more than {SECONDS:g} s"
+    except Hang as error:
+        return f"takes more than {SECONDS:g} s ({_where(error)})"
     except Trespass as error:
         return f"trespasses: {error}"
     except BaseException as error:
@@ -137,7 +140,7 @@ def _guard(outside: Path) -> None:
 def _child(target: Target, numbers: range, seed: list[int], outside: Path, connection: Any) -> None:
     """Read spoilt inputs one after another, saying what came of each."""
     warnings.simplefilter("ignore")
-    target.read(target.folder)  # the sound input is read, and with it all that is imported late
+    target.read(target.folder, list(target.files))  # the sound input is read, and with it all that is imported late
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + BYTES, size + BYTES))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -145,7 +148,8 @@ def _child(target: Target, numbers: range, seed: list[int], outside: Path, conne
     for number in numbers:
         sound = spoil(target, [*seed, number])
         begun = time.perf_counter()
-        outcome = tried(lambda: target.read(target.folder))
+        names = [path.relative_to(target.folder).as_posix() for path in sound]
+        outcome = tried(lambda names=names: target.read(target.folder, names))
         took = time.perf_counter() - begun
         for path, data in sound.items():
             path.write_bytes(data)

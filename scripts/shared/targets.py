@@ -11,7 +11,7 @@ import wfdb
 
 import ecgsynth as es
 from ecgsynth.audit import DEFAULT_POLICY, Policy
-from ecgsynth.build import build, write_checksums
+from ecgsynth.build import SUMS, build, write_checksums
 from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.evaluation import evaluate
 from ecgsynth.findings import Evaluation
@@ -64,16 +64,21 @@ def _records(folder: Path) -> None:
         wfdb.wrann(name, "atr", beats, ["N"] * len(beats), fs=360, write_dir=str(folder))
 
 
-def _read_records(folder: Path) -> None:
-    errors = []
-    for name in ("sim01", "packed", "flac", "fixed", "gaps"):
+def _first(errors: list[es.EcgsynthError]) -> None:
+    if errors:  # of one file that was spoilt, or of several
+        raise errors[0]
+
+
+def _read_records(folder: Path, names: list[str]) -> None:
+    errors, stems = [], {Path(name).stem for name in names}
+    asked = {stem for stem in stems if stem not in ("s1", "s2", "lay")} | ({"fixed", "gaps"} if stems & {"s1", "s2"} else set())
+    for name in sorted(asked | ({"gaps"} if "lay" in stems else set())):
         try:
-            for lead in (None, es.LEADS):
-                es.extract_beats([es.read_record(folder / name, lead=lead)])
+            lead = es.LEADS if len((folder / names[0]).read_bytes()) % 2 else None
+            es.extract_beats([es.read_record(folder / name, lead=lead)])
         except es.EcgsynthError as error:
             errors.append(error)
-    if errors:  # of one record that was spoilt, or of several that share its file
-        raise errors[0]
+    _first(errors)
 
 
 def _use(model: Any) -> None:
@@ -82,15 +87,14 @@ def _use(model: Any) -> None:
     model.fingerprint()
 
 
-def _read_models(folder: Path) -> None:
+def _read_models(folder: Path, names: list[str]) -> None:
     errors = []
-    for name in SMALL:
+    for name in names:
         try:
-            _use(load_generator(folder / f"{name}.safetensors"))
+            _use(load_generator(folder / name))
         except es.EcgsynthError as error:
             errors.append(error)
-    if errors:
-        raise errors[0]
+    _first(errors)
 
 
 def _resume(folder: Path, train: es.Beats) -> None:
@@ -100,28 +104,36 @@ def _resume(folder: Path, train: es.Beats) -> None:
         break
 
 
-def _read_dataset(folder: Path) -> None:
+def _read_dataset(folder: Path, names: list[str]) -> None:
     drain(verify_steps(folder, beats=2))
-    write_checksums(folder)  # so that what is spoilt is met behind them too
+    sums = (folder / SUMS).read_bytes()
+    try:
+        write_checksums(folder)  # so that what is spoilt is met behind them too
+        _use_dataset(folder)
+    finally:
+        (folder / SUMS).write_bytes(sums)
+
+
+def _use_dataset(folder: Path) -> None:
     drain(verify_steps(folder, model=str(folder.parent / "models" / "gaussian.safetensors"), beats=2))
     beats_of(folder)
     address_of(folder, 3)
 
 
-def _read_evaluation(folder: Path) -> None:
+def _read_evaluation(folder: Path, names: list[str]) -> None:
     found = Evaluation.load(folder)
     str(found)
     found.to_dict()
     render(found)
 
 
-def _read_review(folder: Path) -> None:
+def _read_review(folder: Path, names: list[str]) -> None:
     key = read_key(folder / "key.json")
     for judged in score_review([read_answers(folder / "answers.json", key)], key):
         judged.lines()
 
 
-def _read_recipe(folder: Path) -> None:
+def _read_recipe(folder: Path, names: list[str]) -> None:
     recipe = load_recipe(folder / "recipe.toml")
     load = recipe.to_toml()
     if recipe.model == "mitdb":
@@ -182,8 +194,8 @@ def _targets(where: Path, few: es.Beats, split: es.Split) -> dict[str, Target]:
         names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix in suffixes)
         return dict.fromkeys(names, how)
 
-    def read_of(reader: Callable[[Path], Any], name: str) -> Callable[[Path], Any]:
-        return lambda folder: reader(folder / name)
+    def read_of(reader: Callable[[Path], Any], name: str) -> Callable[[Path, list[str]], Any]:
+        return lambda folder, _: reader(folder / name)
 
     dataset = where / "dataset"
     of_dataset = by_suffix(dataset, of_json, ".json") | by_suffix(dataset, of_text, ".toml") | by_suffix(dataset, of_npz, ".npz")
@@ -191,21 +203,26 @@ def _targets(where: Path, few: es.Beats, split: es.Split) -> dict[str, Target]:
     evaluation = where / "evaluation"
     of_evaluation = {"evaluation.json": of_json} | by_suffix(evaluation, of_npz, ".npz")
     return {
-        "headers": Target(records, by_suffix(records, of_text, ".hea"), _read_records),
+        "headers": Target(records, by_suffix(records, of_text, ".hea"), _read_records, weight=3),
         "signals": Target(records, by_suffix(records, of_bytes, ".dat"), _read_records),
-        "annotations": Target(records, by_suffix(records, of_bytes, ".atr"), _read_records),
+        "annotations": Target(records, by_suffix(records, of_bytes, ".atr"), _read_records, weight=2),
         "models": Target(models, by_suffix(models, of_safetensors, ".safetensors"), _read_models),
-        "gates": Target(gates, {"gate.safetensors": of_safetensors}, lambda folder: Gate.load(folder / "gate.safetensors").check(few)),
-        "checkpoints": Target(where / "resumed", {"checkpoint.pt": of_bytes}, lambda folder: _resume(folder, split.train)),
-        "npz": Target(where / "beats", {"beats.npz": of_npz}, read_of(es.Beats.load, "beats.npz")),
-        "Parquet": Target(where / "parquet", {"beats.parquet": of_parquet}, lambda folder: read_parquet([folder / "beats.parquet"])),
-        "CSV": Target(where / "parquet", {"beats.csv": of_text}, read_of(read_csv, "beats.csv")),
+        "gates": Target(gates, {"gate.safetensors": of_safetensors}, lambda folder, _: Gate.load(folder / "gate.safetensors").check(few)),
+        "checkpoints": Target(where / "resumed", {"checkpoint.pt": of_bytes}, lambda folder, _: _resume(folder, split.train), weight=0.5),
+        "npz": Target(where / "beats", {"beats.npz": of_npz}, read_of(es.Beats.load, "beats.npz"), weight=2),
+        "Parquet": Target(
+            where / "parquet", {"beats.parquet": of_parquet}, lambda folder, _: read_parquet([folder / "beats.parquet"]), weight=2
+        ),
+        "CSV": Target(where / "parquet", {"beats.csv": of_text}, read_of(read_csv, "beats.csv"), weight=0.8),
         "splits": Target(
-            where / "splits" / "split", {"split.json": of_json, "val.npz": of_npz}, lambda folder: es.Split.load(folder).summary()
+            where / "splits" / "split",
+            {"split.json": of_json, "val.npz": of_npz},
+            lambda folder, _: es.Split.load(folder).summary(),
+            weight=0.7,
         ),
         "recipes": Target(recipes, {"recipe.toml": of_text}, _read_recipe),
         "policies": Target(recipes, {"policy.toml": of_text}, read_of(Policy.load, "policy.toml")),
-        "reviews": Target(where / "reviews", {"key.json": of_json, "answers.json": of_json}, _read_review),
-        "datasets": Target(dataset, of_dataset, _read_dataset),
-        "evaluations": Target(evaluation, of_evaluation, _read_evaluation),
+        "reviews": Target(where / "reviews", {"key.json": of_json, "answers.json": of_json}, _read_review, weight=0.2),
+        "datasets": Target(dataset, of_dataset, _read_dataset, weight=0.5),
+        "evaluations": Target(evaluation, of_evaluation, _read_evaluation, weight=0.3),
     }
