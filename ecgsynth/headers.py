@@ -94,7 +94,7 @@ def read_header(path: Path) -> Header:
     if not hasattr(main, "n_seg"):
         parts, sizes, layout = [main], [_size_of(path, main)], main
     else:
-        parts, sizes, layout = _segments_of(path, main)
+        parts, sizes, layout = _read_segments(path, main)
     n_samples = main.sig_len if main.sig_len is not None else _inferred(path, main)
     declared = max(n_samples * main.n_sig, sum(size.samples for size in sizes))
     held = sum({file: size for part in sizes for file, size in part.files.items()}.values())
@@ -103,6 +103,13 @@ def read_header(path: Path) -> Header:
     leads = tuple(name or f"signal {number}" for number, name in enumerate(layout.sig_name, start=1))
     wide = any("32" in part.fmt for part in parts)
     return Header(leads, _units_of(parts, layout, len(leads)), float(main.fs), n_samples, tuple(main.comments), wide)
+
+
+def segments_of(file: Path) -> set[str]:
+    """Give the names of the segments that a header tells of; none if it is of one segment, or no header."""
+    with open(file, "rb") as header:
+        words = [line.split() for line in header.read(_LARGEST).splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
+    return {line[0].decode("latin-1") for line in words[1:]} if words and b"/" in words[0][0] else set()
 
 
 def belongs(file: Path, record: Path) -> Path:
@@ -154,7 +161,7 @@ def _parsed(path: Path, record: Path | None = None) -> Any:
     return found
 
 
-def _segments_of(path: Path, main: Any) -> tuple[list[Any], list[_Size], Any]:
+def _read_segments(path: Path, main: Any) -> tuple[list[Any], list[_Size], Any]:
     """Read the headers of the segments of a record: their records, what each declares, and the record that names the leads."""
     if main.sig_len is None or sum(main.seg_len) != main.sig_len:
         raise EcgsynthError(f"it says it is {main.sig_len} samples long, and its segments {sum(main.seg_len):,}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ecgsynth import mitdb
 from ecgsynth.annotations import read_annotations
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.headers import Header, belongs, first_line, read_header
+from ecgsynth.headers import Header, belongs, first_line, read_header, segments_of
 from ecgsynth.labels import SYMBOL_TO_CLASS
 
 FIRST_LEAD = "first"
@@ -72,7 +72,8 @@ def find_records(where: str | Path | Sequence[str | Path]) -> list[Path]:
     Parameters
     ----------
     where : path, or sequence of paths
-        A folder of WFDB records, or records by path without suffix (``"mitdb/100"``).
+        A folder of WFDB records, or records by path without suffix (``"mitdb/100"``). Segments are not listed beside the record
+        that is made of them.
 
     Returns
     -------
@@ -88,7 +89,9 @@ def find_records(where: str | Path | Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for place in places:
         if place.is_dir():
-            headers = [header for header in place.glob("*.hea") if not header.name.startswith(".")]
+            headers = [header for header in place.glob("*.hea") if not header.name.startswith(".") and header.is_file()]
+            parts = set[str]().union(*map(segments_of, headers))  # which are read with the record that they are of
+            headers = [header for header in headers if header.stem not in parts or header.stem in segments_of(header)]
             if not headers:
                 raise EcgsynthError(f"no WFDB record in {place}: a record is a .hea file with its signal and annotations")
             found += [header.with_suffix("") for header in headers]

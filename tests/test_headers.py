@@ -213,6 +213,7 @@ def test_segments_of_variable_layout_with_a_gap(tmp_path):
     assert record.leads == ("L0", "L1")
     np.testing.assert_allclose(record.signals, wanted, rtol=1e-6)
     assert extract_beats([record], lead="L1").info["left_out"]
+    assert [record.name for record in read_records(tmp_path)] == ["odd"]  # its segments are no records beside it
 
 
 @pytest.mark.parametrize(
