@@ -32,6 +32,7 @@ _BYTES = {
     "516": 0,
     "524": 0,
 }
+_MULTIPLE = re.compile(rb"[-\w]+/\d")  # the name of a record, and how many segments it has
 _ODD = bytes([11, 12, 28, 29, 30])  # which some take for the end of a line
 
 
@@ -109,7 +110,7 @@ def segments_of(file: Path) -> set[str]:
     """Give the names of the segments that a header tells of; none if it is of one segment, or no header."""
     with open(file, "rb") as header:
         words = [line.split() for line in header.read(_LARGEST).splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
-    return {line[0].decode("latin-1") for line in words[1:]} if words and b"/" in words[0][0] else set()
+    return {line[0].decode("latin-1") for line in words[1:]} if words and _MULTIPLE.match(words[0][0]) else set()
 
 
 def belongs(file: Path, record: Path) -> Path:
@@ -142,7 +143,7 @@ def _parsed(path: Path, record: Path | None = None) -> Any:
     if strange := [line for line in lines if not line.isascii()]:
         text = strange[0].decode("utf-8", errors="replace")
         raise EcgsynthError(f"{file.name} has letters that the format does not know (µV is written uV): {text!r}")
-    is_multiple = b"/" in lines[0].split()[0]
+    is_multiple = bool(_MULTIPLE.match(lines[0]))
     if not is_multiple and len(lines) > _MOST:
         raise EcgsynthError(f"{file.name} has more than {_MOST:,} signals")
     for line in lines[1:]:
@@ -153,11 +154,9 @@ def _parsed(path: Path, record: Path | None = None) -> Any:
         found = wfdb.rdheader(str(path))
     except Exception as error:  # wfdb raises whatever the damage leads to
         raise EcgsynthError(f"{file.name} cannot be read ({first_line(error)})") from error
-    said = found.n_seg if is_multiple else found.n_sig
+    said, parts = (getattr(found, "n_seg", 0), "segments") if is_multiple else (found.n_sig, "signals")
     if said != len(lines) - 1 or not said:
-        raise EcgsynthError(
-            f"{file.name} says it is of {said:,} {'segments' if is_multiple else 'signals'}, and tells of {len(lines) - 1:,}"
-        )
+        raise EcgsynthError(f"{file.name} says it is of {said:,} {parts}, and tells of {len(lines) - 1:,}")
     return found
 
 

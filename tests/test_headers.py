@@ -255,6 +255,8 @@ def test_a_gap_longer_than_any_file_is_refused_before_it_is_made(tmp_path):
         ("odd.dat 16 ", "odd.dat 17 ", "of format"),
         (f"odd 2 {FS}", f"odd 99999999999 {FS}", "it is of 99,999,999,999 signals, and tells of 2"),
         (f"odd 2 {FS}", f"odd/99999999999 2 {FS}", "cannot be read"),
+        (f"odd 2 {FS}", f"odd/ 20 {FS}", "it is of 20 signals, and tells of 2"),
+        (f"odd 2 {FS}", f"odd/0 2 {FS}", "cannot be read"),
         (f"odd 2 {FS}", "odd 2 0", "its rate is 0 frames a second"),
         (f"odd 2 {FS}", "odd 2 0.0001", "its rate is 0.0001 frames a second"),
         (f"odd 2 {FS}", "1" * 3000 + f" 2 {FS}", "is no header"),

@@ -182,9 +182,9 @@ def of_npz(data: bytes, rng: np.random.Generator) -> bytes:
             np.save(buffer, np.array(json.dumps(of_value(json.loads(str(head)), rng)).encode("utf-8", "replace").decode()))
             members["head.npy"] = buffer.getvalue()
     spoilt = io.BytesIO()
-    with zipfile.ZipFile(spoilt, "w", zipfile.ZIP_DEFLATED if rng.random() < 0.1 else zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(spoilt, "w", zipfile.ZIP_DEFLATED if rng.random() < 0.3 else zipfile.ZIP_STORED) as archive:
         for member, content in members.items():
-            archive.writestr(member, content if rng.random() < 0.99 else bytes(10**8))
+            archive.writestr(member, content if rng.random() < 0.999 else bytes(5 * 10**7))
     return spoilt.getvalue()
 
 
