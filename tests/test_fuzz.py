@@ -11,6 +11,11 @@ import pytest
 
 from ecgsynth.errors import EcgsynthError
 
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by what Linux tells of it"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+]
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
