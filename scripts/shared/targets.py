@@ -222,7 +222,7 @@ def _targets(where: Path, few: es.Beats, split: es.Split) -> dict[str, Target]:
         ),
         "recipes": Target(recipes, {"recipe.toml": of_text}, _read_recipe),
         "policies": Target(recipes, {"policy.toml": of_text}, read_of(Policy.load, "policy.toml")),
-        "reviews": Target(where / "reviews", {"key.json": of_json, "answers.json": of_json}, _read_review, weight=0.2),
+        "reviews": Target(where / "reviews", {"key.json": of_json, "answers.json": of_json}, _read_review, weight=0.06),
         "datasets": Target(dataset, of_dataset, _read_dataset, weight=0.5),
         "evaluations": Target(evaluation, of_evaluation, _read_evaluation, weight=0.3),
     }
