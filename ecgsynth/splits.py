@@ -14,12 +14,13 @@ from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES
-from ecgsynth.untrusted import conform, of_json
+from ecgsynth.untrusted import conform, is_count, of_json
 
 SIDES = ("train", "val", "test")
 SHARES = (0.65, 0.20, 0.15)
 SCHEMES = ("beats", "patients", "dechazal")
 
+_SUMMARY = {"scheme": str, "seed": int, "notes": [str], "beats?": {str: is_count}, "classes?": {str: {str: is_count}}}
 _DRAWS = 20_000  # random assignments of patients among which the best is taken
 
 
@@ -80,14 +81,9 @@ class Split:
         head_path = Path(folder) / "split.json"
         if not head_path.is_file():
             raise EcgsynthError(f"no split in {folder}: make one with `ecgsynth split`")
-        try:
-            head = conform(of_json(head_path.read_text(encoding="utf-8")), {"scheme": str, "seed": int, "notes": [str]})
-            sides = {side: Beats.load(Path(folder) / f"{side}.npz") for side in SIDES}
-            return cls(**sides, scheme=head["scheme"], seed=head["seed"], notes=tuple(head["notes"]))
-        except EcgsynthError:
-            raise
-        except ValueError as error:
-            raise EcgsynthError(f"{head_path} is damaged ({error})") from error
+        head = read_summary(head_path)
+        sides = {side: Beats.load(Path(folder) / f"{side}.npz") for side in SIDES}
+        return cls(**sides, scheme=head["scheme"], seed=head["seed"], notes=tuple(head["notes"]))
 
     def summary(self) -> dict[str, Any]:
         """Scheme, seed, notes, and for each side its patients and counts by class, as plain JSON."""
@@ -100,6 +96,20 @@ class Split:
             "classes": {side: beats.counts() for side, beats in sides.items()},
             "patients": {side: np.unique(beats.patients).tolist() for side, beats in sides.items()},
         }
+
+
+def read_summary(path: str | Path) -> dict[str, Any]:
+    """Read what `Split.save` says of a split in ``split.json``, which is what `Split.summary` gives.
+
+    Raises
+    ------
+    EcgsynthError
+        If it is damaged.
+    """
+    try:
+        return dict(conform(of_json(Path(path).read_text(encoding="utf-8")), _SUMMARY))
+    except ValueError as error:
+        raise EcgsynthError(f"{path} is damaged ({error})") from error
 
 
 def shared_patients(split: Split) -> set[str]:

@@ -44,7 +44,7 @@ def harness(monkeypatch, tmp_path):
     (tmp_path / "inputs" / "file").write_bytes(bytes(range(100)))
     (tmp_path / "outside" / "bait").write_bytes(b"secret")
     monkeypatch.setattr(fuzzing, "SECONDS", 0.3)
-    monkeypatch.setattr(fuzzing, "_SILENT", 2)
+    monkeypatch.setattr(fuzzing, "_SILENT", 10)
 
     def attack(read, mutations=4):
         target = fuzzing.Target(tmp_path / "inputs", {"file": of_bytes}, lambda folder, names: read((folder / "file").read_bytes()))
@@ -75,6 +75,11 @@ def wait(data: bytes) -> None:
             time.sleep(20)
         except Exception as error:
             raise EcgsynthError("waited") from error
+
+
+def spin(data: bytes) -> None:
+    while not sound(data):
+        pass
 
 
 def die(data: bytes) -> None:
@@ -116,6 +121,7 @@ def say_nothing(data: bytes) -> None:
     ("read", "words"),
     [
         (wait, "takes more than 0.3 s"),
+        (spin, "takes more than 0.3 s"),
         (die, "the process ends with 139"),
         (want_memory, "asks for more than 1024 MiB"),
         (look_outside, "trespasses: opens"),

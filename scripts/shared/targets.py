@@ -24,6 +24,7 @@ from ecgsynth.report import render
 from ecgsynth.review import make_review, read_answers, read_key, score_review
 from ecgsynth.simulate import simulate_records
 from ecgsynth.source import Source
+from ecgsynth.splits import read_summary
 from ecgsynth.steps import drain
 from ecgsynth.verify import address_of, beats_of, verify_steps
 from shared.fuzzing import Target
@@ -124,7 +125,7 @@ def _read_evaluation(folder: Path, names: list[str]) -> None:
     found = Evaluation.load(folder)
     str(found)
     found.to_dict()
-    render(found)
+    render(found, split=read_summary(folder / "split.json"), history=load_generator(folder / "model.safetensors").history_)
 
 
 def _read_review(folder: Path, names: list[str]) -> None:
@@ -185,6 +186,8 @@ def _evaluation(split: es.Split, models: Path, folder: Path) -> None:
     asked: dict[str, Any] = {"classifiers": ("cnn",), "rows": ("real", "synthetic", "class-mean"), "examples": 3, "families": ("fidelity",)}
     network = BeatClassifier(steps=3, width=4)
     evaluate(synthetic=made, train=split.train, test=split.test, val=split.val, classifier=network, **asked).save(folder)
+    shutil.copy(models / "flow.safetensors", folder / "model.safetensors")
+    (folder / "split.json").write_text(json.dumps(split.summary()))
 
 
 def _targets(where: Path, few: es.Beats, split: es.Split) -> dict[str, Target]:
@@ -201,7 +204,8 @@ def _targets(where: Path, few: es.Beats, split: es.Split) -> dict[str, Target]:
     of_dataset = by_suffix(dataset, of_json, ".json") | by_suffix(dataset, of_text, ".toml") | by_suffix(dataset, of_npz, ".npz")
     of_dataset |= by_suffix(dataset, of_parquet, ".parquet") | {"SHA256SUMS": of_text}
     evaluation = where / "evaluation"
-    of_evaluation = {"evaluation.json": of_json} | by_suffix(evaluation, of_npz, ".npz")
+    of_evaluation = by_suffix(evaluation, of_json, ".json") | by_suffix(evaluation, of_npz, ".npz")
+    of_evaluation |= by_suffix(evaluation, of_safetensors, ".safetensors")
     return {
         "headers": Target(records, by_suffix(records, of_text, ".hea"), _read_records, weight=3),
         "signals": Target(records, by_suffix(records, of_bytes, ".dat"), _read_records),
