@@ -196,7 +196,7 @@ def read_columns(path: str | Path, columns: Sequence[str] | None = None) -> "pa.
     def read(path: str | Path) -> pa.Table:
         file = pq.ParquetFile(path)
         rows, schema = file.metadata.num_rows, file.schema_arrow
-        if not set(columns or DESCRIPTIONS) <= set(schema.names) or not rows:
+        if not {"signal", *(columns or DESCRIPTIONS)} <= set(schema.names) or not rows:
             raise ValueError("it lacks columns or rows")
         width = getattr(schema.field("signal").type, "list_size", MOST_SAMPLES)
         if 4 * rows * width > max(_SMALL, _PACKED * Path(path).stat().st_size):

@@ -33,6 +33,7 @@ _BYTES = {
     "524": 0,
 }
 _MULTIPLE = re.compile(rb"[-\w]+/\d")  # the name of a record, and how many segments it has
+_PLAIN = re.compile(r"(?!\.)[^/\\:\0]{1,250}")  # a file of the same folder
 _ODD = bytes([11, 12, 28, 29, 30])  # which some take for the end of a line
 
 
@@ -148,8 +149,10 @@ def _parsed(path: Path, record: Path | None = None) -> Any:
         raise EcgsynthError(f"{file.name} has more than {_MOST:,} signals")
     for line in lines[1:]:
         name = line.split()[0].decode()
-        if re.search(r"[/\\:]", name) or name.startswith(".."):
-            raise EcgsynthError(f"{file.name} names {name!r}, outside of its folder: nothing outside of it is read")
+        if not _PLAIN.fullmatch(name):
+            raise EcgsynthError(
+                f"{file.name} names {name[:80]!r}, which is no file, or outside of its folder: nothing outside of it is read"
+            )
     try:
         found = wfdb.rdheader(str(path))
     except Exception as error:  # wfdb raises whatever the damage leads to

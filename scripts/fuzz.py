@@ -49,7 +49,7 @@ def main(mutations: int, seed: int, only: str | None) -> None:
             found = attack(targets[name], count, [seed, list(targets).index(name)], outside)
             outcomes = [found.outcomes[RESULT], found.outcomes[ERROR], len(found.findings)]
             rows.append([name, count, *outcomes, f"{found.seconds:.2f} s", f"{found.memory / 2**20:.0f} MiB"])
-            findings += [f"{name}, {finding}" for finding in found.findings[:SHOWN]]
+            findings += [f"{name}, {finding:.300}" for finding in found.findings[:SHOWN]]
             click.echo(f"{number} of {len(names)}: {name}, {time.monotonic() - begun:.0f} s", err=True)
     click.echo(table(rows, ["target", "mutations", "results", "clear errors", "findings", "worst time", "peak memory"]))
     click.echo("\n".join(findings) or f"nothing found in {sum(row[1] for row in rows):,} mutations")

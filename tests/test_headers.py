@@ -226,8 +226,9 @@ def test_segments_of_variable_layout_with_a_gap(tmp_path):
         (("one 1000", "two 1500"), "differ in their signals"),
         (("one 1000", "~ 1500"), "no segment that says which signals"),
         (("one 1000",), "it says it is 2500 samples long, and its segments 1,000"),
-        (("../one 1000", "two 1500"), r"names '\.\./one', outside of its folder"),
-        (("/etc/passwd 1000", "two 1500"), "names '/etc/passwd', outside of its folder"),
+        (("../one 1000", "two 1500"), r"names '\.\./one', which is no file, or outside of its folder"),
+        (("1" * 400 + " 1000", "two 1500"), "which is no file"),
+        (("/etc/passwd 1000", "two 1500"), "names '/etc/passwd', which is no file, or outside of its folder"),
     ],
 )
 def test_segments_that_cannot_be_are_refused(tmp_path, lines, message):
@@ -261,11 +262,13 @@ def test_a_gap_longer_than_any_file_is_refused_before_it_is_made(tmp_path):
         (f"odd 2 {FS}", "odd 2 0.0001", "its rate is 0.0001 frames a second"),
         (f"odd 2 {FS}", "1" * 3000 + f" 2 {FS}", "is no header"),
         (" 200(0)/mV ", " 1e-300(0)/mV ", "a gain of 1e-300 steps a unit cannot be"),
-        ("odd.dat 16 ", "../odd.dat 16 ", r"names '\.\./odd.dat', outside of its folder"),
-        ("odd.dat 16 ", "/etc/passwd 16 ", "names '/etc/passwd', outside of its folder"),
-        ("odd.dat 16 ", "sub/odd.dat 16 ", "names 'sub/odd.dat', outside of its folder"),
+        ("odd.dat 16 ", "../odd.dat 16 ", r"names '\.\./odd.dat', which is no file, or outside of its folder"),
+        ("odd.dat 16 ", "/etc/passwd 16 ", "names '/etc/passwd', which is no file, or outside of its folder"),
+        ("odd.dat 16 ", "sub/odd.dat 16 ", "names 'sub/odd.dat', which is no file, or outside of its folder"),
         ("odd.dat 16 ", "http://odd.dat 16 ", "outside of its folder"),
         ("odd.dat 16 ", "s3:odd.dat 16 ", "outside of its folder"),
+        ("odd.dat 16 ", ". 16 ", "names '.', which is no file"),
+        ("odd.dat 16 ", "1" * 400 + " 16 ", "which is no file"),
     ],
 )
 def test_what_a_header_cannot_declare_is_refused(tmp_path, old, new, message):
