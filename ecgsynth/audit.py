@@ -1,6 +1,5 @@
 """The release gate: what was found, held against the limits that a team has written down."""
 
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
@@ -13,6 +12,7 @@ from ecgsynth.classifiers import CLASSIFIERS
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.places import place
 from ecgsynth.scores import Score
+from ecgsynth.untrusted import of_toml
 
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
 """Limits with their reasons: to be copied and changed."""
@@ -119,8 +119,8 @@ class Policy:
         if not path.is_file():
             raise EcgsynthError(f"no policy at {path}: `ecgsynth audit --write-policy policy.toml` writes one to begin with")
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            data = of_toml(path)
+        except ValueError as error:
             raise EcgsynthError(f"{path} is not TOML ({error})") from error
         rules = data.pop("rule", [])
         _refuse_unknown(path, data, ["learnt_here"])

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES, LABELS
-from ecgsynth.places import open_file, place
+from ecgsynth.places import local_copy, place
+from ecgsynth.untrusted import arrays_of, column_of, of_beats, of_json
 
 FS = 360.0
 BEFORE = 0.3
@@ -182,17 +182,18 @@ class Beats:
         if not path.is_file():
             raise EcgsynthError(f"no beats file at {path}")
         try:
-            with np.load(open_file(path), allow_pickle=False) as file:
-                head = json.loads(str(file["head"]))
-                if head["format"] != FORMAT:
-                    raise EcgsynthError(f"{path} is of format {head['format']}; this version reads format {FORMAT}")
-                absent = {"rr_mean"} - set(file.files)  # version 0.1.0 did not write it
-                arrays = {name: file[name] for name in ("signals", *_COLUMNS) if name not in absent}
-            keep = {name: head[name] for name in ("fs", "r_sample", "source", "info")}
-            return cls(**arrays, **keep)
+            with local_copy(path) as here:
+                arrays = arrays_of(here)
+            head = of_json(str(column_of("head", arrays["head"], "U")))
+            if head["format"] != FORMAT:
+                raise EcgsynthError(f"{path} is of format {head['format']}; this version reads format {FORMAT}")
+            there = [name for name in _COLUMNS if name in arrays or name != "rr_mean"]  # which version 0.1.0 did not write
+            kinds = {"signals": "f", **{name: _KINDS[_COLUMNS[name][0]] for name in there}}
+            columns: dict[str, Any] = {name: column_of(name, arrays[name], kind) for name, kind in kinds.items()}
+            return cls(**columns, **of_beats(head, arrays["signals"].shape))
         except EcgsynthError:
             raise
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise EcgsynthError(f"{path} is no beats file, or it is damaged ({error})") from error
 
 
@@ -210,6 +211,7 @@ _COLUMNS: dict[str, tuple[Any, Any]] = {
     "rr_mean": (np.float32, np.nan),
     "ages": (np.float32, np.nan),
 }
+_KINDS = {np.str_: "U", np.int64: "iu", np.float32: "f"}
 assert set(_COLUMNS) < {f.name for f in fields(Beats)}
 
 
@@ -225,6 +227,6 @@ def concatenate(parts: Sequence[Beats]) -> Beats:
         raise ValueError("nothing to join")
     shapes = {(part.n_leads, part.n_samples, part.fs, part.r_sample) for part in parts}
     if len(shapes) > 1:
-        raise ValueError(f"beats of different (n_leads, n_samples, fs, r_sample) cannot be joined: {sorted(shapes)}")
+        raise EcgsynthError(f"beats of different (n_leads, n_samples, fs, r_sample) cannot be joined: {sorted(shapes)}")
     columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
     return replace(parts[0], signals=np.concatenate([part.signals for part in parts]), **columns)

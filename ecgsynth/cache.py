@@ -12,6 +12,7 @@ from typing import Any
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
+from ecgsynth.untrusted import of_json
 
 _PACKAGE = Path(__file__).parent
 _COMPUTES = ("numpy", "scipy", "scikit-learn", "torch", "neurokit2", "dtaidistance")
@@ -37,7 +38,7 @@ class Cache:
         if self.folder is None:
             return None
         try:
-            return json.loads(self._path(key).read_text())
+            return of_json(self._path(key).read_text())
         except (OSError, ValueError):
             return None
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.places import is_remote, local_copy, place, upload
+from ecgsynth.untrusted import conform, of_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -243,13 +244,17 @@ def read_tensors(path: str | Path, what: str) -> "tuple[dict[str, Any], dict[str
     EcgsynthError
         If there is no such file, or it is none of ours.
     """
+    import numpy as np
     from safetensors import SafetensorError, safe_open
 
     if not place(path).is_file():
         raise EcgsynthError(f"no {what} at {path}")
     try:
         with local_copy(place(path)) as here, safe_open(here, framework="numpy") as file:
-            head: dict[str, Any] = json.loads((file.metadata() or {})["ecgsynth"])
-            return head, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            head: dict[str, Any] = conform(of_json((file.metadata() or {})["ecgsynth"]), {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+        if odd := [name for name, tensor in tensors.items() if tensor.dtype.kind not in "fiub" or not np.isfinite(tensor).all()]:
+            raise ValueError(f"{odd[0]} holds what is no number")
+        return head, tensors
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise EcgsynthError(f"{path} is no {what} of ecgsynth, or it is damaged ({type(error).__name__}: {error})") from error

@@ -11,10 +11,12 @@ import numpy as np
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, refuse_existing
+from ecgsynth.labels import LABELS
 from ecgsynth.metrics.bootstrap import Confusions, Interval, Intervals, over_beats, over_patients
 from ecgsynth.metrics.utility import Scores, Values, rates
 from ecgsynth.places import place
 from ecgsynth.scores import LESS, MORE, Score, table
+from ecgsynth.untrusted import conform, is_count, is_share, of_json
 
 ROWS = {
     "real": "trained on real beats (TRTR)",
@@ -186,21 +188,68 @@ class Evaluation:
         if not path.is_file():
             raise EcgsynthError(f"no evaluation in {folder}: make one with `ecgsynth evaluate`")
         try:
-            data = json.loads(path.read_text())
+            data = conform(of_json(path.read_text(encoding="utf-8")), _FORM)
             found = data["classifiers"] if "classifiers" in data else {"cnn": data["rows"]}  # as version 0.1.0 wrote it
-            classifiers = {
-                name: {row: [Scores(**scores) for scores in seeds] for row, seeds in rows.items() if row in ROWS}
-                for name, rows in found.items()
-            }
+            classes, settings = tuple(data["classes"]), data["settings"]
+            if not found or not classes or not set(classes) <= set(LABELS[settings.get("by", "class")]):
+                raise ValueError("it says nothing of any class, or of one that cannot be")
             scores = map(Score.from_dict, data.get("scores", ()))
             return cls(
-                classes=tuple(data["classes"]),
-                classifiers=classifiers,
+                classes=classes,
+                classifiers={name: _rows_of(rows, len(classes), set(classes)) for name, rows in found.items()},
                 counts=data["counts"],
-                settings=data["settings"],
-                real=Beats.load(folder / "examples-real.npz"),
-                synthetic=Beats.load(folder / "examples-synthetic.npz"),
+                settings=settings,
+                real=_examples(folder / "examples-real.npz"),
+                synthetic=_examples(folder / "examples-synthetic.npz"),
                 measured=tuple(score for score in scores if score.family != "utility"),
             )
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        except EcgsynthError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
             raise EcgsynthError(f"{path} is damaged ({error})") from error
+
+
+_SETTINGS = {
+    "by?": set(LABELS),
+    "seeds?": [int],
+    "generator?": (str, None),
+    "synthetic?": {"holds_real_beats?": bool, "seed?": (int, None)},
+    "classifier?": {str: object},
+    "protocol?": str,
+    "digests?": {str: str},
+    "learnt_from_this_train_side?": bool,
+}
+_SHARES = {str: is_share}
+_SCORES = {"sensitivity": _SHARES, "positive_predictivity": _SHARES, "f1": _SHARES, "macro_f1": is_share, "accuracy": is_share}
+_SCORES |= {"confusion": [[is_count]], "by_patient?": ([[[is_count]]], None)}
+_NUMBER = (float, None)
+_SCORE = {"family": str, "measure": str, "label": str, "value": [_NUMBER], "goal": str, "real": _NUMBER, "memorizer": _NUMBER}
+_FORM = {
+    "classes": [str],
+    "classifiers?": {str: {str: [_SCORES]}},
+    "rows?": {str: [_SCORES]},
+    "counts": {str: {str: is_count}},
+    "settings": _SETTINGS,
+    "scores?": [_SCORE],
+}
+_CUT = {"before?": float, "after?": float, "band?": (None, lambda band: len(band) == 2 and bool(conform(band, [float])))}
+
+
+def _rows_of(rows: dict[str, list[dict[str, Any]]], n_classes: int, classes: set[str]) -> dict[str, list[Scores]]:
+    """Take the scores of known rows, each of which must be of all classes, and of a seed at least."""
+    found = {row: [Scores(**scores) for scores in seeds] for row, seeds in rows.items() if row in ROWS}
+    for row, seeds in found.items():
+        for scores in seeds:
+            tables = [scores.confusion, *(scores.by_patient or ())]
+            known = [classes == set(of) for of in (scores.sensitivity, scores.positive_predictivity, scores.f1)]
+            if not all(known) or any(np.shape(table) != (n_classes, n_classes) for table in tables) or scores.by_patient == []:
+                raise ValueError(f"the scores of {row} are not of its classes")
+        if not seeds or len({np.shape(scores.by_patient or ()) for scores in seeds}) > 1:
+            raise ValueError(f"the seeds of {row} differ in patients, or there is none")
+    return found
+
+
+def _examples(path: Path) -> Beats:
+    beats = Beats.load(path)
+    conform(beats.info, _CUT, "how the examples are cut")
+    return beats

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,8 +15,10 @@ from ecgsynth.beats import Beats, concatenate
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.gate import REASONS
+from ecgsynth.headers import first_line
 from ecgsynth.labels import AAMI_CLASSES
 from ecgsynth.records import Record
+from ecgsynth.untrusted import MOST_SAMPLES, column_of, conform, is_whole, of_beats, of_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +32,7 @@ PASSED, FAILED, NOT_ASKED = "passed", "failed", "not asked"
 
 _CSV_RR = 1.2  # of the RR interval around a beat that a row of the CSV shows
 _CSV_MEDIAN_OF = 11  # intervals: about those of ten seconds
+_SMALL, _PACKED = 1 << 24, 64  # bytes of signals that any file may hold, and a byte of a file
 _RHYTHM = ("rr_before", "rr_after", "rr_mean")
 
 
@@ -139,14 +142,18 @@ def from_table(table: "pa.Table") -> Beats:
         If it is none.
     """
     try:
-        head = json.loads(table.schema.metadata[b"ecgsynth"])
+        head = of_json(table.schema.metadata[b"ecgsynth"])
         values = np.concatenate([part.flatten().to_numpy(zero_copy_only=False) for part in table["signal"].chunks])
-        shape = (len(table), head["n_leads"], -1) if head["n_leads"] > 1 else (len(table), -1)
-        text: dict[str, Any] = {name: np.array(table[column].to_pylist(), dtype=np.str_) for name, column in _TEXT.items()}
-        rhythm: dict[str, Any] = {name: table[name].to_numpy().astype(np.float32) for name in _RHYTHM}
-        keep: dict[str, Any] = {name: head[name] for name in ("fs", "r_sample", "source", "info")}
-        return Beats(signals=values.reshape(shape), samples=table["number"].to_numpy(), **text, **rhythm, **keep)
-    except (KeyError, TypeError, ValueError) as error:
+        leads, samples = conform(head, {"n_leads": is_whole})["n_leads"], len(values) // max(1, len(table) * head["n_leads"])
+        shape = (len(table), leads, samples) if leads > 1 else (len(table), samples)
+        keep = of_beats(head, shape)
+        columns = {name: np.array(table[column].to_pylist(), dtype=np.str_) for name, column in _TEXT.items()}
+        text: dict[str, Any] = {name: column_of(name, column, "U") for name, column in columns.items()}
+        rhythm: dict[str, Any] = {name: column_of(name, table[name].to_numpy(), "f").astype(np.float32) for name in _RHYTHM}
+        numbers = column_of("number", table["number"].to_numpy(), "iu")
+        signals = column_of("signal", values, "f").reshape(shape)
+        return Beats(signals=signals, samples=numbers, **text, **rhythm, **keep)
+    except (KeyError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
         raise EcgsynthError(f"this table holds no beats of ecgsynth ({error})") from error
 
 
@@ -169,18 +176,42 @@ def read_parquet(paths: Sequence[str | Path]) -> Beats:
     EcgsynthError
         If a file is none of these, or there is no file.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    parts = []
-    for path in paths:
-        try:
-            parts.append(from_table(pq.read_table(path)))
-        except (pa.ArrowInvalid, OSError, EcgsynthError) as error:
-            raise EcgsynthError(f"{path} is no Parquet file of ecgsynth, or it is damaged ({error})") from error
+    parts = [_named(path, lambda path: from_table(read_columns(path))) for path in paths]
     if not parts:
         raise EcgsynthError("there is no Parquet file to read")
     return concatenate(parts)
+
+
+def read_columns(path: str | Path, columns: Sequence[str] | None = None) -> "pa.Table":
+    """Read some columns of a Parquet file of beats, or all.
+
+    Raises
+    ------
+    EcgsynthError
+        If it is none, lacks one of them or rows, or says that it has far more rows than so many bytes can hold.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def read(path: str | Path) -> pa.Table:
+        file = pq.ParquetFile(path)
+        rows, schema = file.metadata.num_rows, file.schema_arrow
+        if not {"signal", *(columns or DESCRIPTIONS)} <= set(schema.names) or not rows:
+            raise ValueError("it lacks columns or rows")
+        width = getattr(schema.field("signal").type, "list_size", MOST_SAMPLES)
+        if 4 * rows * width > max(_SMALL, _PACKED * Path(path).stat().st_size):
+            raise ValueError(f"it says it has {rows:,} rows")
+        return file.read(columns)
+
+    return _named(path, read)
+
+
+def _named(path: str | Path, read: Callable[[str | Path], Any]) -> Any:
+    """Read a file; what is wrong with it is said with its name."""
+    try:
+        return read(path)
+    except (OSError, ValueError, NotImplementedError) as error:  # of which those of Arrow are
+        raise EcgsynthError(f"{path} is no Parquet file of ecgsynth, or it is damaged ({first_line(error)})") from error
 
 
 def to_csv_rows(record: Record, classes: NDArray[np.str_]) -> NDArray[np.float64]:

@@ -14,7 +14,9 @@ from ecgsynth.beats import FLAT_MV, Beats
 from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import read_tensors, tensor_bytes, write_tensors
+from ecgsynth.labels import LABELS
 from ecgsynth.steps import drain
+from ecgsynth.untrusted import conform, is_share
 
 FORMAT = 1
 
@@ -42,6 +44,8 @@ _QRS_S = 0.2  # s to each side of the R peak in which the QRS complex lies
 _QRS_ENDS = (0.05, 0.5, 0.95)  # of its energy, at which it begins, has its centre, and ends
 _HIGH_HZ = 20.0
 _CHUNK = 4096  # beats measured at a time
+
+_HEAD = {"by": set(LABELS), "limits": {str: {name: [float] for name in MEASURES}}, "likely": {str: is_share}, "data_sha256": str}
 
 # Shapes: n beats, C leads, L samples.
 Values = NDArray[np.float64]
@@ -207,11 +211,14 @@ class Gate:
         try:
             if head["format"] != FORMAT:
                 raise ValueError(f"format {head['format']}; this version reads format {FORMAT}")
-            kept = head["gate"]
+            kept = conform(head["gate"], _HEAD)
             limits = {label: {name: Limit(*of[name]) for name in MEASURES} for label, of in kept["limits"].items()}
             likely = {label: float(kept["likely"][label]) for label in limits}
-            return cls(kept["by"], limits, likely, BeatClassifier.restored(head["classifier"], weights), kept["data_sha256"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            classifier = BeatClassifier.restored(conform(head["classifier"], {}), weights)
+            if strange := set(limits) - set(classifier.classes_).intersection(LABELS[kept["by"]]):
+                raise ValueError(f"its classifier knows no {', '.join(strange)}")
+            return cls(kept["by"], limits, likely, classifier, kept["data_sha256"])
+        except Exception as error:  # torch raises whatever the damage leads to
             raise EcgsynthError(f"{path} is no gate of ecgsynth, or it is damaged ({error})") from error
 
 

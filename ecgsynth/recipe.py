@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
@@ -15,6 +14,7 @@ from ecgsynth.formats import FORMATS
 from ecgsynth.generators import Request
 from ecgsynth.generators.requests import Interval
 from ecgsynth.places import place
+from ecgsynth.untrusted import of_toml
 
 GATES = ("drop", "mark", "none")
 """What becomes of beats that the gate holds back: they are drawn again, they stay and are marked, or the gate is not asked.
@@ -177,8 +177,8 @@ def load_recipe(path: str | Path) -> Recipe:
     if not path.is_file():
         raise EcgsynthError(f"no recipe at {path}")
     try:
-        return read_recipe(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, EcgsynthError) as error:
+        return read_recipe(of_toml(path))
+    except ValueError as error:
         raise EcgsynthError(f"{path} is no recipe: {error}") from error
 
 

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgsynth import mitdb
+from ecgsynth.annotations import read_annotations
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.headers import Header, belongs, first_line, read_header, segments_of
 from ecgsynth.labels import SYMBOL_TO_CLASS
 from ecgsynth.places import is_remote, place
 
@@ -73,7 +75,7 @@ def find_records(where: str | Path | Sequence[str | Path]) -> list[Path]:
     ----------
     where : path, or sequence of paths
         A folder of WFDB records, or of folders of them, or records by path without suffix (``"mitdb/100"``); also
-        addresses that fsspec knows.
+        addresses that fsspec knows. Segments are not listed beside the record that is made of them.
 
     Returns
     -------
@@ -89,7 +91,7 @@ def find_records(where: str | Path | Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(place, where if several else [where]):  # type: ignore[arg-type]
         if path.is_dir():
-            headers = [header for header in (path.glob("*.hea")) if not header.name.startswith(".")] or list(path.rglob("*.hea"))
+            headers = _headers_in(path)
             if not headers:
                 raise EcgsynthError(f"no WFDB record in {path}: a record is a .hea file with its signal and annotations")
             found += [header.with_suffix("") for header in headers]
@@ -174,31 +176,23 @@ def read_record(
         with tempfile.TemporaryDirectory(prefix="ecgsynth.") as folder:
             copy = _download(path, annotator, Path(folder))
             return read_record(copy, annotator=annotator, lead=lead, patients=patients)
-    import wfdb
-
     try:
-        header = wfdb.rdheader(str(path))
-        channel = None if lead is None else choose_leads(header.sig_name, lead)
-        _check_signal_files(path, header)
-        record = wfdb.rdrecord(str(path), channels=channel, return_res=32)
+        header = read_header(path)
+        channels = list(range(len(header.leads))) if lead is None else choose_leads(header.leads, lead)
+        signals = _read_signals(path, header, channels)
+        symbols, samples = _read_annotations(path, annotator, header)
     except EcgsynthError as error:
         raise EcgsynthError(f"record {path}: {error}") from error
-    except Exception as error:  # wfdb raises whatever the damage leads to
-        raise EcgsynthError(f"record {path}: cannot be read ({_first_line(error)})") from error
-    symbols, samples = _read_annotations(path, annotator, float(record.fs))
-    inside = samples < record.sig_len
-    if not inside.all():
-        raise EcgsynthError(f"record {path}: {int((~inside).sum())} annotations lie behind its end; is it the right .{annotator}?")
     age, sex = _age_and_sex(header.comments)
     name = path.name
     patient = (patients or {}).get(name, name)
-    if mitdb.is_mitdb(name, float(header.fs), int(header.sig_len)) and not (patients and name in patients):
+    if mitdb.is_mitdb(name, header.fs, header.n_samples) and not (patients and name in patients):
         patient = mitdb.SAME_PATIENT.get(name, name)
     return Record(
         name=name,
-        signals=np.asarray(_to_millivolts(path, record), dtype=np.float32),
-        leads=tuple(record.sig_name),
-        fs=float(record.fs),
+        signals=signals,
+        leads=tuple(header.leads[channel] for channel in channels),
+        fs=header.fs,
         symbols=symbols,
         samples=samples,
         patient=patient,
@@ -239,7 +233,7 @@ def choose_leads(leads: Sequence[str], preferred: str | Sequence[str]) -> list[i
     raise EcgsynthError(f"no lead {' or '.join(names)}; there are {there} (add {FIRST_LEAD!r} to take the first where none fits)")
 
 
-_MILLIVOLTS = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3, "nV": 1e-6}
+_MILLIVOLTS = {"mV": 1.0, "uV": 1e-3, "V": 1e3, "nV": 1e-6}
 
 
 def write_record(record: Record, folder: Path, *, comments: Sequence[str] = ()) -> None:
@@ -284,6 +278,15 @@ def write_record(record: Record, folder: Path, *, comments: Sequence[str] = ()) 
     wfdb.wrann(record.name, "atr", record.samples, symbol=record.symbols.tolist(), fs=record.fs, write_dir=str(folder))
 
 
+def _headers_in(folder: Path) -> list[Path]:
+    """List the headers of a folder, or of the folders in it, but those of segments, which are read with their record."""
+    headers = [path for path in folder.glob("*.hea") if not path.name.startswith(".") and path.is_file()] or list(folder.rglob("*.hea"))
+    if is_remote(folder):  # where each header would be asked for over a network
+        return headers
+    parts = set[str]().union(*map(segments_of, headers))
+    return [header for header in headers if header.stem not in parts or header.stem in segments_of(header)]
+
+
 def _download(path: Path, annotator: str, folder: Path) -> Path:
     """Bring a record from an address into a folder of this machine."""
     import wfdb
@@ -301,7 +304,7 @@ def _download(path: Path, annotator: str, folder: Path) -> Path:
         try:
             header = wfdb.rdheader(str(folder / name))
         except Exception as error:
-            raise EcgsynthError(f"record {path}: cannot be read ({_first_line(error)})") from error
+            raise EcgsynthError(f"record {path}: cannot be read ({first_line(error)})") from error
         segments = [segment for segment in getattr(header, "seg_name", None) or [] if segment != "~"]
         waiting += [segment for segment in segments if not (folder / f"{segment}.hea").exists()]
         for file in set(getattr(header, "file_name", None) or []):
@@ -309,40 +312,40 @@ def _download(path: Path, annotator: str, folder: Path) -> Path:
     return folder / path.name
 
 
-def _to_millivolts(path: Path, record: object) -> NDArray[np.float32]:
-    units: list[str] = record.units  # type: ignore[attr-defined]
-    unknown = sorted(set(units) - set(_MILLIVOLTS))
-    if unknown:
-        raise EcgsynthError(f"record {path}: units {', '.join(unknown)} are no voltage; known: {', '.join(_MILLIVOLTS)}")
-    signals: NDArray[np.float32] = record.p_signal  # type: ignore[attr-defined]
-    factors = np.array([_MILLIVOLTS[unit] for unit in units], dtype=np.float32)
-    return signals if (factors == 1).all() else signals * factors
-
-
-def _check_signal_files(path: Path, header: object) -> None:
-    for name in set(getattr(header, "file_name", None) or []):
-        if not (path.parent / name).is_file():
-            raise EcgsynthError(f"its header names the signal file {name}, which is not there")
-
-
-def _read_annotations(path: Path, annotator: str, fs: float) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+def _read_signals(path: Path, header: Header, channels: list[int]) -> NDArray[np.float32]:
+    """Read some leads in mV: (n_samples, n_leads)."""
     import wfdb
 
+    units = [header.units[channel] for channel in channels]
+    if unknown := sorted(set(units) - set(_MILLIVOLTS)):
+        known = ", ".join(_MILLIVOLTS)
+        raise EcgsynthError(f"units {', '.join(unknown)} are no voltage; known: {known} (or choose a lead that is one)")
+    try:
+        read = wfdb.rdrecord(str(path), channels=channels, return_res=64 if header.is_wide else 32).p_signal
+    except Exception as error:  # wfdb raises whatever the damage leads to
+        raise EcgsynthError(f"cannot be read ({first_line(error)})") from error
+    if read is None or read.shape != (header.n_samples, len(channels)):
+        raise EcgsynthError("its files do not hold the samples that its header declares")
+    factors = np.array([_MILLIVOLTS[unit] for unit in units], dtype=read.dtype)
+    return np.asarray(read if (factors == 1).all() else read * factors, dtype=np.float32)
+
+
+def _read_annotations(path: Path, annotator: str, header: Header) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    """Read the beats that are annotated within a record, in the order of their time."""
     file = path.with_name(f"{path.name}.{annotator}")
     if not file.is_file():
-        raise EcgsynthError(f"record {path}: no annotations ({file.name} is not there); another annotator is set with --annotator")
-    if file.read_bytes()[-2:] != b"\0\0":  # the format closes with a zero word
-        raise EcgsynthError(f"record {path}: {file.name} is cut short or no annotation file")
-    try:
-        annotation = wfdb.rdann(str(path), annotator)
-    except Exception as error:
-        raise EcgsynthError(f"record {path}: {file.name} cannot be read ({_first_line(error)})") from error
-    symbols = np.array(annotation.symbol, dtype="U1")
-    samples = np.asarray(annotation.sample, dtype=np.int64)
-    if annotation.fs and annotation.fs != fs:  # annotations may have a clock of their own
-        samples = np.rint(samples * (fs / annotation.fs)).astype(np.int64)
+        raise EcgsynthError(f"no annotations ({file.name} is not there); another annotator is set with --annotator")
+    symbols, samples, clock = read_annotations(belongs(file, path))
+    if clock is not None and clock != header.fs:  # annotations may have a clock of their own
+        samples = np.rint(samples * (header.fs / clock)).astype(np.int64)
     beats = np.isin(symbols, list(SYMBOL_TO_CLASS))
-    return symbols[beats], samples[beats]
+    symbols, samples = symbols[beats], samples[beats]
+    outside = int(((samples < 0) | (samples >= header.n_samples)).sum())
+    if outside:
+        raise EcgsynthError(f"{outside} annotations lie before its begin or behind its end; is it the right .{annotator}?")
+    if (np.diff(samples) < 0).any():
+        raise EcgsynthError(f"the annotations in {file.name} are not in the order of their time")
+    return symbols, samples
 
 
 def _age_and_sex(comments: Sequence[str]) -> tuple[float, str]:
@@ -354,7 +357,3 @@ def _age_and_sex(comments: Sequence[str]) -> tuple[float, str]:
     years = float(age.group(1)) if age else float("nan")
     letter = plain.group(2) if plain else (sex.group(1).upper() if sex else "")
     return (years if 0 <= years <= 120 else float("nan")), letter.replace("?", "")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

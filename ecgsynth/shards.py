@@ -83,7 +83,7 @@ def is_whole(place: Path) -> bool:
     try:
         files = json.loads((place / COUNTS).read_text(encoding="utf-8"))["files"]
         return all(sha256(place / path) == digest for path, digest in files.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 

@@ -16,7 +16,10 @@ from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES
 from ecgsynth.places import place
 from ecgsynth.sides import ASKED, SIDES, Census, rule_of
-from ecgsynth.stored import HEAD, MOST, Part, StoredBeats, open_beats, part_name, read_part, seal, write_part
+from ecgsynth.stored import DRAWN_OF, HEAD, MOST, Part, StoredBeats, open_beats, part_name, read_part, seal, write_part
+from ecgsynth.untrusted import conform, is_count, of_json
+
+_SUMMARY = {"scheme": str, "seed": int, "notes": [str], "beats?": {str: is_count}, "classes?": {str: {str: is_count}}}
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ class Split:
         sides = {}
         for side in SIDES:
             sides[side] = load_side(folder, side, most=most)
-            if head["beats"][side] > len(sides[side]):
-                notes.append(f"of the {head['beats'][side]:,} beats of the {side} side {len(sides[side]):,} are taken, drawn at random")
+            if DRAWN_OF in sides[side].info:
+                whole = head.get("beats", {}).get(side, 0)
+                notes.append(f"of the {whole:,} beats of the {side} side {len(sides[side]):,} are taken, drawn at random")
         return cls(**sides, scheme=head["scheme"], seed=head["seed"], notes=tuple(notes))
 
     def summary(self) -> dict[str, Any]:
@@ -126,12 +130,20 @@ def read_head(folder: Path) -> dict[str, Any]:
     path = folder / "split.json"
     if not path.is_file():
         raise EcgsynthError(f"no split in {folder}: make one with `ecgsynth split`")
+    return read_summary(path)
+
+
+def read_summary(path: str | Path) -> dict[str, Any]:
+    """Read what `Split.save` says of a split in ``split.json``, which is what `Split.summary` gives.
+
+    Raises
+    ------
+    EcgsynthError
+        If it is damaged.
+    """
     try:
-        head: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(head["scheme"], str) or not all(isinstance(head["beats"][side], int) for side in SIDES):
-            raise ValueError("it is of no split")
-        return head
-    except (KeyError, TypeError, ValueError) as error:
+        return dict(conform(of_json(place(path).read_text(encoding="utf-8")), _SUMMARY))
+    except ValueError as error:
         raise EcgsynthError(f"{path} is damaged ({error})") from error
 
 

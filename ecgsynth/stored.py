@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ecgsynth.beats import Beats, concatenate
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
-from ecgsynth.labels import LABELS
+from ecgsynth.labels import AAMI_CLASSES, LABELS, SYMBOL_TO_CLASS
 from ecgsynth.places import open_file, place
+from ecgsynth.untrusted import BEATS, MOST_SAMPLES, conform, is_above_0, is_count, is_whole, of_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +38,16 @@ _TEXT = ("classes", "symbols", "records", "patients", "leads", "sexes")
 
 Part = dict[str, Any]
 """What is known of a part: name, beats, counts by class and symbol, and what its writer tells."""
+
+
+def _is_count(value: Any) -> bool:
+    """Say whether something is class, symbol and number of beats."""
+    return len(value) == 3 and value[0] in AAMI_CLASSES and value[1] in ("", *SYMBOL_TO_CLASS) and is_count(value[2])
+
+
+_PART = {"name": str, "beats": is_count, "counts": [_is_count]}
+_SHAPE = {"n_leads": is_whole, "n_samples": is_whole, "fs": is_above_0, "r_sample": is_count}
+_HEAD = {"format": int, **_SHAPE, **BEATS, "parts": [_PART]}
 
 
 @dataclass(frozen=True)
@@ -67,21 +78,21 @@ class StoredBeats:
             If there is none, or it is not whole.
         """
         folder = place(folder)
+        path = folder / HEAD
+        if not path.is_file():
+            raise EcgsynthError(f"no beats in {folder}: {HEAD}, which is written last, is not there")
         try:
-            head = json.loads((folder / HEAD).read_text(encoding="utf-8"))
+            head = conform(of_json(path.read_text(encoding="utf-8")), _HEAD)
             if head["format"] != FORMAT:
                 raise EcgsynthError(f"{folder} is of format {head['format']}; this version reads format {FORMAT}")
-            stored = cls(folder, head)
-            parts = head["parts"]
-            if any(Path(part["name"]).name != part["name"] for part in parts) or len(stored) != sum(part["beats"] for part in parts):
-                raise ValueError("its parts do not add up")
-            return stored
-        except FileNotFoundError as error:
-            raise EcgsynthError(f"no beats in {folder}: {HEAD}, which is written last, is not there") from error
+            for part in head["parts"]:
+                if Path(part["name"]).name != part["name"] or sum(count for *_, count in part["counts"]) != part["beats"]:
+                    raise ValueError("its parts do not add up")
+            return cls(folder, head)
         except EcgsynthError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise EcgsynthError(f"{folder / HEAD} is damaged ({error})") from error
+        except (OSError, ValueError) as error:
+            raise EcgsynthError(f"{path} is damaged ({error})") from error
 
     def __len__(self) -> int:
         return self.pairs().total()
@@ -290,7 +301,9 @@ def known_of(path: Path) -> Part:
     """
     with _opened(path) as file:
         try:
-            part: Part = json.loads(file.metadata.metadata[b"ecgsynth"])
+            part: Part = conform(of_json(file.metadata.metadata[b"ecgsynth"]), {**_PART, **_SHAPE})
+            if part["n_leads"] * part["n_samples"] > MOST_SAMPLES or file.metadata.num_rows != part["beats"]:
+                raise ValueError("it is not of the size that it says")
             return part
         except (KeyError, TypeError, ValueError) as error:
             raise EcgsynthError(f"{path} is no part of a folder of beats ({error})") from error

@@ -2,8 +2,8 @@
 
 from collections.abc import Generator as Steps
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,18 @@ from ecgsynth.beats import Beats, concatenate
 from ecgsynth.build import HEAD, SUMS, files_of
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import sha256
-from ecgsynth.formats import read_parquet
+from ecgsynth.formats import read_columns, read_parquet
 from ecgsynth.generators import Generator, load_generator
+from ecgsynth.labels import LABELS
+from ecgsynth.models import shipped
 from ecgsynth.recipe import load_recipe
 from ecgsynth.steps import Progress
+from ecgsynth.untrusted import conform, is_count
 
+_LONGEST = 1000  # letters of a path
 _FILES = 0.7  # share of the time that checksums take
-_COLUMNS = ("row", "class", "symbol", "asked_lead", "seed", "number", "model_sha256", "signal")
+_ROW = {"class": set(LABELS["class"]), "symbol": (str, None), "asked_lead": (str, None), "seed": is_count, "number": is_count}
+_ROW |= {"model_sha256": str, "signal": [float]}
 
 
 class Verified(NamedTuple):
@@ -67,7 +72,7 @@ def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Ste
     folder : path
         What `ecgsynth.build.build` made.
     model : str, optional
-        Where its model is, if not where the recipe says.
+        Where its model is, if it does not come with ecgsynth: where the recipe says is not looked, as a stranger may have written it.
     beats : int
         How many beats to make again, evenly from first to last.
 
@@ -94,8 +99,11 @@ def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Ste
     total = _rows(folder)
     if not total:
         return Verified(len(sums), problems, note="addresses of beats are in Parquet files, which it does not have")
+    named = load_recipe(folder / "recipe.toml").model
+    if not model and named not in shipped():  # which may be anywhere: whoever made the dataset says so
+        return Verified(len(sums), problems, note=f"it was made by {named}; --model says where that is")
     try:
-        made = load_generator(model or load_recipe(folder / "recipe.toml").model)
+        made = load_generator(model or shipped()[named])
     except EcgsynthError as error:
         return Verified(len(sums), problems, note=f"{error}; --model says where it is")
     same, near, digest = 0, 0, made.fingerprint()
@@ -106,6 +114,8 @@ def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Ste
         if address.model_sha256 != digest:
             return Verified(len(sums), problems, note="the model is another one than that which made it")
         again = make_again(made, address).signals.ravel()
+        if again.shape != address.signal.shape:
+            raise EcgsynthError(f"{folder} is damaged: beat {row:,} is of another length than its model makes")
         apart = float(np.abs(again - address.signal).max())
         equal, close = np.array_equal(again, address.signal), apart <= NEAR_MV
         same, near = same + equal, near + (close and not equal)
@@ -130,13 +140,9 @@ def address_of(folder: str | Path, row: int) -> Address:
         If there is no such beat, or no Parquet file.
     """
     for path in _parquet(Path(folder)):
-        file = _open(path)
-        if row >= file.metadata.num_rows + _first_row(file):
-            continue
-        found = file.read(list(_COLUMNS)).slice(row - _first_row(file), 1).to_pylist()[0]
-        signal = np.array(found["signal"], dtype=np.float32)
-        label = found["symbol"] or found["class"]
-        return Address(label, found["asked_lead"], found["seed"], found["number"], found["model_sha256"], signal)
+        first, total = _rows_of(path)
+        if first <= row < first + total:
+            return _address(path, row - first)
     raise EcgsynthError(f"{folder} has no beat {row:,} in Parquet files: they hold {_rows(Path(folder)):,}, numbered from 0")
 
 
@@ -178,9 +184,18 @@ def read_sums(folder: Path) -> dict[str, str]:
         lines = [line.partition("  ") for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
         raise EcgsynthError(f"{folder / SUMS} is damaged: it is no text") from error
-    if outside := [path for _, _, path in lines if Path(path).is_absolute() or ".." in Path(path).parts]:
-        raise EcgsynthError(f"{folder / SUMS} names a file outside of the dataset: {outside[0]!r}")
+    leading_out = [path for path in folder.rglob("*") if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())]
+    if leading_out:
+        raise EcgsynthError(f"{leading_out[0]} is a link that leads out of the dataset")
+    if outside := [path for _, _, path in lines if not _may_be_inside(path)]:
+        raise EcgsynthError(f"{folder / SUMS} names a file outside of the dataset, or none: {outside[0][:80]!r}")
     return {path: digest for digest, _, path in lines}
+
+
+def _may_be_inside(path: str) -> bool:
+    """Say whether a path is one of a file in the folder that it is counted from."""
+    parts = PurePath(path).parts
+    return not PurePath(path).is_absolute() and ".." not in parts and len(path) < _LONGEST and all(len(part) <= 250 for part in parts)
 
 
 def _parquet(folder: Path) -> list[Path]:
@@ -190,21 +205,24 @@ def _parquet(folder: Path) -> list[Path]:
 
 
 def _rows(folder: Path) -> int:
-    return sum(_open(path).metadata.num_rows for path in _parquet(folder))
+    return sum(_rows_of(path)[1] for path in _parquet(folder))
 
 
-def _first_row(file: Any) -> int:
-    return int(file.read(["row"])["row"][0].as_py())
+def _rows_of(path: Path) -> tuple[int, int]:
+    """Give the number of the first row of a file, and how many there are."""
+    rows = read_columns(path, ["row"])["row"]
+    if not is_count(first := rows[0].as_py()):
+        raise EcgsynthError(f"{path} is damaged: its rows are numbered from {first!r}")
+    return first, len(rows)
 
 
-def _open(path: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _address(path: Path, place: int) -> Address:
+    """Take the address of a beat out of its row."""
+    found = read_columns(path, list(_ROW)).slice(place, 1).to_pylist()[0]
     try:
-        file = pq.ParquetFile(path)
-        if not set(_COLUMNS) <= set(file.schema_arrow.names) or not file.metadata.num_rows:
-            raise EcgsynthError("it lacks columns or rows")
-        return file
-    except (pa.ArrowException, OSError, EcgsynthError) as error:
-        raise EcgsynthError(f"{path} is no Parquet file of a dataset, or it is damaged ({error})") from error
+        told = conform(found, _ROW, f"beat {place}")
+    except ValueError as error:
+        raise EcgsynthError(f"{path} is damaged: {error}") from error
+    signal = np.array(told["signal"], dtype=np.float32)
+    label = told["symbol"] or told["class"]
+    return Address(label, told["asked_lead"], told["seed"], told["number"], told["model_sha256"], signal)

@@ -252,7 +252,7 @@ def test_a_model_that_holds_real_beats_is_not_released(recipe, split, tmp_path):
 
 def test_beats_are_made_again_from_their_addresses(recipe, tmp_path):
     build(recipe, tmp_path / "set")
-    found = drain(verify_steps(tmp_path / "set", beats=50))
+    found = drain(verify_steps(tmp_path / "set", model=recipe.model, beats=50))
     assert (found.problems, found.same, found.near) == ([], 50, 0)
     from ecgsynth.generators import load_generator
 
@@ -308,7 +308,7 @@ def test_beats_of_symbols_two_leads_and_another_rate(records, tmp_path):
         assert {record.leads for record in found} == {("MLII", "V1")}
         assert {record.fs for record in found} == {250}
         assert Counter(np.concatenate([record.symbols for record in found]).tolist()) == {"L": 40, "A": 20}
-        assert drain(verify_steps(tmp_path / by)).same == 20
+        assert drain(verify_steps(tmp_path / by, model=named["model"])).same == 20
     with pytest.raises(EcgsynthError, match="beats of other leads, length"):
         build(Recipe("mitdb", [Quota("N", 5)], gate_file=str(tmp_path / "class.safetensors")), tmp_path / "misfit")
     assert not list(tmp_path.glob("misfit*"))
@@ -342,10 +342,10 @@ def test_a_beat_that_is_no_number_is_no_match(recipe, tmp_path):
         place = table.schema.get_field_index("signal")
         pq.write_table(table.set_column(place, table.schema.field(place), nothing), path)
     building.write_checksums(tmp_path / "set")
-    assert len(drain(verify_steps(tmp_path / "set", beats=5)).problems) == 5
+    assert len(drain(verify_steps(tmp_path / "set", model=recipe.model, beats=5)).problems) == 5
     path.write_bytes(b"damaged")
     building.write_checksums(tmp_path / "set")
-    with pytest.raises(EcgsynthError, match="no Parquet file of a dataset"):
+    with pytest.raises(EcgsynthError, match="no Parquet file of ecgsynth"):
         drain(verify_steps(tmp_path / "set"))
     for text, message in ((b"\xff\xfe", "it is no text"), (b"00  ../../etc/passwd\n", "outside of the dataset")):
         (tmp_path / "set" / "SHA256SUMS").write_bytes(text)
@@ -354,11 +354,16 @@ def test_a_beat_that_is_no_number_is_no_match(recipe, tmp_path):
 
 
 def test_those_who_lack_the_model_still_learn_whether_files_hold(recipe, files, tmp_path):
+    """And a recipe, which a stranger may have written, does not say what is opened."""
     model = tmp_path / "mine.safetensors"
     model.write_bytes((files / "model.safetensors").read_bytes())
     build(replace(recipe, model=str(model)), tmp_path / "set")
-    model.unlink()
     found = drain(verify_steps(tmp_path / "set"))
+    assert (found.problems, found.same) == ([], 0)
+    assert found.note == f"it was made by {model}; --model says where that is"
+    assert drain(verify_steps(tmp_path / "set", model=str(model))).same == 20
+    model.unlink()
+    found = drain(verify_steps(tmp_path / "set", model=str(model)))
     assert found.problems == []
     assert "--model says where it is" in found.note
 

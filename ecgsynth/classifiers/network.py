@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ecgsynth.classifiers.base import Classifier
 from ecgsynth.classifiers.features import told_rhythm
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import read_tensors, write_tensors
+from ecgsynth.untrusted import conform, is_above_0, is_count, is_whole, network_of, of_beats
 from ecgsynth.vectors import shape_of
 
 NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "positions": 4, "width": 16, "steps": 1200}
@@ -24,6 +25,14 @@ FORMAT = 1
 
 _SHAPE = ("n_leads", "n_samples", "fs", "r_sample")
 _TOLD = 32  # features of the rhythm
+_HEAD = {
+    "settings": {str: object},
+    "seed": is_count,
+    "classes": [str],
+    "shape": {"n_leads": is_whole, "n_samples": is_whole, "fs": is_above_0, "r_sample": is_count},
+    "n_rhythm?": lambda number: number in (2, 3),
+    "usual?": lambda usual: np.shape(usual) == (2, 2) and bool(np.isfinite(usual).all()),
+}
 
 # Shapes: B batch, C channels, L samples, R rhythm columns, K labels.
 
@@ -190,16 +199,17 @@ class BeatClassifier(Classifier):
         """Make the classifier that gave this `state`."""
         if head["format"] != FORMAT:
             raise EcgsynthError(f"a classifier of format {head['format']}; this version reads format {FORMAT}")
-        made = cls(**head["settings"], seed=head["seed"])
-        made.classes_, made.shape_ = tuple(head["classes"]), head["shape"]
+        known = conform(head, _HEAD)
+        of_beats(known["shape"] | {"source": "", "info": {}}, (1, known["shape"]["n_leads"], known["shape"]["n_samples"]))
+        made = cls(**known["settings"], seed=known["seed"])
+        made.classes_, made.shape_ = tuple(known["classes"]), known["shape"]
         if made.features != "shape":
-            made._n_rhythm = head["n_rhythm"]
-            mean, spread = (np.array(part, dtype=np.float32) for part in head["usual"])
+            made._n_rhythm = known["n_rhythm"]
+            mean, spread = (np.array(part, dtype=np.float32) for part in known["usual"])
             made._usual = mean, spread
-        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then replaced
-            made._net = made._untrained()
-        made._net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-        made._net.eval()
+        made._net = cast(BeatNet, network_of(made._untrained, arrays))
+        with torch.no_grad():  # whatever does not fit together shows now
+            made._net(torch.zeros(1, *(known["shape"][name] for name in _SHAPE[:2])), torch.zeros(1, 2 * (made.features != "shape")))
         return made
 
     def fits(self, beats: Beats) -> bool:

@@ -15,6 +15,8 @@ import click
 
 from ecgsynth.errors import EcgsynthError
 
+_LONGEST = 2000  # letters of an error
+
 
 class Commands(click.Group):
     """A group that turns every foreseeable error into one line and an exit code that is not 0."""
@@ -60,7 +62,13 @@ def _unwinding() -> Iterator[None]:
 
 class _OneLine(click.ClickException):
     def show(self, file: Any = None) -> None:
-        click.echo("ecgsynth: " + " ".join(self.format_message().split()), err=True)
+        text = " ".join(printable(self.format_message()).split())
+        click.echo("ecgsynth: " + (text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."), err=True)
+
+
+def printable(text: str) -> str:
+    """Take out what a terminal would obey, as text of strangers' files may be shown."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 class _Place(click.ParamType):
@@ -122,12 +130,12 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def emit(data: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print a result on standard output: for a script as JSON, or for a person."""
-    click.echo(json.dumps(data) if as_json else text)
+    click.echo(json.dumps(data) if as_json else printable(text))
 
 
 def note(text: str) -> None:
     """Tell a person something on standard error."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 @contextmanager
@@ -146,7 +154,7 @@ def progress(label: str) -> Iterator[Callable[[float, str], None]]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     console = Console(stderr=True)
     # A long memory: a validation score makes training pause for seconds.
@@ -154,7 +162,7 @@ def progress(label: str) -> Iterator[Callable[[float, str], None]]:
         task = bar.add_task("", total=1.0, name=label)
 
         def show(share: float, what: str = "") -> None:
-            bar.update(task, completed=share, description=what)
+            bar.update(task, completed=share, description=printable(what))
 
         yield show
 

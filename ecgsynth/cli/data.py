@@ -172,8 +172,11 @@ def _band(text: str) -> tuple[float, float] | None:
 def _read_patients(path: Path) -> dict[str, str]:
     from ecgsynth.errors import EcgsynthError
 
-    with open(path, newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise EcgsynthError(f"{path} is no CSV of record,patient ({error})") from error
     if any(len(row) != 2 for row in rows):
         raise EcgsynthError(f"{path}: every line must be record,patient")
     return {record.strip(): patient.strip() for record, patient in rows}

@@ -170,7 +170,7 @@ def _number(text: str, name: str) -> float:
 
 @click.command()
 @click.argument("folder", metavar="DATASET", type=PLACE)
-@click.option("-m", "--model", default="", help="Where its model is, if not where the recipe says.")
+@click.option("-m", "--model", default="", help="Where its model is, if it does not come with ecgsynth.")
 @click.option("--beats", default=20, show_default=True, type=click.IntRange(min=0), help="How many beats to make again.")
 @json_option
 def verify(folder: Path, model: str, beats: int, as_json: bool) -> None:

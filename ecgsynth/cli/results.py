@@ -115,11 +115,10 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
     Example:
       ecgsynth report run/ --model model.safetensors --split split/
     """
-    import json
-
     from ecgsynth.findings import Evaluation
     from ecgsynth.generators import load_generator
     from ecgsynth.report import save_report
+    from ecgsynth.splits import read_summary
 
     result = Evaluation.load(folder)
     if model is None and (folder / "model.safetensors").is_file():
@@ -127,7 +126,7 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
     split_json = (split_folder or folder / "split") / "split.json"
     if split_folder is not None and not split_json.is_file():
         raise EcgsynthError(f"no split in {split_folder}")
-    summary = json.loads(split_json.read_text()) if split_json.is_file() else None
+    summary = read_summary(split_json) if split_json.is_file() else None
     history = load_generator(model).history_ if model is not None else ()
     path = output or folder / "report.html"
     save_report(path, result, history=history, split=summary, force=force)

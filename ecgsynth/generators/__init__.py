@@ -142,9 +142,11 @@ def load_generator(path: str | Path) -> Generator:
         path = found[str(path)]
     head, arrays = read_tensors(path, "model")
     try:
+        if head["generator"] not in GENERATORS:
+            raise ValueError(f"unknown generator {head['generator']!r}; known: {', '.join(GENERATORS)}")
         before = {"blend": 0.0} if "blend" in settings_of(head["generator"]) else {}  # in models that do not say
         generator = GENERATORS[head["generator"]](**before | head["params"])
         generator._load(head, arrays)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # torch and numpy raise whatever the damage leads to
         raise EcgsynthError(f"{path} is no model of ecgsynth, or it is damaged ({type(error).__name__}: {error})") from error
     return generator

@@ -17,6 +17,7 @@ from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, tensor_bytes
 from ecgsynth.generators.cells import Cell, cells_of
+from ecgsynth.generators.heads import read_head
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.requests import Interval, Request
 from ecgsynth.labels import LABELS, aami_classes
@@ -354,9 +355,12 @@ class Generator(ABC):
     def _load(self, head: Mapping[str, Any], arrays: Arrays) -> None:
         if head["format"] != FORMAT:
             raise ValueError(f"format {head['format']}, not {FORMAT}: train it again with this version")
-        self.shape_ = dict(head["shape"])
-        self.history_ = [TrainingStep(**step) for step in head["history"]]
+        self.shape_, self.history_ = read_head(head)
         self._restore(arrays)
+        with np.errstate(all="ignore"):  # one beat of each kind: whatever does not fit together shows now
+            made = self._sample(np.arange(len(self.cells)), np.random.default_rng(0))
+        if made.shape != (len(self.cells), self.layout.size):
+            raise ValueError("its arrays are not of the size of its beats")
 
     def _fitted(self) -> dict[str, Any]:
         if not self.shape_:

@@ -28,6 +28,7 @@ from ecgsynth.metrics.utility import score_classes
 from ecgsynth.spaces import ComponentSpace, FrequencySpace, SampleSpace, Space
 from ecgsynth.stored import StoredBeats
 from ecgsynth.training import DivergenceError, Recipe, Trainer, Windows
+from ecgsynth.untrusted import network_of
 from ecgsynth.vectors import Vectors, to_vectors
 
 SPACES = ("samples", "components", "frequencies")
@@ -274,9 +275,7 @@ class TrainedGenerator(Generator):
         space = under("space.", arrays)
         kinds: dict[str, Callable[[Arrays], Space]] = {"samples": SampleSpace, "frequencies": FrequencySpace}
         self._space = kinds.get(self.space, ComponentSpace)(space)
-        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then replaced
-            self._network = self._new_network().eval().requires_grad_(False)
-        self._network.load_state_dict({name: torch.from_numpy(array) for name, array in under("network.", arrays).items()})
+        self._network = self._sampler = network_of(self._new_network, under("network.", arrays)).requires_grad_(False)
 
 
 def under(prefix: str, arrays: Arrays) -> Arrays:

@@ -1,6 +1,5 @@
 """What came of a blind review: how often reviewers told real from synthetic, and whether they agreed with the labels."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,15 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.labels import AAMI_CLASSES
 from ecgsynth.metrics.bootstrap import Interval
 from ecgsynth.review.page import FORMAT, REAL, SYNTHETIC
+from ecgsynth.untrusted import conform, of_json
 
 ALL = "all reviewers"
 """Whose answers are those of several together."""
 
 _REMARK = 2000  # characters of a remark that are read
 _LARGEST = 10_000_000  # bytes of a file of answers
+_ITEM = {"kind": {REAL, SYNTHETIC}, "label": set(AAMI_CLASSES), "shown": {"beat", "strip"}}
+_KEY = {"format": lambda value: value == FORMAT, "review": str, "items": {str: _ITEM}, "dataset_sha256?": str}
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,10 @@ def read_answers(path: str | Path, key: Mapping[str, Any]) -> Answers:
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError("it is far too large")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = of_json(path.read_text(encoding="utf-8"))
         review, reviewer = str(data["review"]), _plain(str(data.get("reviewer") or path.stem))
         items = {str(token): _answer(answer) for token, answer in data["answers"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EcgsynthError(f"{path} holds no answers of a review ({error})") from error
     if review != key["review"] or not set(items) <= set(key["items"]):
         raise EcgsynthError(f"{path} is of another review than the key")
@@ -134,13 +136,11 @@ def read_key(path: str | Path) -> dict[str, Any]:
         If there is no such file, or it is none.
     """
     try:
-        key: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        if key["format"] != FORMAT or not isinstance(key["items"], dict) or not isinstance(key["review"], str):
-            raise ValueError("another format")
+        key: dict[str, Any] = conform(of_json(Path(path).read_text(encoding="utf-8")), _KEY)
         return key
     except FileNotFoundError as error:
         raise EcgsynthError(f"no key at {path}") from error
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise EcgsynthError(f"{path} is no key of a review ({error})") from error
 
 

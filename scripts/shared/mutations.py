@@ -1,0 +1,229 @@
+"""Ways to spoil a file: as bytes, as text, and as what its format says that it is, so that readers are reached behind the first check."""
+
+import ast
+import io
+import json
+import struct
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Mutation = Callable[[bytes, np.random.Generator], bytes]
+
+NUMBERS = ["0", "-1", "1", "2", "65536", "4294967296", "999999999999", "1" + "0" * 30, "1" + "0" * 400, "nan", "inf", "-inf"]
+NUMBERS += ["1e308", "1e-308", "0.5", "-0", "1e", "0x10", "1_000", "360", "16", "212", "516", "310", "8"]
+WORDS = ["", "~", ".", "..", "../outside/bait", "/etc/passwd", "outside", "<script>alert(1)</script>", '"', "'", "\\", "\x00", "\x1b[2J"]
+WORDS += [
+    "µV",
+    "心",
+    "\ud800",
+    "a" * 5000,
+    "%s%n",
+    "{{7*7}}",
+    "${x}",
+    "NaN",
+    "null",
+    "true",
+    "flow",
+    "N",
+    "\u2028",
+    "[" * 50_000,
+    "{'a':" * 9,
+]
+VALUES: list[Any] = [None, True, False, 0, -1, 1, 2, 3.5, 10**6, 10**12, 10**30, 1e308, -1e308, float("nan"), float("inf")]
+VALUES += [*WORDS, [], {}, [[]], [None], {"": None}, [0] * 5, ["N"], "class", "symbol", "samples", "frequencies", 7, 16, 64, 1e-9]
+
+
+def of_bytes(data: bytes, rng: np.random.Generator) -> bytes:
+    """Cut, flip, overwrite, move or repeat bytes."""
+    if not data:
+        return rng.bytes(8)
+    spoilt = bytearray(data)
+    place, length = int(rng.integers(len(data))), int(2 ** rng.uniform(0, 8))
+    part = bytes(spoilt[place : place + length])
+    match rng.integers(8):
+        case 0:
+            return data[:place]
+        case 1:
+            for bit in rng.integers(8 * len(data), size=int(rng.integers(1, 9))):
+                spoilt[bit // 8] ^= 1 << bit % 8
+        case 2:
+            spoilt[place : place + length] = rng.bytes(len(part))
+        case 3:
+            spoilt[place : place + length] = bytes([rng.choice([0, 255, 127, 128])]) * len(part)
+        case 4:
+            del spoilt[place : place + length]
+        case 5:
+            spoilt[place:place] = part * int(rng.integers(1, 20))
+        case 6:
+            width = int(rng.choice([1, 2, 4, 8]))
+            number = int(rng.choice([0, 1, 2**7, 2**15, 2**31, 2**32 - 1, 2**62, 2**63]))
+            spoilt[place : place + width] = number.to_bytes(8, rng.choice(["little", "big"]))[:width]
+        case _:
+            spoilt[place : place + length] = part[::-1]
+    return bytes(spoilt)
+
+
+def of_text(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change a number or a word, or drop, repeat or exchange lines."""
+    if rng.random() < 0.15:
+        return of_bytes(data, rng)
+    lines = data.decode("utf-8", errors="surrogateescape").split("\n")
+    for _ in range(int(rng.integers(1, 3))):
+        line = int(rng.integers(len(lines)))
+        words = lines[line].split(" ")
+        word = int(rng.integers(len(words)))
+        match rng.integers(8):
+            case 0 | 1:
+                words[word] = _another_number(words[word], rng)
+            case 2:
+                words[word] = str(rng.choice(WORDS))
+            case 3:
+                words[word] += str(rng.choice(WORDS + NUMBERS))
+            case 4:
+                del words[word]
+            case 5:
+                lines.insert(line, lines[int(rng.integers(len(lines)))])
+            case 6:
+                words = words * int(rng.choice([2, 3, 300]))
+            case _:
+                other = int(rng.integers(len(lines)))
+                lines[line], lines[other] = lines[other], lines[line]
+                continue
+        lines[line] = " ".join(words)
+    return "\n".join(lines).encode("utf-8", errors="surrogatepass" if rng.random() < 0.5 else "replace")
+
+
+def _another_number(word: str, rng: np.random.Generator) -> str:
+    """Put another number in the place of one in a word."""
+    digits = [place for place, letter in enumerate(word) if letter.isdigit()]
+    if not digits:
+        return str(rng.choice(NUMBERS))
+    begin = end = int(rng.choice(digits))
+    while end < len(word) and word[end].isdigit():
+        end += 1
+    return word[:begin] + str(rng.choice(NUMBERS)) + word[end:]
+
+
+def of_value(value: Any, rng: np.random.Generator) -> Any:
+    """Change something somewhere in plain JSON."""
+    if isinstance(value, dict) and value and rng.random() < 0.85:
+        key = list(value)[int(rng.integers(len(value)))]
+        match rng.integers(10):
+            case 0:
+                return {name: inner for name, inner in value.items() if name != key}
+            case 1:
+                return value | {str(rng.choice(WORDS)): value[key]}
+            case _:
+                return value | {key: of_value(value[key], rng)}
+    if isinstance(value, list) and value and rng.random() < 0.85:
+        place = int(rng.integers(len(value)))
+        match rng.integers(8):
+            case 0:
+                return value[:place]
+            case 1:
+                return value * int(rng.integers(2, 5))
+            case _:
+                return [*value[:place], of_value(value[place], rng), *value[place + 1 :]]
+    if isinstance(value, str) and value.startswith("{") and rng.random() < 0.9:  # JSON in JSON
+        return json.dumps(of_value(json.loads(value), rng))
+    return VALUES[int(rng.integers(len(VALUES)))]
+
+
+def of_json(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change something in JSON, seldom its text."""
+    if rng.random() < 0.2:
+        return of_text(data, rng)
+    return _json(of_value(json.loads(data), rng))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode("utf-8", errors="surrogatepass")
+
+
+def of_safetensors(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change the head of a safetensors file, the place or shape of its arrays, their numbers, or any byte."""
+    if rng.random() < 0.15:
+        return of_bytes(data, rng)
+    (size,) = struct.unpack("<Q", data[:8])
+    head, rest = json.loads(data[8 : 8 + size]), data[8 + size :]
+    kind = rng.random()
+    if kind < 0.6:
+        head["__metadata__"] = of_value(head["__metadata__"], rng)
+    elif kind < 0.8:
+        head = of_value(head, rng)
+    else:
+        rest = of_bytes(rest, rng)[: len(rest)].ljust(len(rest), b"\xff")
+    text = _json(head)
+    return struct.pack("<Q", len(text)) + text + rest
+
+
+def of_npz(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change an array of an npz file: its numbers, its shape or kind, the head, or any byte."""
+    if rng.random() < 0.2:
+        return of_bytes(data, rng)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = str(rng.choice(list(members))) if rng.random() < 0.6 else "head.npy"
+    match rng.integers(5):
+        case 0:
+            members[name] = of_bytes(members[name], rng)
+        case 1:
+            members[name] = _other_header(members[name], rng)
+        case 2:
+            del members[name]
+        case 3:
+            members[name] = members[str(rng.choice(list(members)))]
+        case _:
+            head = np.load(io.BytesIO(members["head.npy"]))
+            buffer = io.BytesIO()
+            np.save(buffer, np.array(json.dumps(of_value(json.loads(str(head)), rng)).encode("utf-8", "replace").decode()))
+            members["head.npy"] = buffer.getvalue()
+    spoilt = io.BytesIO()
+    with zipfile.ZipFile(spoilt, "w", zipfile.ZIP_DEFLATED if rng.random() < 0.3 else zipfile.ZIP_STORED) as archive:
+        for member, content in members.items():
+            archive.writestr(member, content if rng.random() < 0.999 else bytes(5 * 10**7))
+    return spoilt.getvalue()
+
+
+def _other_header(member: bytes, rng: np.random.Generator) -> bytes:
+    """Let an array say it is of another shape or kind."""
+    (size,) = struct.unpack("<H", member[8:10])
+    head = ast.literal_eval(member[10 : 10 + size].decode())
+    shapes = [(10**12,), (0,), (), (1, 0), (10**9, 0), (2**62, 2), (-1,), (10**6, 10**6), *([head["shape"] * 2] if head["shape"] else [])]
+    kinds = ["<f8", "<U0", "<U1", "<U1000000000", "|O", "<i1", "<M8[s]", "|V0", "<c16", "|S1", "junk"]
+    if rng.random() < 0.6:
+        head["shape"] = shapes[int(rng.integers(len(shapes)))]
+    else:
+        head["descr"] = str(rng.choice(kinds))
+    text = repr(head).encode() + b"\n"
+    return member[:8] + struct.pack("<H", len(text)) + text + member[10 + size :]
+
+
+def of_parquet(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change a column, the head or any byte of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if rng.random() < 0.4:
+        return of_bytes(data, rng)
+    table = pq.read_table(io.BytesIO(data))
+    name = str(rng.choice(table.column_names))
+    place = table.column_names.index(name)
+    match rng.integers(5):
+        case 0:
+            table = table.drop_columns([name])
+        case 1:
+            table = table.set_column(place, name, pa.array([VALUES[int(rng.integers(3, 8))]] * len(table)))
+        case 2:
+            table = table.set_column(place, name, pa.nulls(len(table), table.schema.field(name).type))
+        case 3:
+            table = table.slice(0, int(rng.integers(len(table))))
+        case _:
+            head = of_value(json.loads(table.schema.metadata[b"ecgsynth"]), rng)
+            table = table.replace_schema_metadata({"ecgsynth": _json(head)})
+    spoilt = io.BytesIO()
+    pq.write_table(table, spoilt)
+    return spoilt.getvalue()

@@ -1,0 +1,140 @@
+"""What files of strangers say is held against what they hold."""
+
+import json
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from ecgsynth.beats import Beats
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.formats import DESCRIPTIONS, read_parquet
+from ecgsynth.generators import GENERATORS, load_generator
+from ecgsynth.untrusted import arrays_of, column_of, conform, is_count, is_share, network_of, of_beats, of_json, of_toml
+
+FORM = {"name": str, "count": is_count, "shares?": [is_share], "by": {"class", "symbol"}, "more": {str: (float, None)}}
+SOUND = {"name": "a", "count": 3, "shares": [0, 0.5], "by": "class", "more": {"b": 1, "c": None}, "unknown": []}
+
+
+def test_what_is_of_a_form_is_given_back_as_it_is():
+    assert conform(SOUND, FORM) == SOUND
+    assert conform({name: value for name, value in SOUND.items() if name not in ("shares", "unknown")}, FORM)
+    assert conform([1, "a", {}], object) == [1, "a", {}]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": 1}, "it, name cannot be 1"),
+        ({"name": "\ud800"}, "it, name cannot be"),
+        ({"count": -1}, "it, count cannot be -1"),
+        ({"count": True}, "it, count cannot be True"),
+        ({"count": 10**30}, "it, count cannot be"),
+        ({"shares": [0.5, 1.5]}, r"it, shares\[1\] cannot be 1.5"),
+        ({"shares": {}}, "it, shares cannot be {}"),
+        ({"by": "record"}, "it, by cannot be 'record'"),
+        ({"by": []}, r"it, by cannot be \[\]"),
+        ({"more": {"b": "1"}}, "it, more, b cannot be '1'"),
+        ({"more": []}, r"it, more cannot be \[\]"),
+    ],
+)
+def test_what_is_of_another_form_is_refused_with_its_place(change, message):
+    with pytest.raises(ValueError, match=message):
+        conform(SOUND | change, FORM)
+    with pytest.raises(ValueError, match="it has no count"):
+        conform({"name": "a"}, FORM)
+
+
+def test_what_is_nested_too_deeply_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="nested too deeply"):
+        of_json("[" * 10**5)
+    (tmp_path / "a.toml").write_text("a = " + "[" * 10**4)
+    with pytest.raises(ValueError, match=r"nested too deeply|Invalid|Unclosed"):
+        of_toml(tmp_path / "a.toml")
+
+
+def test_arrays_are_no_larger_than_their_file(tmp_path):
+    path = tmp_path / "a.npz"
+    arrays = {"a": np.arange(1000), "b": np.array(["x", "yy"])}
+    np.savez_compressed(path, **arrays)
+    found = arrays_of(path)
+    assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+    np.savez_compressed(path, a=np.zeros(10**7))  # 80 MB in 80 kB
+    with pytest.raises(ValueError, match=r"a\.npy says it is larger than it is"):
+        arrays_of(path)
+    head = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(80))
+    with pytest.raises(ValueError, match=r"a\.npy says it is larger than it is"):
+        arrays_of(path)
+    np.savez(path, a=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        arrays_of(path)
+
+
+def test_columns_are_of_their_kind():
+    assert column_of("a", np.array(["x", "ü"]), "U").tolist() == ["x", "ü"]
+    with pytest.raises(ValueError, match="a holds values of another kind"):
+        column_of("a", np.arange(3), "U")
+    for letter in (0x110000, 0xD800):
+        with pytest.raises(ValueError, match="a holds text that cannot be written"):
+            column_of("a", np.array([letter, 65], dtype=np.uint32).view("<U1"), "U")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("fs", float("nan")), ("fs", "a"), ("fs", 0), ("r_sample", 256), ("r_sample", 1.5), ("info", 1)]
+)
+def test_heads_of_beats_that_cannot_be(tmp_path, beats, name, value):
+    head = {"fs": 360.0, "r_sample": 108, "source": "real", "info": {}}
+    assert of_beats(head, (3, 256)) == head
+    with pytest.raises(ValueError, match="cannot be"):
+        of_beats(head | {name: value}, (3, 256))
+    with pytest.raises(ValueError, match="cannot be"):
+        of_beats(head, (3, 2, 10**6))
+    beats.take(np.arange(5)).save(tmp_path / "a.npz")
+    arrays = arrays_of(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", **(arrays | {"head": np.array(json.dumps({**json.loads(str(arrays["head"])), name: value}))}))
+    assert len(Beats.load(tmp_path / "a.npz")) == 5
+    with pytest.raises(EcgsynthError, match="no beats file, or it is damaged"):
+        Beats.load(tmp_path / "b.npz")
+
+
+def test_networks_are_no_larger_than_their_weights():
+    made = network_of(lambda: torch.nn.Linear(3, 2), {"weight": np.ones((2, 3), np.float32), "bias": np.zeros(2, np.float32)})
+    assert made(torch.ones(1, 3)).tolist() == [[3, 3]]
+    begun = time.monotonic()
+    for make in (lambda: torch.nn.Linear(10**9, 10**9), lambda: torch.nn.Sequential(*(torch.nn.Linear(9, 9) for _ in range(10**9)))):
+        with pytest.raises(ValueError, match="a larger network than it has weights for"):
+            network_of(make, {"weight": np.ones((2, 3), np.float32)})
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("change", [{"hidden": 10**9}, {"depth": 10**9}, {"style": 10**9}])
+def test_a_model_whose_settings_are_gigantic_is_refused_at_once(split, tmp_path, change):
+    GENERATORS["flow"](steps=2, validations=1, hidden=8, depth=1).fit(split.train).save(tmp_path / "a.safetensors")
+    data = (tmp_path / "a.safetensors").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    head = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["ecgsynth"])
+    head["params"] |= change
+    save_file(load_file(tmp_path / "a.safetensors"), tmp_path / "b.safetensors", {"ecgsynth": json.dumps(head)})
+    assert load_generator(tmp_path / "a.safetensors").sample({"N": 1})
+    begun = time.monotonic()
+    with pytest.raises(EcgsynthError, match="a larger network than it has weights for"):
+        load_generator(tmp_path / "b.safetensors")
+    assert time.monotonic() - begun < 10
+
+
+def test_a_table_of_more_rows_than_its_bytes_can_hold_is_refused(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = 100_000
+    column = pa.FixedSizeListArray.from_arrays(pa.nulls(256 * rows, pa.float32()), 256)
+    table = {name: pa.nulls(rows, pa.string()) for name in DESCRIPTIONS} | {"signal": column}
+    pq.write_table(pa.table(table), tmp_path / "a.parquet", compression="zstd")
+    assert (tmp_path / "a.parquet").stat().st_size < 10**6
+    with pytest.raises(EcgsynthError, match="it says it has 100,000 rows"):
+        read_parquet([tmp_path / "a.parquet"])
