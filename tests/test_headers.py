@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import wfdb
 
-from ecgsynth.beats import extract_beats
+from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.records import read_record, read_records
 
