@@ -12,7 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from ecgsynth.distributed import mean_of, n_processes
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 
@@ -98,8 +100,15 @@ class Trainer(ABC):
 
     may_go_back: ClassVar[bool] = True
     """Whether steps may be taken again, which differential privacy does not allow."""
+    may_share: ClassVar[bool] = False
+    """Whether several processes may learn together, each from its share of a batch."""
 
     def __init__(self, *, generator: nn.Module, codes: Tensor, cells: Tensor, recipe: Recipe, seed: int) -> None:
+        if n_processes() > 1 and not (self.may_share and recipe.batch % n_processes() == 0 and recipe.minutes is None):
+            raise EcgsynthError(
+                "several processes train flow, ddpm and vae together, by steps, in batches that they can share: others train in one, "
+                "without torchrun"
+            )
         self.generator = generator
         self.average = copy.deepcopy(generator).eval().requires_grad_(False)
         self.recipe = recipe
@@ -268,29 +277,44 @@ class Trainer(ABC):
                 kept.copy_(buffer)
 
 
+class _Lesson(nn.Module):
+    """A loss as a network, so that its gradient can be shared."""
+
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor], random: torch.Generator) -> None:
+        super().__init__()
+        self.model, self._loss, self._random = model, loss, random
+
+    def forward(self, real: Tensor, cells: Tensor) -> Tensor:
+        return self._loss(self.model, real, cells, self._random)
+
+
 class LossTrainer(Trainer):
     """Training that brings one loss down.
 
     Parameters
     ----------
     loss : callable
-        (generator, real, cells, random) -> scalar Tensor; all its randomness is drawn from `random`.
+        (generator, real, cells, random) -> scalar Tensor, the mean over the share of the batch that this process has
+        (`ecgsynth.distributed.own_of`); all its randomness is drawn from `random`, for the whole batch.
     model : nn.Module, optional
         What has the weights of the loss, where that is more than the generator.
     """
+
+    may_share = True
 
     def __init__(
         self, *, loss: Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor], model: nn.Module | None = None, **rest: Any
     ) -> None:
         super().__init__(**rest)
-        self._loss = loss
         self._model = model if model is not None else self.generator
+        lesson = _Lesson(self._model, loss, self._random)
+        self._lesson: nn.Module = DistributedDataParallel(lesson) if n_processes() > 1 else lesson
         self._optimizer = torch.optim.Adam(self._model.parameters(), self.recipe.rate, betas=(0.9, 0.99), fused=True)
 
     def _update(self, real: Tensor, cells: Tensor) -> Losses:
-        loss = self._loss(self._model, real, cells, self._random)
+        loss = self._lesson(real, cells)
         descend(self._optimizer, loss)
-        return Losses(loss.item())
+        return Losses(mean_of(loss.item()))
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"optimizer": self._optimizer}

@@ -36,7 +36,20 @@ def test_the_version_is_one():
 
 
 def test_stages_import_only_from_stages_before_them():
-    order = ["errors", "places", "steps", "engine", "untrusted", "files", "labels", "mitdb", "headers", "annotations", "records"]
+    order = [
+        "errors",
+        "distributed",
+        "places",
+        "steps",
+        "engine",
+        "untrusted",
+        "files",
+        "labels",
+        "mitdb",
+        "headers",
+        "annotations",
+        "records",
+    ]
     order += ["fetch", "simulate", "beats", "cutting"]
     order += [
         "stored",

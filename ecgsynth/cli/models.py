@@ -54,8 +54,10 @@ def train(
       ecgsynth train split/ -g cnn-gan -o model.safetensors --set objective=hinge --steps 2000
       ecgsynth train split/ -g flow -o model.safetensors --by symbol --at-least 50
       ecgsynth train split/ -g flow -o model.safetensors --resume
+      torchrun --nproc-per-node 4 -m ecgsynth train split/ -g flow -o model.safetensors
       ecgsynth train split/ --dp --epsilon 8 --delta 1e-5 -o private.safetensors
     """
+    from ecgsynth.distributed import joined
     from ecgsynth.files import discard
     from ecgsynth.generators import GENERATORS
     from ecgsynth.splits import load_side, open_side
@@ -72,6 +74,10 @@ def train(
     generator = GENERATORS[name](**_settings(GENERATORS[name], options))
     train_beats = _common(open_side(split_folder, "train"), by, at_least)
     validation = load_side(split_folder, "val")
+    if not click.get_current_context().with_resource(joined()):  # which another process of this training tells of
+        for _ in generator.fit_steps(train_beats, validation, checkpoint if resume else None, by=by):
+            pass
+        return
     if not resume:
         discard(checkpoint)
     finished = show_training(generator, train_beats, validation, output, by=by, checkpoint=checkpoint, force=options["force"] or resume)

@@ -13,6 +13,7 @@ from numpy.polynomial import Polynomial
 from torch import Tensor, nn
 
 from ecgsynth.beats import Beats
+from ecgsynth.distributed import own_of
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Arrays, Cells
 from ecgsynth.generators.modes import Blend, find_modes, find_styles, nearest_modes
@@ -189,6 +190,8 @@ class Flow(TrainedGenerator):
             style = (style + _BLUR * torch.randn(style.shape, generator=random)) / (1 + _BLUR**2) ** 0.5
             time = path.times(len(real), random)
             mixed, target = path.target(real, torch.randn(real.shape, generator=random), time)
+            own = own_of(len(real))
+            mixed, target, time, mode, style = (part[own] for part in (mixed, target, time, mode, style))
             players = network.children() if isinstance(network, GuidedDenoiser) else [network]
             answers = torch.stack([self._answer(player, mixed, time, mode[:, 0].long(), style) for player in players])
             return (answers - target).square().mean(dim=(1, 2)).sum()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ecgsynth.beats import Beats
 from ecgsynth.classifiers import BeatClassifier
+from ecgsynth.distributed import n_th
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import RARE, Arrays, Block, Cells, Generator
 from ecgsynth.generators.history import TrainingStep
@@ -214,6 +215,8 @@ class TrainedGenerator(Generator):
 
     def _save_checkpoint(self, trainer: Trainer, keeper: Keeper, path: Path) -> float:
         """Save what is needed to go on; gives when to do so again."""
+        if n_th():  # the first of several processes does
+            return np.inf
         begun = time.monotonic()
         trainer.save(path, self._identity(), keeper.state_dict() | {"history": [asdict(step) for step in self.history_]})
         ended = time.monotonic()

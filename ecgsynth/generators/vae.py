@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ecgsynth.distributed import own_of
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.trained import TrainedGenerator
 from ecgsynth.nets.conditioning import ToldGenerator
@@ -94,8 +95,10 @@ class Vae(TrainedGenerator):
         model = Autoencoder(self._space.size, self.latent, len(self.cells), self.width)
 
         def loss(whole: nn.Module, real: Tensor, told: Tensor, random: torch.Generator) -> Tensor:
+            noise, own = torch.randn(len(real), self.latent, generator=random), own_of(len(real))
+            real, told = real[own], told[own]
             mean, log_spread = model.encode(real, told)
-            latent = mean + log_spread.exp() * torch.randn(mean.shape, generator=random)
+            latent = mean + log_spread.exp() * noise[own]
             guess, spread = model.decoder(latent, told)
             surprise = (0.5 * ((real - guess) / spread).square() + spread.log()).sum(dim=1)
             bound: Tensor = (surprise + self.weight * divergence(mean, log_spread)).mean() / real.shape[1]

@@ -1,0 +1,58 @@
+"""Training in several processes, which torchrun or a cluster begins: each learns from its share of every batch."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from ecgsynth.errors import EcgsynthError
+
+
+@contextmanager
+def joined() -> Iterator[bool]:
+    """Join the processes that were begun together, if there are several; gives whether this is the first, which writes files.
+
+    Raises
+    ------
+    EcgsynthError
+        If the others cannot be reached.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+        yield n_th() == 0
+        return
+    try:
+        dist.init_process_group("gloo")
+    except (RuntimeError, ValueError) as error:
+        raise EcgsynthError(f"the processes that train together do not find each other ({str(error).splitlines()[0]})") from error
+    try:
+        yield n_th() == 0
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
+def n_processes() -> int:
+    """Give how many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def n_th() -> int:
+    """Give which of them this is, from 0."""
+    return dist.get_rank() if n_processes() > 1 else 0
+
+
+def own_of(batch: int) -> slice:
+    """Give the share of a batch that this process learns from; all processes draw the whole batch, and its noise, alike."""
+    size = batch // n_processes()
+    return slice(n_th() * size, (n_th() + 1) * size)
+
+
+def mean_of(value: float) -> float:
+    """Give the mean of a number over all processes."""
+    if n_processes() == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(total)
+    return float(total) / n_processes()
