@@ -244,7 +244,7 @@ def broken(records_folder, tmp_path, damage):
         (lambda f: [p.unlink() for p in f.iterdir()], "no WFDB record in"),
         (lambda f: (f / "sim01.atr").unlink(), "no annotations"),
         (lambda f: os.truncate(f / "sim01.atr", (f / "sim01.atr").stat().st_size // 2 + 1), "cut short"),
-        (lambda f: (f / "sim01.dat").unlink(), "names the signal file"),
+        (lambda f: (f / "sim01.dat").unlink(), "which is not there"),
     ],
     ids=["empty folder", "no annotations", "annotations cut", "no signal"],
 )

@@ -274,7 +274,6 @@ class TrainedGenerator(Generator):
         return weights | {f"space.{name}": value for name, value in self._space.arrays().items()}
 
     def _restore(self, arrays: Arrays) -> None:
-        _refuse_broken(arrays)
         space = under("space.", arrays)
         kinds: dict[str, Callable[[Arrays], Space]] = {"samples": SampleSpace, "frequencies": FrequencySpace}
         self._space = kinds.get(self.space, ComponentSpace)(space)
