@@ -115,7 +115,7 @@ def test_a_build_that_is_killed_goes_on_and_ends_with_the_same_bytes(recipe, tmp
     wanted = contents(tmp_path / "whole")
     rng = np.random.default_rng(0)
     killed = 0
-    for attempt in range(60):
+    for attempt in range(200):
         child = os.fork()
         if not child:
             try:
