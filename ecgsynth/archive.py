@@ -15,10 +15,11 @@ from ecgsynth.cutting import Lost, Window, cut_record
 from ecgsynth.engine import Engine, Job, Local
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
+from ecgsynth.parts import Part, known_of, part_name, write_part
 from ecgsynth.places import place
 from ecgsynth.records import read_record
 from ecgsynth.steps import Progress
-from ecgsynth.stored import HEAD, Part, StoredBeats, known_of, part_name, seal, write_part
+from ecgsynth.stored import HEAD, StoredBeats, seal
 
 PLAN = "plan.json"
 """Of what the parts in a folder are, while they are being cut."""

@@ -14,9 +14,10 @@ from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES
+from ecgsynth.parts import Part, part_name, read_part, write_part
 from ecgsynth.places import place
 from ecgsynth.sides import ASKED, SIDES, Census, rule_of
-from ecgsynth.stored import DRAWN_OF, HEAD, MOST, Part, StoredBeats, open_beats, part_name, read_part, seal, write_part
+from ecgsynth.stored import DRAWN_OF, HEAD, MOST, StoredBeats, open_beats, seal
 from ecgsynth.untrusted import conform, is_count, of_json
 
 _SUMMARY = {"scheme": str, "seed": int, "notes": [str], "beats?": {str: is_count}, "classes?": {str: {str: is_count}}}

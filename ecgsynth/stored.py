@@ -3,11 +3,10 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +14,10 @@ from numpy.typing import NDArray
 from ecgsynth.beats import Beats, concatenate
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
-from ecgsynth.labels import AAMI_CLASSES, LABELS, SYMBOL_TO_CLASS
-from ecgsynth.places import open_file, place
-from ecgsynth.untrusted import BEATS, MOST_SAMPLES, conform, is_above_0, is_count, is_whole, of_json
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from ecgsynth.labels import LABELS
+from ecgsynth.parts import PART_FORM, SHAPE_FORM, UNLIKE, Part, PartShape, read_columns, read_part
+from ecgsynth.places import place
+from ecgsynth.untrusted import BEATS, conform, of_json
 
 HEAD = "beats.json"
 """The file by which a folder of beats is known, and which is written when all its parts are there."""
@@ -33,21 +30,8 @@ DRAWN_OF = "drawn_of_sha256"
 FORMAT = 1
 
 _FEWEST = 20  # beats of a label that are loaded, if there are so many
-_UNLIKE = "the records differ in their number of leads: choose one lead instead of all"
-_TEXT = ("classes", "symbols", "records", "patients", "leads", "sexes")
 
-Part = dict[str, Any]
-"""What is known of a part: name, beats, counts by class and symbol, and what its writer tells."""
-
-
-def _is_count(value: Any) -> bool:
-    """Say whether something is class, symbol and number of beats."""
-    return len(value) == 3 and value[0] in AAMI_CLASSES and value[1] in ("", *SYMBOL_TO_CLASS) and is_count(value[2])
-
-
-_PART = {"name": str, "beats": is_count, "counts": [_is_count]}
-_SHAPE = {"n_leads": is_whole, "n_samples": is_whole, "fs": is_above_0, "r_sample": is_count}
-_HEAD = {"format": int, **_SHAPE, **BEATS, "parts": [_PART]}
+_HEAD = {"format": int, **SHAPE_FORM, **BEATS, "parts": [PART_FORM]}
 
 
 @dataclass(frozen=True)
@@ -88,6 +72,8 @@ class StoredBeats:
             for part in head["parts"]:
                 if Path(part["name"]).name != part["name"] or sum(count for *_, count in part["counts"]) != part["beats"]:
                     raise ValueError("its parts do not add up")
+            if not any(part["beats"] for part in head["parts"]):
+                raise ValueError("it holds no beats")
             return cls(folder, head)
         except EcgsynthError:
             raise
@@ -142,9 +128,7 @@ class StoredBeats:
     def columns(self, *names: str) -> Iterator[dict[str, NDArray[Any]]]:
         """Give columns that are known of each beat, part by part; signals are not read."""
         for part in self.head["parts"]:
-            with _opened(self.folder / part["name"]) as file:
-                table = file.read(columns=list({*names, "classes", "symbols"}))
-                columns = {name: _column(table, name) for name in table.column_names}
+            columns = read_columns(self.folder / part["name"], {*names, "classes", "symbols"})
             meant = self._meant(columns["classes"], columns["symbols"])
             yield {name: columns[name][meant] for name in names}
 
@@ -153,9 +137,16 @@ class StoredBeats:
         return concatenate(list(self.batches()))
 
     def _of_part(self, part: Part) -> Iterator[Beats]:
+        declared = Counter({(beat_class, symbol): count for beat_class, symbol, count in part["counts"]})
+        seen: Counter[tuple[str, str]] = Counter()
         for beats in read_part(self.folder / part["name"]):
+            seen.update(zip(beats.classes.tolist(), beats.symbols.tolist(), strict=True))
+            if not seen <= declared:
+                break
             meant = beats if self.only is None else beats.take(self._meant(beats.classes, beats.symbols))
             yield replace(meant, source=self.source, info=self.info)
+        if seen != declared:
+            raise EcgsynthError(f"{self.folder / part['name']} holds other beats than {HEAD} says")
 
     def _meant(self, classes: NDArray[np.str_], symbols: NDArray[np.str_]) -> NDArray[np.bool_]:
         if self.only is None:
@@ -248,84 +239,6 @@ def load_beats(path: str | Path, *, most: int | None = None, seed: int = 0) -> B
     return found.load() if most is None else found.some(most, seed=seed)
 
 
-def write_part(path: Path, batches: Iterable[Beats], **told: Any) -> Part:
-    """Write a part, each batch as a row group of its own; gives what is known of it.
-
-    Raises
-    ------
-    EcgsynthError
-        If the batches do not fit together, or it cannot be written.
-    ValueError
-        If there is no batch.
-    """
-    import pyarrow.parquet as pq
-
-    batches = iter(batches)
-    first = next(batches, None)
-    if first is None:
-        raise ValueError("a part has at least one batch")
-    counts: Counter[tuple[str, str]] = Counter()
-    schema = _to_table(first).schema
-    plain = [name for name in schema.names if name != "signals"]
-    compact = {"compression": "zstd", "use_dictionary": plain, "use_byte_stream_split": ["signals.list.element"]}
-    with atomic_path(path, force=True) as temporary, pq.ParquetWriter(temporary, schema, **compact) as writer:
-        for beats in chain([first], batches):
-            if _shape(beats) != _shape(first):
-                raise EcgsynthError(_UNLIKE)
-            if len(beats):
-                writer.write_table(_to_table(beats), row_group_size=len(beats))
-            counts.update(zip(beats.classes.tolist(), beats.symbols.tolist(), strict=True))
-        part: Part = {
-            "name": path.name,
-            "beats": sum(counts.values()),
-            "counts": [[*label, count] for label, count in sorted(counts.items())],
-            **_shape(first)._asdict(),
-            **told,
-        }
-        writer.add_key_value_metadata({"ecgsynth": json.dumps(part)})
-    return part
-
-
-def part_name(number: int) -> str:
-    """Give the name of a part."""
-    return f"part-{number:06d}.parquet"
-
-
-def known_of(path: Path) -> Part:
-    """Give what is known of a part that is there; nothing if it is none.
-
-    Raises
-    ------
-    EcgsynthError
-        If it is no part.
-    """
-    with _opened(path) as file:
-        try:
-            part: Part = conform(of_json(file.metadata.metadata[b"ecgsynth"]), {**_PART, **_SHAPE})
-            if part["n_leads"] * part["n_samples"] > MOST_SAMPLES or file.metadata.num_rows != part["beats"]:
-                raise ValueError("it is not of the size that it says")
-            return part
-        except (KeyError, TypeError, ValueError) as error:
-            raise EcgsynthError(f"{path} is no part of a folder of beats ({error})") from error
-
-
-def read_part(path: Path) -> Iterator[Beats]:
-    """Give the beats of a part, row group by row group.
-
-    Raises
-    ------
-    EcgsynthError
-        If it is no part, or damaged.
-    """
-    part = known_of(path)
-    with _opened(path) as file:
-        for number in range(file.num_row_groups):
-            try:
-                yield _from_table(file.read_row_group(number), part)
-            except (OSError, KeyError, TypeError, ValueError) as error:
-                raise EcgsynthError(f"{path} is damaged ({error})") from error
-
-
 def seal(folder: Path, parts: Sequence[Part], *, source: str, info: Mapping[str, Any]) -> StoredBeats:
     """Say of a folder that all its parts are there.
 
@@ -335,57 +248,14 @@ def seal(folder: Path, parts: Sequence[Part], *, source: str, info: Mapping[str,
         If there is no beat in them, or they are of different shapes.
     """
     full = [part for part in parts if part["beats"]]
-    shapes = {_Shape(*(part[name] for name in _Shape._fields)) for part in full}
+    shapes = {PartShape(*(part[name] for name in PartShape._fields)) for part in full}
     if not full:
         raise EcgsynthError("no beat could be cut: the records hold no beat annotation, or none fits its window")
     if len(shapes) > 1:
-        raise EcgsynthError(_UNLIKE)
+        raise EcgsynthError(UNLIKE)
     told = [{name: part[name] for name in ("name", "beats", "counts")} for part in full]
     head = {"format": FORMAT, **shapes.pop()._asdict(), "source": source, "info": dict(info), "parts": told}
     text = json.dumps(head)
     with atomic_path(folder / HEAD, force=True) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     return StoredBeats(folder, json.loads(text))
-
-
-class _Shape(NamedTuple):
-    n_leads: int
-    n_samples: int
-    fs: float
-    r_sample: int
-
-
-def _shape(beats: Beats) -> _Shape:
-    return _Shape(beats.n_leads, beats.n_samples, beats.fs, beats.r_sample)
-
-
-def _opened(path: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(open_file(path))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise EcgsynthError(f"{path} is no Parquet file, or it is damaged ({error})") from error
-
-
-def _to_table(beats: Beats) -> "pa.Table":
-    import pyarrow as pa
-
-    signals = pa.FixedSizeListArray.from_arrays(pa.array(beats.signals.reshape(-1)), beats.n_leads * beats.n_samples)
-    columns = {name: pa.array(getattr(beats, name)) for name in beats.columns}
-    return pa.table({"signals": signals, **columns})
-
-
-def _from_table(table: "pa.Table", part: Part) -> Beats:
-    signals = table["signals"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    shape = (part["n_leads"], part["n_samples"]) if part["n_leads"] > 1 else (part["n_samples"],)
-    columns: dict[str, Any] = {name: _column(table, name) for name in table.column_names if name != "signals"}
-    return Beats(signals=signals.reshape(len(table), *shape), fs=part["fs"], r_sample=part["r_sample"], **columns)
-
-
-def _column(table: "pa.Table", name: str) -> NDArray[Any]:
-    if name not in _TEXT:
-        return np.asarray(table[name].to_numpy())
-    coded = table[name].combine_chunks().dictionary_encode()
-    return np.array(coded.dictionary.to_pylist(), dtype=np.str_)[coded.indices.to_numpy()] if len(coded) else np.array([], dtype=np.str_)

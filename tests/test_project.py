@@ -52,6 +52,7 @@ def test_stages_import_only_from_stages_before_them():
     ]
     order += ["fetch", "simulate", "beats", "cutting"]
     order += [
+        "parts",
         "stored",
         "archive",
         "cache",

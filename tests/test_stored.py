@@ -10,14 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from test_archive import same
 
-from ecgsynth import stored as module
+from ecgsynth import parts as module
 from ecgsynth.beats import Beats, concatenate
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS, Request, base, load_generator, sample_stored_steps, streaming, trained
+from ecgsynth.parts import part_name, write_part
 from ecgsynth.sides import SIDES
 from ecgsynth.splits import Split, load_side, open_side, split_beats, split_stored_steps
 from ecgsynth.steps import drain
-from ecgsynth.stored import DRAWN_OF, HEAD, StoredBeats, load_beats, open_beats, part_name, seal, write_part
+from ecgsynth.stored import DRAWN_OF, HEAD, StoredBeats, load_beats, open_beats, seal
 
 
 def store(beats: Beats, folder, *, batch=100, batches=3) -> StoredBeats:

@@ -7,9 +7,10 @@ from ecgsynth.cli.audit import audit
 from ecgsynth.cli.console import Commands
 from ecgsynth.cli.data import beats, fetch, split
 from ecgsynth.cli.dataset import build, gate, verify
-from ecgsynth.cli.models import models, sample, train
+from ecgsynth.cli.models import models, train
 from ecgsynth.cli.results import evaluate, report, run
 from ecgsynth.cli.review import review
+from ecgsynth.cli.sampling import sample
 
 COMPLETION = """\b
 Shell completion, for bash (zsh and fish likewise):

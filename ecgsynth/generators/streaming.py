@@ -9,8 +9,9 @@ from ecgsynth.beats import Beats
 from ecgsynth.files import atomic_path
 from ecgsynth.generators.base import Generator
 from ecgsynth.generators.requests import Request
+from ecgsynth.parts import Part, part_name, write_part
 from ecgsynth.steps import drain
-from ecgsynth.stored import HEAD, Part, StoredBeats, part_name, seal, write_part
+from ecgsynth.stored import HEAD, StoredBeats, seal
 
 PART = 20_480
 """Beats of a part."""

@@ -209,7 +209,9 @@ def of_parquet(data: bytes, rng: np.random.Generator) -> bytes:
 
     if rng.random() < 0.4:
         return of_bytes(data, rng)
-    table = pq.read_table(io.BytesIO(data))
+    with pq.ParquetFile(io.BytesIO(data)) as file:  # whose head may be of the file, not of its schema
+        head, table = file.metadata.metadata[b"ecgsynth"], file.read()
+    table = table.replace_schema_metadata({"ecgsynth": head})
     name = str(rng.choice(table.column_names))
     place = table.column_names.index(name)
     match rng.integers(5):
@@ -222,8 +224,7 @@ def of_parquet(data: bytes, rng: np.random.Generator) -> bytes:
         case 3:
             table = table.slice(0, int(rng.integers(len(table))))
         case _:
-            head = of_value(json.loads(table.schema.metadata[b"ecgsynth"]), rng)
-            table = table.replace_schema_metadata({"ecgsynth": _json(head)})
+            table = table.replace_schema_metadata({"ecgsynth": _json(of_value(json.loads(head), rng))})
     spoilt = io.BytesIO()
     pq.write_table(table, spoilt)
     return spoilt.getvalue()

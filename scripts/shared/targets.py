@@ -18,6 +18,7 @@ from ecgsynth.findings import Evaluation
 from ecgsynth.formats import read_csv, read_parquet
 from ecgsynth.gate import Gate
 from ecgsynth.generators import GENERATORS, load_generator
+from ecgsynth.parts import part_name, write_part
 from ecgsynth.recipe import Quota, Recipe, load_recipe
 from ecgsynth.records import write_record
 from ecgsynth.report import render
@@ -26,6 +27,7 @@ from ecgsynth.simulate import simulate_records
 from ecgsynth.source import Source
 from ecgsynth.splits import read_summary
 from ecgsynth.steps import drain
+from ecgsynth.stored import HEAD, StoredBeats, seal
 from ecgsynth.verify import address_of, beats_of, verify_steps
 from shared.fuzzing import Target
 from shared.mutations import of_bytes, of_json, of_npz, of_parquet, of_safetensors, of_text
@@ -134,6 +136,13 @@ def _read_review(folder: Path, names: list[str]) -> None:
         judged.lines()
 
 
+def _read_parts(folder: Path) -> None:
+    stored = StoredBeats.open(folder)
+    stored.load()
+    stored.some(20)
+    stored.digest()
+
+
 def _read_recipe(folder: Path, names: list[str]) -> None:
     recipe = load_recipe(folder / "recipe.toml")
     load = recipe.to_toml()
@@ -146,7 +155,8 @@ def make_targets(where: Path) -> dict[str, Target]:
     """Make the sound inputs in a folder, and say how each is read and spoilt."""
     beats = es.extract_beats(simulate_records(n_patients=6, minutes=1, seed=0), source="simulated")
     split = es.split_beats(beats, seed=0)
-    folders = {name: where / name for name in ("records", "models", "gates", "beats", "parquet", "splits", "recipes", "reviews", "resumed")}
+    names = ("records", "models", "gates", "beats", "parts", "parquet", "splits", "recipes", "reviews", "resumed")
+    folders = {name: where / name for name in names}
     for folder in folders.values():
         folder.mkdir(parents=True)
     _records(folders["records"])
@@ -156,6 +166,8 @@ def make_targets(where: Path) -> dict[str, Target]:
     few = beats.take(np.arange(0, len(beats), max(1, len(beats) // 60)))
     few.save(folders["beats"] / "beats.npz")
     split.save(folders["splits"] / "split")
+    part = write_part(folders["parts"] / part_name(0), [few.take(np.arange(30)), few.take(np.arange(30, len(few)))])
+    seal(folders["parts"], [part], source=few.source, info=few.info)
     resumed = GENERATORS["flow"](**SMALL["flow"] | {"steps": 10**6}).fit_steps(split.train, None, folders["resumed"] / "checkpoint.pt")
     next(resumed)
     resumed.close()
@@ -217,6 +229,7 @@ def _targets(where: Path, few: es.Beats, split: es.Split) -> dict[str, Target]:
         "Parquet": Target(
             where / "parquet", {"beats.parquet": of_parquet}, lambda folder, _: read_parquet([folder / "beats.parquet"]), weight=2
         ),
+        "parts": Target(where / "parts", {HEAD: of_json, part_name(0): of_parquet}, lambda folder, _: _read_parts(folder), weight=2),
         "CSV": Target(where / "parquet", {"beats.csv": of_text}, read_of(read_csv, "beats.csv"), weight=0.8),
         "splits": Target(
             where / "splits" / "split",
