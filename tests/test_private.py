@@ -256,7 +256,7 @@ def test_noise_is_seeded_anew_each_step_and_falls_on_empty_batches(split):
 
 def test_unknown_intervals_are_filled_without_the_beats(split, monkeypatch):
     seen = []
-    monkeypatch.setattr("ecgsynth.generators.trained.to_vectors", lambda beats: seen.append(beats) or to_vectors(beats))
+    monkeypatch.setattr("ecgsynth.generators.trained.to_vectors", lambda beats, n_rhythm: seen.append(beats) or to_vectors(beats, n_rhythm))
     gap = replace(split.train, rr_before=np.where(np.arange(len(split.train)) == 5, np.nan, split.train.rr_before))
     GENERATORS["dp-flow"](**QUICK | {"epsilon": math.inf}).fit(gap)
     assert seen[0].rr_before[5] == pytest.approx(0.8)
