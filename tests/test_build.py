@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -105,37 +103,6 @@ def test_the_same_recipe_makes_the_same_bytes_and_another_does_not(recipe, tmp_p
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     build(replace(recipe, seed=4), tmp_path / "three")
     assert not np.array_equal(beats_of(tmp_path / "one", "test").signals, beats_of(tmp_path / "three", "test").signals)
-
-
-@pytest.mark.timeout(900)
-def test_a_build_that_is_killed_goes_on_and_ends_with_the_same_bytes(recipe, tmp_path):
-    """SIGKILL at twenty random moments."""
-    build(recipe, tmp_path / "first")  # which takes longer, as all is imported
-    begun = time.monotonic()
-    build(recipe, tmp_path / "whole")
-    took = time.monotonic() - begun
-    wanted = contents(tmp_path / "whole")
-    rng = np.random.default_rng(0)
-    killed = 0
-    for attempt in range(200):
-        child = os.fork()
-        if not child:
-            try:
-                build(recipe, tmp_path / "killed")
-            finally:
-                os._exit(0)
-        time.sleep(rng.uniform(0, took))
-        os.kill(child, signal.SIGKILL)
-        killed += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-        if (tmp_path / "killed").exists():  # never but whole
-            assert contents(tmp_path / "killed") == wanted
-            if killed >= 20:
-                break
-            os.rename(tmp_path / "killed", tmp_path / f"done-{attempt}")
-    assert killed >= 20
-    build(recipe, tmp_path / "killed")
-    assert contents(tmp_path / "killed") == wanted
-    assert not (tmp_path / "killed.part").exists()
 
 
 @pytest.mark.parametrize("name", ["beats.npz", "part.csv", "counts.json", "train-00000-of-00003.parquet", "wfdb/train_00000_00.dat"])
