@@ -124,7 +124,8 @@ class OnRay(Engine):
 
             shared = ray.put(list(jobs))  # in one piece, so that what several jobs hold is there once
             task = ray.remote(num_cpus=1, max_retries=_TRIES)(_of_shared)
-            most = self.workers or _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            cores = _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            most = self.workers or cores if self.address else cores  # Ray that is begun here has as many cores as workers are asked for
             ahead, running = iter(order), list[Any]()
             try:
                 while True:
@@ -144,7 +145,7 @@ class OnRay(Engine):
     def _connected(self) -> Iterator[Any]:
         """Connect to the cluster, or begin one; it ends, or the connection, with the block."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # without which it warns
         try:
             import ray
         except ImportError as error:

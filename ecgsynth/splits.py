@@ -78,7 +78,7 @@ class Split:
             If the folder holds no split, or a damaged one.
         """
         folder = place(folder)
-        head = read_head(folder)
+        head = read_summary(folder)
         notes = list(head["notes"])
         sides = {}
         for side in SIDES:
@@ -104,7 +104,7 @@ def open_side(folder: str | Path, side: str) -> Beats | StoredBeats:
         If there is no split, or it is damaged.
     """
     folder = place(folder)
-    read_head(folder)
+    read_summary(folder)
     return open_beats(folder / side if (folder / side / HEAD).is_file() else folder / f"{side}.npz")
 
 
@@ -120,30 +120,19 @@ def load_side(folder: str | Path, side: str, *, most: int = MOST) -> Beats:
     return found if isinstance(found, Beats) else found.some(most)
 
 
-def read_head(folder: Path) -> dict[str, Any]:
-    """Give the summary of the split in a folder.
+def read_summary(folder: str | Path) -> dict[str, Any]:
+    """Read what is said of the split in a folder, which is what `Split.summary` gives.
 
     Raises
     ------
     EcgsynthError
         If there is none, or it is damaged.
     """
-    path = folder / "split.json"
+    path = place(folder) / "split.json"
     if not path.is_file():
         raise EcgsynthError(f"no split in {folder}: make one with `ecgsynth split`")
-    return read_summary(path)
-
-
-def read_summary(path: str | Path) -> dict[str, Any]:
-    """Read what `Split.save` says of a split in ``split.json``, which is what `Split.summary` gives.
-
-    Raises
-    ------
-    EcgsynthError
-        If it is damaged.
-    """
     try:
-        return dict(conform(of_json(place(path).read_text(encoding="utf-8")), _SUMMARY))
+        return dict(conform(of_json(path.read_text(encoding="utf-8")), _SUMMARY))
     except ValueError as error:
         raise EcgsynthError(f"{path} is damaged ({error})") from error
 

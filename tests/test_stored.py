@@ -1,6 +1,7 @@
 """Beats that are too many for memory: drawn, split, sampled and learnt from as if they were not."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from test_archive import same
 
 from ecgsynth import parts as module
 from ecgsynth.beats import Beats, concatenate
+from ecgsynth.cli.console import note_drawn
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS, Request, base, load_generator, sample_stored_steps, streaming, trained
 from ecgsynth.parts import part_name, write_part
@@ -69,6 +71,12 @@ def test_some_are_drawn_in_their_proportions_and_rare_labels_whole(beats, stored
     assert not same(stored.some(500, seed=2), drawn)
     rare = min(stored.counts(), key=stored.counts().get)
     assert stored.some(500, seed=1, whole=beats.counts()[rare]).counts()[rare] == beats.counts()[rare]
+
+
+def test_whoever_judges_a_part_of_the_beats_says_so(beats, stored, capsys):
+    note_drawn(train=stored.some(500), test=beats)
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"note: 5\d\d beats of the train side are taken, drawn at random\n", said)
 
 
 def test_windows_go_through_all_beats_before_any_comes_again(beats, stored):

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import PLACE, cache_option, emit, engine_options, force_option, json_option, progress
+from ecgsynth.cli.console import PLACE, cache_option, emit, engine_options, force_option, json_option, note_drawn, progress
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import drain
 
@@ -77,6 +77,7 @@ def audit(
     if output:
         Evaluation.refuse_existing(output, force=force)
     sides = Split.load(split_folder)
+    note_drawn(synthetic=made, train=sides.train, val=sides.val, test=sides.test)
     if run:
         result = Evaluation.load(run)
         everyone = {"synthetic": made, "train": sides.train, "test": sides.test, "val": sides.val}

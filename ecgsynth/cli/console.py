@@ -138,6 +138,15 @@ def note(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
+def note_drawn(**sides: Any) -> None:
+    """Say of which sides not all beats are looked at."""
+    from ecgsynth.stored import DRAWN_OF
+
+    for side, beats in sides.items():
+        if DRAWN_OF in beats.info:
+            note(f"note: {len(beats):,} beats of the {side} side are taken, drawn at random")
+
+
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[float, str], None]]:
     """Show a bar with the time left on standard error; gives a function of (share done, what is going on).

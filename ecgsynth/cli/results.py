@@ -5,7 +5,18 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import PLACE, cache_option, emit, engine_options, force_option, json_option, note, progress, soft_interrupt
+from ecgsynth.cli.console import (
+    PLACE,
+    cache_option,
+    emit,
+    engine_options,
+    force_option,
+    json_option,
+    note,
+    note_drawn,
+    progress,
+    soft_interrupt,
+)
 from ecgsynth.cli.data import show_fetch
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import drain
@@ -71,6 +82,7 @@ def evaluate(
     made, sides = load_beats(synthetic, most=MOST), Split.load(split_folder)
     if not made.is_synthetic:
         raise EcgsynthError(f"{synthetic} holds real beats; what is evaluated must be synthetic")
+    note_drawn(synthetic=made, train=sides.train, val=sides.val, test=sides.test)
     steps_ = evaluate_steps(
         synthetic=made,
         train=sides.train,
@@ -123,10 +135,8 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
     result = Evaluation.load(folder)
     if model is None and (folder / "model.safetensors").is_file():
         model = folder / "model.safetensors"
-    split_json = (split_folder or folder / "split") / "split.json"
-    if split_folder is not None and not split_json.is_file():
-        raise EcgsynthError(f"no split in {split_folder}")
-    summary = read_summary(split_json) if split_json.is_file() else None
+    where = split_folder or folder / "split"
+    summary = read_summary(where) if split_folder or (where / "split.json").is_file() else None
     history = load_generator(model).history_ if model is not None else ()
     path = output or folder / "report.html"
     save_report(path, result, history=history, split=summary, force=force)

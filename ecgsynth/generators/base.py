@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, tensor_bytes
-from ecgsynth.generators.cells import Cell, cells_of
+from ecgsynth.generators.cells import Cell, cells_of, refuse_unlearnable
 from ecgsynth.generators.heads import read_head
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.requests import Interval, Request
@@ -166,7 +166,7 @@ class Generator(ABC):
         if isinstance(train, StoredBeats):
             self._whole = train if len(train) > MOST else None
             train = train.some(MOST, whole=RARE)
-        _check_training(train, validation, by)
+        refuse_unlearnable(train, validation, by)
         self.shape_ = self._describe(train, by)
         if self._whole is not None:
             self.shape_ |= self._describe_whole(self._whole, train.info[DRAWN_OF], by)
@@ -389,17 +389,3 @@ class Generator(ABC):
     @abstractmethod
     def _restore(self, arrays: Arrays) -> None:
         """Take back what `_arrays` gave; `shape_` is set."""
-
-
-def _check_training(train: Beats, validation: Beats | None, by: str) -> None:
-    if not len(train):
-        raise EcgsynthError("there are no training beats")
-    if train.is_synthetic:
-        raise EcgsynthError("a generator learns from real beats; these are synthetic")
-    lonely = [name for name, count in train.counts(by).items() if count < 2]
-    if lonely:
-        raise EcgsynthError(f"{by} {', '.join(lonely)} has one training beat; at least two are needed to learn it (or leave it out)")
-    if validation is not None and (shape_of(validation)[:2], validation.fs) != (shape_of(train)[:2], train.fs):
-        raise EcgsynthError("training and validation beats differ in leads, length or sampling rate")
-    if not np.isfinite(train.signals).all():
-        raise EcgsynthError("the training beats hold values that are not finite")

@@ -1,10 +1,14 @@
-"""What a generator is told of a beat: its label, and its lead where there are enough beats of it."""
+"""Training beats: which can be learnt from, and what a generator is told of each, its label, and its lead where there are enough."""
 
 from collections import Counter
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ecgsynth.beats import Beats
+from ecgsynth.errors import EcgsynthError
 from ecgsynth.stored import StoredBeats
+from ecgsynth.vectors import shape_of
 
 _FEW = 40  # beats of a label below which a lead is not told apart
 
@@ -33,3 +37,18 @@ def cells_of(train: Beats | StoredBeats, by: str) -> list[list[Any]]:
         rest = -sum(count for count, _ in own) - sum(count for _, count in told)
         cells += [[label, lead, count + (rest if place == 0 else 0)] for place, (lead, count) in enumerate(told)]
     return cells
+
+
+def refuse_unlearnable(train: Beats, validation: Beats | None, by: str) -> None:
+    """Raise if nothing can be learnt from these beats, or they do not fit those that weights are chosen by."""
+    if not len(train):
+        raise EcgsynthError("there are no training beats")
+    if train.is_synthetic:
+        raise EcgsynthError("a generator learns from real beats; these are synthetic")
+    lonely = [name for name, count in train.counts(by).items() if count < 2]
+    if lonely:
+        raise EcgsynthError(f"{by} {', '.join(lonely)} has one training beat; at least two are needed to learn it (or leave it out)")
+    if validation is not None and (shape_of(validation)[:2], validation.fs) != (shape_of(train)[:2], train.fs):
+        raise EcgsynthError("training and validation beats differ in leads, length or sampling rate")
+    if not np.isfinite(train.signals).all():
+        raise EcgsynthError("the training beats hold values that are not finite")

@@ -127,7 +127,7 @@ def _read_evaluation(folder: Path, names: list[str]) -> None:
     found = Evaluation.load(folder)
     str(found)
     found.to_dict()
-    render(found, split=read_summary(folder / "split.json"), history=load_generator(folder / "model.safetensors").history_)
+    render(found, split=read_summary(folder), history=load_generator(folder / "model.safetensors").history_)
 
 
 def _read_review(folder: Path, names: list[str]) -> None:
