@@ -51,7 +51,7 @@ class AdversarialTrainer(Trainer):
 
     def __init__(self, *, critic: nn.Module, prior: Prior, rules: Rules, **rest: Any) -> None:
         super().__init__(**rest)
-        self.critic, self.prior, self.rules = critic, prior, rules
+        self.critic, self.prior, self.rules = critic.to(self.device), prior, rules
         self._critic_optimizer = self._optimizer(critic)
         self._generator_optimizer = self._optimizer(self.generator)
 
@@ -69,6 +69,7 @@ class AdversarialTrainer(Trainer):
         for turn in range(self.rules.critic_steps):
             if turn:
                 real, cells = self._draw_batch()
+            real, cells = real.to(self.device), cells.to(self.device)
             critic_loss, gap = self._critic_step(real, cells)
         return Losses(self._generator_step(real, cells), critic_loss, gap)
 
@@ -83,8 +84,8 @@ class AdversarialTrainer(Trainer):
         return self.recipe.rate * max(0.01, min(1.0, 2 * (1 - self.share)))
 
     def _generate(self, cells: Tensor) -> Tensor:
-        latent, draft = self.prior.draw(cells, self._random)
-        beats: Tensor = self.generator(latent, cells, draft)
+        latent, draft = self.prior.draw(cells.cpu(), self._random)
+        beats: Tensor = self.generator(latent.to(self.device), cells, None if draft is None else draft.to(self.device))
         return beats
 
     def _critic_step(self, real: Tensor, cells: Tensor) -> tuple[float, float]:

@@ -115,6 +115,7 @@ class DistillingTrainer(AdversarialTrainer):
         random = torch.Generator().manual_seed(self._lesson_seed * 1_000_003 + number)
         cells = torch.multinomial(self._cell_weights, _LESSON, replacement=True, generator=random)
         noise, _ = self.prior.draw(cells, random)
+        noise, cells = noise.to(self.device), cells.to(self.device)
         return noise, cells, self._answer(noise, cells)
 
     def take(self, codes: Tensor, cells: Tensor) -> None:

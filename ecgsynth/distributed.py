@@ -23,14 +23,20 @@ def joined() -> Iterator[bool]:
         yield n_th() == 0
         return
     try:
-        dist.init_process_group("gloo")
+        # Cards of their own send to each other; numbers of the processor, and a card that processes share, go by gloo.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if _own_cards() else "gloo")
     except (RuntimeError, ValueError) as error:
         raise EcgsynthError(f"the processes that train together do not find each other ({str(error).splitlines()[0]})") from error
     try:
         yield n_th() == 0
-        dist.barrier()
+        mean_of(0.0)  # all of them are done
     finally:
         dist.destroy_process_group()
+
+
+def _own_cards() -> bool:
+    """Say whether there is a graphics card for each process of this machine."""
+    return torch.cuda.is_available() and torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def n_processes() -> int:

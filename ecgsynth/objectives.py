@@ -97,7 +97,7 @@ def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, generated:
     ----------
     Gulrajani I et al. Improved training of Wasserstein GANs (2017), doi:10.48550/arXiv.1704.00028.
     """
-    share = torch.rand(len(real), 1, generator=random)
+    share = torch.rand(len(real), 1, generator=random).to(real)
     between = (share * real + (1 - share) * generated).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
     return (gradient.norm(dim=1) - 1).square().mean()

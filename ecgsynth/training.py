@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ecgsynth.devices import CPU
 from ecgsynth.distributed import mean_of, n_processes
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
@@ -86,7 +87,10 @@ class Trainer(ABC):
     recipe : Recipe
         The numbers.
     seed : int
-        Of batches and noise; the global random state is not touched.
+        Of batches and noise; the global random state is not touched. Both are drawn by the processor, so that they are the same
+        wherever the networks compute.
+    device : torch.device
+        Where they do.
 
     Attributes
     ----------
@@ -103,13 +107,16 @@ class Trainer(ABC):
     may_share: ClassVar[bool] = False
     """Whether several processes may learn together, each from its share of a batch."""
 
-    def __init__(self, *, generator: nn.Module, codes: Tensor, cells: Tensor, recipe: Recipe, seed: int) -> None:
+    def __init__(
+        self, *, generator: nn.Module, codes: Tensor, cells: Tensor, recipe: Recipe, seed: int, device: torch.device = CPU
+    ) -> None:
         if n_processes() > 1 and not (self.may_share and recipe.batch % n_processes() == 0 and recipe.minutes is None):
             raise EcgsynthError(
                 "several processes train flow, ddpm and vae together, by steps, in batches that they can share: others train in one, "
                 "without torchrun"
             )
-        self.generator = generator
+        self.generator = generator.to(device)
+        self.device = device
         self.average = copy.deepcopy(generator).eval().requires_grad_(False)
         self.recipe = recipe
         self.step = 0
@@ -197,7 +204,7 @@ class Trainer(ABC):
     def restore(self, path: Path, identity: str) -> dict[str, Any]:
         """Go on from what `save` wrote; gives back its `extra`. Nothing in the file is executed."""
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             if state["identity"] != identity:
                 raise EcgsynthError(f"{path} is of a training with other beats or settings; use those, or delete it to begin anew")
             self.load_state_dict(state)
@@ -295,7 +302,8 @@ class LossTrainer(Trainer):
     ----------
     loss : callable
         (generator, real, cells, random) -> scalar Tensor, the mean over the share of the batch that this process has
-        (`ecgsynth.distributed.own_of`); all its randomness is drawn from `random`, for the whole batch.
+        (`ecgsynth.distributed.own_of`); all its randomness is drawn from `random`, for the whole batch. What it is given is on the
+        processor.
     model : nn.Module, optional
         What has the weights of the loss, where that is more than the generator.
     """
@@ -306,7 +314,7 @@ class LossTrainer(Trainer):
         self, *, loss: Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor], model: nn.Module | None = None, **rest: Any
     ) -> None:
         super().__init__(**rest)
-        self._model = model if model is not None else self.generator
+        self._model = (model if model is not None else self.generator).to(self.device)
         lesson = _Lesson(self._model, loss, self._random)
         self._lesson: nn.Module = DistributedDataParallel(lesson) if n_processes() > 1 else lesson
         self._optimizer = torch.optim.Adam(self._model.parameters(), self.recipe.rate, betas=(0.9, 0.99), fused=True)

@@ -92,6 +92,8 @@ def model_card(told: Told) -> str:
         "SHA-256": f"`{told.source.model_sha256}`",
         "Data SHA-256": f"`{model.shape_['data_sha256']}`" if model.shape_.get("data_sha256") else "not told, for privacy",
     }
+    if device := model.shape_.get("trained_on"):
+        rows["Trained on"] = device
     if promise := model.shape_.get("privacy"):
         rows["Differential privacy"] = ", ".join(f"{name} {value}" for name, value in promise.items())
     lines = "\n".join(f"| {name} | {text} |" for name, text in rows.items())

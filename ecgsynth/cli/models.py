@@ -28,6 +28,7 @@ _FALLEN = 0.05  # of a validation score, of which it is worth a word
 @click.option("--epsilon", type=click.FloatRange(min=0, min_open=True), help="With --dp: the odds that one beat may change.")
 @click.option("--delta", type=click.FloatRange(min=0, max=1, min_open=True, max_open=True), help="With --dp: how often that may fail.")
 @click.option("--dp-unit", type=click.Choice(["beat", "patient"]), help="With --dp: what is hidden.")
+@click.option("--device", default="cpu", show_default=True, help="Where: cpu, cuda, cuda:1; auto takes a graphics card if there is one.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped, if one was.")
 @click.option("--list", "list_them", is_flag=True, help="Name the generators and their settings, and stop.")
 @force_option
@@ -38,6 +39,7 @@ def train(
     output: Path | None,
     by: str,
     at_least: int,
+    device: str,
     resume: bool,
     list_them: bool,
     as_json: bool,
@@ -75,12 +77,13 @@ def train(
     train_beats = _common(open_side(split_folder, "train"), by, at_least)
     validation = load_side(split_folder, "val")
     if not click.get_current_context().with_resource(joined()):  # which another process of this training tells of
-        for _ in generator.fit_steps(train_beats, validation, checkpoint if resume else None, by=by):
+        for _ in generator.fit_steps(train_beats, validation, checkpoint if resume else None, by=by, device=device):
             pass
         return
     if not resume:
         discard(checkpoint)
-    finished = show_training(generator, train_beats, validation, output, by=by, checkpoint=checkpoint, force=options["force"] or resume)
+    force = options["force"] or resume
+    finished = show_training(generator, train_beats, validation, output, by=by, device=device, checkpoint=checkpoint, force=force)
     kept = next((step.validation_score for step in reversed(generator.history_) if step.best), None)
     data = {"output": str(output), "generator": name, "params": generator.params, "finished": finished, "validation_score": kept}
     data["sha256"] = generator.fingerprint()
@@ -158,14 +161,16 @@ def _common(beats: Any, by: str, at_least: int) -> Any:
     return beats.take(~np.isin(beats.labels(by), rare)) if isinstance(beats, Beats) else beats.of(counts.keys() - set(rare), by)
 
 
-def show_training(generator: Any, train_beats: Any, validation: Any, output: Path, *, by: str, checkpoint: Path, force: bool) -> bool:
+def show_training(
+    generator: Any, train_beats: Any, validation: Any, output: Path, *, by: str, device: str, checkpoint: Path, force: bool
+) -> bool:
     """Train, showing progress; save the model and its curve. Gives whether it was not interrupted."""
     from ecgsynth.cli.curve import Curve
     from ecgsynth.files import discard
 
     interrupted, said, latest, step = False, 0, "", None
     with progress("train") as show, soft_interrupt() as asked, closing(Curve(_curve_of(output), checkpoint)) as curve:
-        with closing(generator.fit_steps(train_beats, validation, checkpoint, by=by)) as steps:
+        with closing(generator.fit_steps(train_beats, validation, checkpoint, by=by, device=device)) as steps:
             for step in steps:
                 if generator.tells_of_training:  # the losses are of the training beats
                     curve.add(step)

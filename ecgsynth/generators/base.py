@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgsynth.beats import Beats
+from ecgsynth.devices import CPU, describe, find_device
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, tensor_bytes
 from ecgsynth.generators.cells import Cell, cells_of, refuse_unlearnable
@@ -73,12 +74,15 @@ class Generator(ABC):
     block: ClassVar[int] = 512
     holds_real_beats: ClassVar[bool] = False
     tells_of_training: ClassVar[bool] = True
+    takes_cards: ClassVar[bool] = False
+    """Whether it can be trained on a graphics card."""
     name: str
 
     def __init__(self) -> None:
         self.shape_: dict[str, Any] = {}
         self.history_: list[TrainingStep] = []
         self._whole: StoredBeats | None = None
+        self._device = CPU
         self.notes_: list[str] = []
 
     @property
@@ -121,7 +125,7 @@ class Generator(ABC):
         """How the columns of its vectors are laid out."""
         return Shape(self._fitted()["n_leads"], self._fitted()["n_samples"], self._fitted().get("n_rhythm", 2))
 
-    def fit(self, train: Beats, validation: Beats | None = None, *, by: str = "class") -> Self:
+    def fit(self, train: Beats, validation: Beats | None = None, *, by: str = "class", device: str = "cpu") -> Self:
         """Learn from real beats.
 
         Parameters
@@ -132,6 +136,8 @@ class Generator(ABC):
             What the weights to keep are chosen by; without it the last are kept.
         by : str
             ``"class"`` to learn AAMI classes, ``"symbol"`` to learn annotation symbols.
+        device : str
+            Where its network is trained, `ecgsynth.devices.find_device`; new beats are made by the processor.
 
         Returns
         -------
@@ -141,14 +147,20 @@ class Generator(ABC):
         Raises
         ------
         EcgsynthError
-            If the beats are synthetic, or a label has fewer than two.
+            If the beats are synthetic, a label has fewer than two, or the device is not there or of no use to this generator.
         """
-        for _ in self.fit_steps(train, validation, by=by):
+        for _ in self.fit_steps(train, validation, by=by, device=device):
             pass
         return self
 
     def fit_steps(
-        self, train: Beats | StoredBeats, validation: Beats | None = None, checkpoint: str | Path | None = None, *, by: str = "class"
+        self,
+        train: Beats | StoredBeats,
+        validation: Beats | None = None,
+        checkpoint: str | Path | None = None,
+        *,
+        by: str = "class",
+        device: str = "cpu",
     ) -> Steps[TrainingStep, None, None]:
         """Learn step by step, as `fit`; whoever iterates may show progress, or stop and keep the best so far.
 
@@ -157,11 +169,14 @@ class Generator(ABC):
         train : Beats or StoredBeats
             What is learnt. Of more beats than `ecgsynth.stored.MOST` those of rare labels are held in memory, and others in turn; a
             generator without training steps, or with differential privacy, learns from so many, drawn at random.
-        validation, by
+        validation, by, device
             As for `fit`.
         checkpoint : path, optional
             Training goes on from this file if it is there, and is saved to it now and then.
         """
+        self._device = find_device(device)
+        if self._device != CPU and not self.takes_cards:
+            raise EcgsynthError(f"{self.name} is not trained on a graphics card: leave the device out")
         self._whole = None
         if isinstance(train, StoredBeats):
             self._whole = train if len(train) > MOST else None
@@ -170,6 +185,8 @@ class Generator(ABC):
         self.shape_ = self._describe(train, by)
         if self._whole is not None:
             self.shape_ |= self._describe_whole(self._whole, train.info[DRAWN_OF], by)
+        if self._device != CPU:
+            self.shape_["trained_on"] = describe(self._device)
         self.history_, self.notes_ = [], []
         with closing(self._fit_steps(train, validation, Path(checkpoint) if checkpoint else None)) as steps:
             for step in steps:

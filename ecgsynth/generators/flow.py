@@ -13,6 +13,7 @@ from numpy.polynomial import Polynomial
 from torch import Tensor, nn
 
 from ecgsynth.beats import Beats
+from ecgsynth.devices import CPU
 from ecgsynth.distributed import own_of
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Arrays, Cells
@@ -60,7 +61,7 @@ def _adams_bashforth(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, st
     times = (np.linspace(0, 1, steps + 1) ** _CROWDING).tolist()
     known: list[tuple[float, Tensor]] = []
     for now, then in pairwise(times):
-        known = [(now, velocity(x, torch.full((len(x),), now))), *known][:_ORDER]
+        known = [(now, velocity(x, x.new_full((len(x),), now))), *known][:_ORDER]
         for place, (at, slope) in enumerate(known):
             others = [time for time, _ in known[:place] + known[place + 1 :]]
             share = math.prod((Polynomial([-time, 1]) / (at - time) for time in others), start=Polynomial([1])).integ()  # Lagrange's
@@ -84,7 +85,7 @@ def _ancestral(noise_of: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: i
     kept = _kept_signal()
     for place, before in zip(places, [*places[1:], -1], strict=True):
         now, then = kept[place], kept[before] if before >= 0 else torch.tensor(1.0)
-        noise = noise_of(x, torch.full((len(x),), place / DDPM_STEPS))
+        noise = noise_of(x, x.new_full((len(x),), place / DDPM_STEPS))
         beats = (x - (1 - now).sqrt() * noise) / now.sqrt()
         beta = 1 - now / then
         mean = then.sqrt() * beta / (1 - now) * beats + (now / then).sqrt() * (1 - then) / (1 - now) * x
@@ -182,7 +183,7 @@ class Flow(TrainedGenerator):
             raise EcgsynthError("guidance must be at least 1, and blend from 0 to 0.7")
 
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> Trainer:
-        path, blend = PATHS[self.path], self._blend(codes)
+        path, blend, device = PATHS[self.path], self._blend(codes), self._device
 
         def loss(network: nn.Module, columns: Tensor, told: Tensor, random: torch.Generator) -> Tensor:
             real, style, mode = columns.split([self._space.size, self.style, 1], dim=1)
@@ -191,12 +192,12 @@ class Flow(TrainedGenerator):
             time = path.times(len(real), random)
             mixed, target = path.target(real, torch.randn(real.shape, generator=random), time)
             own = own_of(len(real))
-            mixed, target, time, mode, style = (part[own] for part in (mixed, target, time, mode, style))
+            mixed, target, time, mode, style = (part[own].to(device) for part in (mixed, target, time, mode, style))
             players = network.children() if isinstance(network, GuidedDenoiser) else [network]
             answers = torch.stack([self._answer(player, mixed, time, mode[:, 0].long(), style) for player in players])
             return (answers - target).square().mean(dim=(1, 2)).sum()
 
-        return LossTrainer(loss=loss, generator=self._new_flow(), codes=codes, cells=cells, recipe=recipe, seed=self.seed)
+        return LossTrainer(loss=loss, generator=self._new_flow(), codes=codes, cells=cells, recipe=recipe, seed=self.seed, device=device)
 
     def _blend(self, codes: Tensor) -> Blend:
         return Blend(codes[:, : self._space.size], codes[:, -1].long(), 0.0 if self.style else self.blend)
@@ -225,7 +226,7 @@ class Flow(TrainedGenerator):
         return torch.searchsorted((ladder / ladder[:, -1:])[cells], chance, right=True)[:, 0]
 
     def _for_sampling(self, network: nn.Module) -> nn.Module:
-        if not self._is_bfloat16:
+        if not self._uses_bfloat16(CPU):
             return network
         network = copy.deepcopy(network)
         for part in network.modules():
@@ -282,20 +283,21 @@ class Flow(TrainedGenerator):
         super()._restore(arrays)
 
     def _answer(self, network: nn.Module, mixed: Tensor, time: Tensor, mode: Tensor, style: Tensor) -> Tensor:
-        with self._in_precision():
+        with self._in_precision(mixed.device):
             answer: Tensor = network(mixed, time, mode, style)
         return answer.float()
 
-    @property
-    def _is_bfloat16(self) -> bool:
-        return self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16())
+    def _uses_bfloat16(self, device: torch.device) -> bool:
+        return self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16(device))
 
-    def _in_precision(self) -> torch.autocast:
+    def _in_precision(self, device: torch.device) -> torch.autocast:
         # The cache would outlive a change of the weights.
-        return torch.autocast("cpu", torch.bfloat16, enabled=self._is_bfloat16, cache_enabled=False)
+        return torch.autocast(device.type, torch.bfloat16, enabled=self._uses_bfloat16(device), cache_enabled=False)
 
 
-def _has_bfloat16() -> bool:
-    """Say whether the processor multiplies bfloat16 numbers itself; elsewhere they are slower than float32."""
+def _has_bfloat16(device: torch.device) -> bool:
+    """Say whether a device multiplies bfloat16 numbers itself; elsewhere they are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))

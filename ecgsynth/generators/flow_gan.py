@@ -1,11 +1,13 @@
 """A GAN with a flow for its teacher: the flow's beats in one step, at the speed of a GAN."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ecgsynth.adversarial import Rules
+from ecgsynth.devices import CPU
 from ecgsynth.distillation import FLOW_STEPS, DistillingTrainer
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.flow import PATHS, Flow
@@ -103,7 +105,7 @@ class FlowGan(Flow):
             seen=seen,
             teaching=self.teaching,
             likeness=self.likeness,
-            precision=self._in_precision,
+            precision=partial(self._in_precision, self._device),
             generator=self._new_network(),
             critic=critic,
             prior=NormalPrior(self._space.size),
@@ -112,6 +114,7 @@ class FlowGan(Flow):
             cells=modes,
             recipe=replace(recipe, rate=self.own_rate, class_power=_MODE_POWER),
             seed=self.seed,
+            device=self._device,
         )
 
     def _new_network(self) -> OneStep:
@@ -119,6 +122,6 @@ class FlowGan(Flow):
 
     def _make(self, network: nn.Module, cells: Tensor, random: torch.Generator) -> Tensor:
         modes = self._draw_modes(cells, random)
-        with self._in_precision():
+        with self._in_precision(CPU):
             beats: Tensor = network(torch.randn(len(cells), self._space.size, generator=random), modes)
         return beats.float()

@@ -166,7 +166,15 @@ class Gan(TrainedGenerator):
         )
         generator = self._new_network()
         return AdversarialTrainer(
-            generator=generator, critic=critic, prior=self._prior, rules=rules, codes=codes, cells=cells, recipe=recipe, seed=self.seed
+            generator=generator,
+            critic=critic,
+            prior=self._prior,
+            rules=rules,
+            codes=codes,
+            cells=cells,
+            recipe=recipe,
+            seed=self.seed,
+            device=self._device,
         )
 
     def _new_network(self) -> nn.Module:

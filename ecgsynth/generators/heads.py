@@ -17,6 +17,7 @@ _SHAPE = {
     "by": set(LABELS),
     "cells": [lambda cell: len(cell) == 3 and conform(cell[:2], [str]) and is_whole(cell[2])],
     "data_sha256": str,
+    "trained_on?": str,
     "privacy?": {str: (str, float, None)},
 }
 _NUMBER = (float, None)

@@ -50,6 +50,7 @@ class PrivateGenerator(TrainedGenerator):
     """
 
     tells_of_training: ClassVar[bool] = False
+    takes_cards: ClassVar[bool] = False  # how noise is drawn there has not been looked at
     fixed: ClassVar[dict[str, Any]]
     """Settings that cannot be others: something would be learnt from the beats without noise, or they would change nothing."""
 

@@ -1,5 +1,6 @@
 """What all generators share whose network is trained: validation, checkpoints, sampling by threads, half precision files."""
 
+import copy
 import json
 import time
 from abc import abstractmethod
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from ecgsynth.beats import Beats
 from ecgsynth.classifiers import BeatClassifier
+from ecgsynth.devices import CPU
 from ecgsynth.distributed import n_th
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import RARE, Arrays, Block, Cells, Generator
@@ -53,6 +55,7 @@ class TrainedGenerator(Generator):
     and `_make`.
     """
 
+    takes_cards: ClassVar[bool] = True
     name: str
     steps: int
     minutes: float | None = None
@@ -155,6 +158,8 @@ class TrainedGenerator(Generator):
                     losses = trainer.advance()
                     timely = trainer.share >= due
                     scores = self._look(trainer, keeper, train, validation) if timely else {}
+                except torch.cuda.OutOfMemoryError as error:
+                    raise EcgsynthError("the graphics card has too little memory: set a smaller batch or network") from error
                 except DivergenceError as fault:
                     keeper.go_back(fault)
                     self.history_ = [step for step in self.history_ if step.step <= trainer.step]
@@ -171,7 +176,7 @@ class TrainedGenerator(Generator):
             raise
         finally:
             weights = keeper.kept or self._network.state_dict()
-            self._network.load_state_dict({name: _rounded(value) for name, value in weights.items()})
+            self._network.to(CPU).load_state_dict({name: _rounded(value) for name, value in weights.items()})
         keeper.end()
         self.notes_ = list(keeper.notes)
 
@@ -254,7 +259,7 @@ class TrainedGenerator(Generator):
         # One thread makes a whole block: the sums in it have one order, whatever the number of threads.
         from threadpoolctl import threadpool_limits
 
-        self._sampler = self._for_sampling(self._network)
+        self._sampler = self._for_sampling(self._network if self._device == CPU else copy.deepcopy(self._network).to(CPU))
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:

@@ -92,19 +92,22 @@ class Vae(TrainedGenerator):
             raise EcgsynthError("latent and width must be positive, weight not negative")
 
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> LossTrainer:
+        device = self._device
         model = Autoencoder(self._space.size, self.latent, len(self.cells), self.width)
 
         def loss(whole: nn.Module, real: Tensor, told: Tensor, random: torch.Generator) -> Tensor:
             noise, own = torch.randn(len(real), self.latent, generator=random), own_of(len(real))
-            real, told = real[own], told[own]
+            real, told, noise = (part[own].to(device) for part in (real, told, noise))
             mean, log_spread = model.encode(real, told)
-            latent = mean + log_spread.exp() * noise[own]
+            latent = mean + log_spread.exp() * noise
             guess, spread = model.decoder(latent, told)
             surprise = (0.5 * ((real - guess) / spread).square() + spread.log()).sum(dim=1)
             bound: Tensor = (surprise + self.weight * divergence(mean, log_spread)).mean() / real.shape[1]
             return bound
 
-        return LossTrainer(loss=loss, model=model, generator=model.decoder, codes=codes, cells=cells, recipe=recipe, seed=self.seed)
+        return LossTrainer(
+            loss=loss, model=model, generator=model.decoder, codes=codes, cells=cells, recipe=recipe, seed=self.seed, device=device
+        )
 
     def _new_network(self) -> Decoder:
         return Decoder(self._space.size, self.latent, len(self.cells), self.width)
