@@ -1,8 +1,9 @@
 """Training and sampling speed of each generator, and neurokit2's simulator, in one run on one machine.
 
     python scripts/bench_generators.py --steps 60 --beats 20000 --whole flow,flow-gan
+    python scripts/bench_generators.py --device cuda --only flow,ddpm,flow-gan,cnn-gan
 
-`--whole` also trains these with their defaults to the end, and tells the minutes. All cores are used: the machine must be
+`--device` also trains on a graphics card, side by side. `--whole` also trains these with their defaults to the end, and tells the minutes. All cores are used: the machine must be
 idle. Uses simulated beats: speed does not depend on whose they are.
 """
 
@@ -15,14 +16,16 @@ from shared import chosen
 import ecgsynth as es
 from ecgsynth.generators import settings_of
 
+_WARM = 5  # steps that are not timed
 
-def training_speed(name: str, split: es.Split, steps: int) -> float | None:
+
+def training_speed(name: str, split: es.Split, steps: int, device: str = "cpu") -> float | None:
     """Beats a second in training, with the start left out; None where there are no steps."""
     make = es.GENERATORS[name]
     if "steps" not in settings_of(name):
         return None
     generator = make(steps=steps)
-    marks = [(time.perf_counter(), step.drawn) for step in generator.fit_steps(split.train)]
+    marks = [(time.perf_counter(), step.drawn) for step in generator.fit_steps(split.train, device=device)][_WARM:]
     return (marks[-1][1] - marks[0][1]) / (marks[-1][0] - marks[0][0])
 
 
@@ -37,10 +40,10 @@ def sampling_speed(name: str, split: es.Split, beats: int) -> float:
     return len(made) / (time.perf_counter() - begun)
 
 
-def training_minutes(name: str, split: es.Split) -> float:
+def training_minutes(name: str, split: es.Split, device: str = "cpu") -> float:
     """Minutes of a whole training with the defaults, validation left out."""
     begun = time.perf_counter()
-    es.GENERATORS[name]().fit(split.train)
+    es.GENERATORS[name]().fit(split.train, device=device)
     return (time.perf_counter() - begun) / 60
 
 
@@ -53,22 +56,28 @@ def neurokit_speed(seconds: int) -> float:
 
 
 @click.command()
-@click.option("--steps", default=60, type=click.IntRange(min=3), help="Training steps timed.")
+@click.option("--steps", default=60, type=click.IntRange(min=10), help="Training steps timed.")
 @click.option("--beats", default=20_000, type=click.IntRange(min=10), help="Beats sampled.")
 @click.option("--seconds", default=120, type=click.IntRange(min=10), help="Of ECG that neurokit2 simulates.")
+@click.option("--only", help="Generators, by comma; all if not given.")
+@click.option("--device", help="Train there, too: cuda.")
 @click.option("--whole", help="Generators to train to the end, by comma.")
-def main(steps: int, beats: int, seconds: int, whole: str | None) -> None:
+def main(steps: int, beats: int, seconds: int, only: str | None, device: str | None, whole: str | None) -> None:
     """Print the table."""
     split = es.split_beats(es.extract_beats(es.simulate_records(n_patients=12, minutes=10), source="simulated"))
     base = neurokit_speed(seconds)
     click.echo(f"{'':<16}{'training beats/s':>18}{'sampling beats/s':>18}{'of neurokit2':>14}")
     click.echo(f"{'neurokit2':<16}{'':>18}{base:>18,.0f}{1:>13.0f}x")
-    for name in es.GENERATORS:
+    for name in chosen(only, es.GENERATORS) if only else es.GENERATORS:
         training, sampling = training_speed(name, split, steps), sampling_speed(name, split, beats)
         shown = f"{training:,.0f}" if training else "no steps"
         click.echo(f"{name:<16}{shown:>18}{sampling:>18,.0f}{sampling / base:>13,.0f}x")
+        if device and es.GENERATORS[name].takes_cards and training:
+            there = training_speed(name, split, steps, device)
+            click.echo(f"{'  on ' + device:<16}{there:>18,.0f}{'':>18}{f'training {there / training:.1f}x':>14}")
     for name in chosen(whole, es.GENERATORS) if whole else ():
-        click.echo(f"{name}: {training_minutes(name, split):.1f} minutes of training")
+        for where in ("cpu", device) if device else ("cpu",):
+            click.echo(f"{name}: {training_minutes(name, split, where):.1f} minutes of training on {where}")
 
 
 if __name__ == "__main__":

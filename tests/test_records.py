@@ -6,18 +6,8 @@ import pytest
 
 from ecgsynth import mitdb as facts
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.labels import AAMI_CLASSES, MITDB_SYMBOLS, SYMBOL_TO_CLASS, aami_classes
+from ecgsynth.labels import SYMBOL_TO_CLASS
 from ecgsynth.records import Record, choose_leads, find_records, read_record, read_records, write_record
-
-
-def test_symbols_map_to_the_classes_of_ec57():
-    expected = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
-    assert set(expected) == set(AAMI_CLASSES)
-    assert {s for symbols in expected.values() for s in symbols} == set(MITDB_SYMBOLS)
-    for name, symbols in expected.items():
-        assert (aami_classes(np.array(list(symbols))) == name).all()
-    with pytest.raises(KeyError):
-        aami_classes(np.array(["+"]))  # a rhythm change, no beat
 
 
 def test_the_division_covers_the_48_records_of_47_patients():

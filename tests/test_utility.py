@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from ecgsynth.metrics.utility import rates, score_classes
+
+
+def test_scores_against_counts_worked_out_by_hand():
+    annotated = np.array(list("NNNNVVF"))
+    predicted = np.array(list("NNVVVVN"))
+    scores = score_classes(annotated=annotated, predicted=predicted, classes="NVF")
+    assert scores.confusion == [[2, 2, 0], [0, 2, 0], [1, 0, 0]]
+    assert scores.sensitivity == {"N": 0.5, "V": 1.0, "F": 0.0}
+    assert scores.positive_predictivity == pytest.approx({"N": 2 / 3, "V": 0.5, "F": 0.0})
+    assert scores.f1 == pytest.approx({"N": 4 / 7, "V": 2 / 3, "F": 0.0})
+    assert scores.macro_f1 == pytest.approx((4 / 7 + 2 / 3) / 3)
+    assert scores.accuracy == pytest.approx(4 / 7)
+
+
+def test_a_perfect_and_a_lazy_classifier():
+    annotated = np.repeat(["N", "V"], [95, 5])
+    assert score_classes(annotated=annotated, predicted=annotated, classes="NV").macro_f1 == 1
+    lazy = score_classes(annotated=annotated, predicted=np.full(100, "N"), classes="NV")
+    assert lazy.accuracy == 0.95
+    assert lazy.macro_f1 < 0.5
+
+
+def test_classes_that_are_not_scored_are_an_error():
+    with pytest.raises(ValueError, match="beats of Q cannot be scored"):
+        score_classes(annotated=np.array(["N", "Q"]), predicted=np.array(["N", "N"]), classes="N")
+
+
+def test_ectopic_lines_excuse_what_could_not_be_told():
+    """Worked out by hand from the equations of de Chazal: rows annotated, columns called N S V F Q."""
+    confusion = np.array([[80, 5, 3, 1, 1], [4, 10, 1, 0, 0], [2, 1, 20, 1, 0], [1, 0, 6, 3, 0], [0, 2, 4, 0, 1]])
+    found = rates(confusion, "NSVFQ")
+    assert found["SVEB Se"] == pytest.approx(10 / 15)
+    assert found["SVEB +P"] == pytest.approx(10 / (10 + 5 + 1))  # two Q called S are excused
+    assert found["VEB +P"] == pytest.approx(20 / (20 + 3 + 1))  # six F and four Q called V are excused
+    cleared = confusion.sum() - 24 - 34 + 20
+    assert found["VEB FPR"] == pytest.approx(4 / (4 + cleared))
+    assert found["VEB Acc"] == pytest.approx((20 + cleared) / (24 + 4 + cleared))
+    assert found["F1 V"] == pytest.approx(2 * 20 / (24 + 34))
+    stacked = rates(np.stack([confusion, confusion]), "NSVFQ")
+    assert all(np.array_equal(value, [found[name]] * 2) for name, value in stacked.items())
