@@ -72,7 +72,7 @@ def main(steps: int, beats: int, seconds: int, only: str | None, device: str | N
         training, sampling = training_speed(name, split, steps), sampling_speed(name, split, beats)
         shown = f"{training:,.0f}" if training else "no steps"
         click.echo(f"{name:<16}{shown:>18}{sampling:>18,.0f}{sampling / base:>13,.0f}x")
-        if device and es.GENERATORS[name].takes_cards and training:
+        if device and training and getattr(es.GENERATORS[name], "func", es.GENERATORS[name]).takes_cards:
             there = training_speed(name, split, steps, device)
             click.echo(f"{'  on ' + device:<16}{there:>18,.0f}{'':>18}{f'training {there / training:.1f}x':>14}")
     for name in chosen(whole, es.GENERATORS) if whole else ():

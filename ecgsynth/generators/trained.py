@@ -309,4 +309,4 @@ def _rounded(value: Tensor) -> Tensor:
 
 
 def _stored(value: Tensor) -> NDArray[Any]:
-    return (value.half() if value.is_floating_point() else value).numpy()
+    return (value.half() if value.is_floating_point() else value).cpu().numpy()
