@@ -29,7 +29,7 @@ def joined() -> Iterator[bool]:
         raise EcgsynthError(f"the processes that train together do not find each other ({str(error).splitlines()[0]})") from error
     try:
         yield n_th() == 0
-        mean_of(0.0)  # all of them are done
+        dist.barrier(dist.new_group(backend="gloo") if _own_cards() else None)  # that of cards would ask which is whose
     finally:
         dist.destroy_process_group()
 

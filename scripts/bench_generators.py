@@ -3,8 +3,8 @@
     python scripts/bench_generators.py --steps 60 --beats 20000 --whole flow,flow-gan
     python scripts/bench_generators.py --device cuda --only flow,ddpm,flow-gan,cnn-gan
 
-`--device` also trains on a graphics card, side by side. `--whole` also trains these with their defaults to the end, and tells the minutes. All cores are used: the machine must be
-idle. Uses simulated beats: speed does not depend on whose they are.
+`--device` also trains on a graphics card, side by side. `--whole` also trains these with their defaults to the end, and tells
+the minutes. All cores are used: the machine must be idle. Uses simulated beats: speed does not depend on whose they are.
 """
 
 import time
