@@ -118,6 +118,7 @@ class Trainer(ABC):
         self.generator = generator.to(device)
         self.device = device
         self.average = copy.deepcopy(generator).eval().requires_grad_(False)
+        self._averaged = list(zip(self.average.parameters(), self.generator.parameters(), strict=True))
         self.recipe = recipe
         self.step = 0
         self.seconds = 0.0
@@ -275,7 +276,7 @@ class Trainer(ABC):
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.recipe.ema, 1 - 1 / (1 + self.step / 10))  # a short memory while all is new
-        for mean, parameter in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+        for mean, parameter in self._averaged:
             mean.lerp_(parameter, 1 - decay)
         for kept, buffer in zip(self.average.buffers(), self.generator.buffers(), strict=True):
             if buffer.is_floating_point():

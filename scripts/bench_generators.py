@@ -1,7 +1,7 @@
 """Training and sampling speed of each generator, and neurokit2's simulator, in one run on one machine.
 
     python scripts/bench_generators.py --steps 60 --beats 20000 --whole flow,flow-gan
-    python scripts/bench_generators.py --device cuda --only flow,ddpm,flow-gan,cnn-gan
+    python scripts/bench_generators.py --device cuda --batches 512,4096,16384 --only flow,cnn-gan
 
 `--device` also trains on a graphics card, side by side. `--whole` also trains these with their defaults to the end, and tells
 the minutes. All cores are used: the machine must be idle. Uses simulated beats: speed does not depend on whose they are.
@@ -19,12 +19,12 @@ from ecgsynth.generators import settings_of
 _WARM = 5  # steps that are not timed
 
 
-def training_speed(name: str, split: es.Split, steps: int, device: str = "cpu") -> float | None:
+def training_speed(name: str, split: es.Split, steps: int, device: str = "cpu", **settings: int) -> float | None:
     """Beats a second in training, with the start left out; None where there are no steps."""
     make = es.GENERATORS[name]
     if "steps" not in settings_of(name):
         return None
-    generator = make(steps=steps)
+    generator = make(steps=steps, **settings)
     marks = [(time.perf_counter(), step.drawn) for step in generator.fit_steps(split.train, device=device)][_WARM:]
     return (marks[-1][1] - marks[0][1]) / (marks[-1][0] - marks[0][0])
 
@@ -61,8 +61,9 @@ def neurokit_speed(seconds: int) -> float:
 @click.option("--seconds", default=120, type=click.IntRange(min=10), help="Of ECG that neurokit2 simulates.")
 @click.option("--only", help="Generators, by comma; all if not given.")
 @click.option("--device", help="Train there, too: cuda.")
+@click.option("--batches", default="", help="Batches to take there, by comma, beside the default.")
 @click.option("--whole", help="Generators to train to the end, by comma.")
-def main(steps: int, beats: int, seconds: int, only: str | None, device: str | None, whole: str | None) -> None:
+def main(steps: int, beats: int, seconds: int, only: str | None, device: str | None, batches: str, whole: str | None) -> None:
     """Print the table."""
     split = es.split_beats(es.extract_beats(es.simulate_records(n_patients=12, minutes=10), source="simulated"))
     base = neurokit_speed(seconds)
@@ -73,8 +74,10 @@ def main(steps: int, beats: int, seconds: int, only: str | None, device: str | N
         shown = f"{training:,.0f}" if training else "no steps"
         click.echo(f"{name:<16}{shown:>18}{sampling:>18,.0f}{sampling / base:>13,.0f}x")
         if device and training and getattr(es.GENERATORS[name], "func", es.GENERATORS[name]).takes_cards:
-            there = training_speed(name, split, steps, device)
-            click.echo(f"{'  on ' + device:<16}{there:>18,.0f}{'':>18}{f'training {there / training:.1f}x':>14}")
+            for batch in ("", *filter(None, batches.split(","))):
+                there = training_speed(name, split, steps, device, **({"batch": int(batch)} if batch else {}))
+                where = f"  on {device} {batch}"
+                click.echo(f"{where:<16}{there or 0:>18,.0f}{'':>18}{f'training {(there or 0) / training:.1f}x':>14}")
     for name in chosen(whole, es.GENERATORS) if whole else ():
         for where in ("cpu", device) if device else ("cpu",):
             click.echo(f"{name}: {training_minutes(name, split, where):.1f} minutes of training on {where}")
