@@ -38,6 +38,7 @@ def test_the_version_is_one():
 def test_stages_import_only_from_stages_before_them():
     order = [
         "errors",
+        "devices",
         "distributed",
         "places",
         "steps",
