@@ -18,6 +18,7 @@ from ecgsynth.devices import CPU
 from ecgsynth.distributed import mean_of, n_processes
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
+from ecgsynth.places import local_copy
 
 # Shapes: B batch, P coordinates of a beat, K cells.
 
@@ -205,7 +206,8 @@ class Trainer(ABC):
     def restore(self, path: Path, identity: str) -> dict[str, Any]:
         """Go on from what `save` wrote; gives back its `extra`. Nothing in the file is executed."""
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with local_copy(path) as here:
+                state = torch.load(here, map_location="cpu", weights_only=True)
             if state["identity"] != identity:
                 raise EcgsynthError(f"{path} is of a training with other beats or settings; use those, or delete it to begin anew")
             self.load_state_dict(state)

@@ -7,12 +7,15 @@ from typing import Any, TextIO
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, discard
+from ecgsynth.places import is_remote
 
 COLUMNS = ("step", "generator_loss", "critic_loss", "score_gap", "validation_score", "detection", "best")
 
 
 class Curve:
     """Losses and scores step by step: written at once to ``FILE.part``, so that a training that is killed loses none.
+
+    At an address, where no line can be added to a file, they are written when the training stops.
 
     A step that is taken again, by a training that went back or goes on from a checkpoint, replaces what was said of it and of those
     after it.
@@ -39,6 +42,8 @@ class Curve:
         """Write a `TrainingStep`."""
         line = ",".join("" if (value := getattr(step, name)) is None else str(value) for name in COLUMNS) + "\n"
         self._put(step.step, line)
+        if is_remote(self._part):
+            return
         try:
             if self._file is None:
                 with atomic_path(self._part, force=True) as temporary:
@@ -51,7 +56,7 @@ class Curve:
 
     def finish(self) -> None:
         """Give the file its name, if there were any steps."""
-        if self._file is None:
+        if not self._lines:
             return
         self.close()
         with atomic_path(self._path, force=True) as temporary:
@@ -63,6 +68,9 @@ class Curve:
         if self._file is not None:
             with suppress(OSError):  # of a full disk, which was told of before
                 self._file.close()
+        elif self._lines and is_remote(self._part) and self._checkpoint.is_file():
+            with atomic_path(self._part, force=True) as temporary:
+                temporary.write_text(self._text())
         if not self._checkpoint.is_file():
             discard(self._part)
 

@@ -22,6 +22,7 @@ from ecgsynth.generators.heads import read_head
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.requests import Interval, Request
 from ecgsynth.labels import LABELS, aami_classes
+from ecgsynth.places import place
 from ecgsynth.steps import drain
 from ecgsynth.stored import DRAWN_OF, MOST, StoredBeats
 from ecgsynth.vectors import Shape, Vectors, from_vectors, shape_of
@@ -188,7 +189,7 @@ class Generator(ABC):
         if self._device != CPU:
             self.shape_["trained_on"] = describe(self._device)
         self.history_, self.notes_ = [], []
-        with closing(self._fit_steps(train, validation, Path(checkpoint) if checkpoint else None)) as steps:
+        with closing(self._fit_steps(train, validation, place(checkpoint) if checkpoint else None)) as steps:
             for step in steps:
                 due = not self.history_ or step.share >= self.history_[-1].share + 1 / _HISTORY
                 if self.tells_of_training and (due or step.detection is not None or step.share >= 1):
