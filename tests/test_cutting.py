@@ -1,3 +1,4 @@
+import weakref
 from collections import Counter
 
 import numpy as np
@@ -233,15 +234,17 @@ def test_what_moves_by_the_least_that_a_beat_moves_is_one(peak, kept):
 
 
 def test_records_are_pulled_one_at_a_time_and_stay_in_order():
-    held = []
+    made, held = [], []
 
-    def source():
-        for number in range(20):
-            held.append(number)
-            yield make_record(noise(2000, number), [1000], name=f"r{number:02}")
+    def make(number):
+        record = make_record(noise(2000, number), [1000], name=f"r{number:02}")
+        made.append(weakref.ref(record))
+        held.append(sum(one() is not None for one in made))
+        return record
 
-    beats = extract_beats(source(), workers=3)
+    beats = extract_beats((make(number) for number in range(20)), workers=3)
     assert beats.records.tolist() == [f"r{n:02}" for n in range(20)]
+    assert max(held) <= 4  # one a thread, and the one that is made
 
 
 @pytest.mark.parametrize(
