@@ -17,7 +17,7 @@ from ecgsynth.labels import AAMI_CLASSES
 from ecgsynth.parts import Part, part_name, read_part, write_part
 from ecgsynth.places import place
 from ecgsynth.sides import ASKED, SIDES, Census, rule_of
-from ecgsynth.stored import DRAWN_OF, HEAD, MOST, StoredBeats, open_beats, seal
+from ecgsynth.stored import HEAD, MOST, StoredBeats, open_beats, seal
 from ecgsynth.untrusted import conform, is_count, of_json
 
 _SUMMARY = {"scheme": str, "seed": int, "notes": [str], "beats?": {str: is_count}, "classes?": {str: {str: is_count}}}
@@ -82,10 +82,10 @@ class Split:
         notes = list(head["notes"])
         sides = {}
         for side in SIDES:
-            sides[side] = load_side(folder, side, most=most)
-            if DRAWN_OF in sides[side].info:
-                whole = head.get("beats", {}).get(side, 0)
-                notes.append(f"of the {whole:,} beats of the {side} side {len(sides[side]):,} are taken, drawn at random")
+            found = open_side(folder, side)
+            sides[side] = found if isinstance(found, Beats) else found.some(most)
+            if len(sides[side]) < len(found):
+                notes.append(f"of the {len(found):,} beats of the {side} side {len(sides[side]):,} are taken, drawn at random")
         return cls(**sides, scheme=head["scheme"], seed=head["seed"], notes=tuple(notes))
 
     def summary(self) -> dict[str, Any]:

@@ -1,42 +1,26 @@
-from collections import Counter
+import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.signal import butter, sosfiltfilt
 
 from ecgsynth.beats import _COLUMNS, Beats, concatenate
-from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.records import Record
-
-MITDB_COUNTS = {"N": 75_052, "L": 8_075, "R": 7_259, "V": 7_130, "/": 7_028, "A": 2_546, "f": 982, "F": 803}
-MITDB_COUNTS |= {"j": 229, "a": 150, "E": 106, "J": 83, "Q": 33, "e": 16, "S": 2}
 
 
-def make_record(signal, samples, *, fs=360.0, name="r", symbols=None):
-    symbols = np.array(symbols if symbols is not None else ["N"] * len(samples))
-    return Record(name, np.asarray(signal, dtype=np.float32)[:, None], ("II",), fs, symbols, np.asarray(samples, dtype=np.int64))
-
-
-def noise(n, seed=0):
-    return np.random.default_rng(seed).normal(size=n)
-
-
-def left_out(beats):
-    return {(symbol, reason): count for _, symbol, reason, count in beats.info["left_out"]}
-
-
-def test_without_filter_a_beat_is_the_window_around_its_annotation():
-    signal = noise(2000)
-    beats = extract_beats([make_record(signal, [500, 1200])], band=None)
-    assert beats.signals.shape == (2, 256)
-    assert beats.r_sample == 108
-    assert np.array_equal(beats.signals[1], signal[1200 - 108 : 1200 + 148].astype(np.float32))
+@pytest.fixture
+def few() -> Beats:
+    """Five beats of two leads, of which all is known."""
+    signals = np.random.default_rng(0).normal(size=(5, 2, 8))
+    text = {name: np.array([f"{name}{number}" for number in range(5)]) for name in ("records", "patients", "leads")}
+    numbers = {name: np.arange(5) + place / 4 for place, name in enumerate(("rr_before", "rr_after", "rr_mean", "ages"))}
+    labels = {"classes": np.array(list("VNNSV")), "symbols": np.array(list("VLNAE")), "sexes": np.array(["F", "M", "", "F", "M"])}
+    return Beats(signals, fs=100.0, r_sample=3, **labels, **text, **numbers, samples=np.arange(5) * 100, source="flow", info={"a": [1]})
 
 
 def test_a_digest_knows_beats_again_whatever_the_last_digits():
-    signals = noise(2 * 256).reshape(2, 256).astype(np.float32)
+    signals = np.random.default_rng(0).normal(size=(2, 256)).astype(np.float32)
     beats = Beats(signals=signals, classes=np.array(["N", "V"]))
     other = signals.copy()
     other[0, 0] += 0.02
@@ -46,118 +30,75 @@ def test_a_digest_knows_beats_again_whatever_the_last_digits():
     assert len({beats.digest(), *(one.digest() for one in changed)}) == 4
 
 
-def test_the_filter_is_that_of_scipy_run_both_ways():
-    signal = noise(4000)
-    beats = extract_beats([make_record(signal, [2000])])
-    sections = butter(4, (0.5, 40), "bandpass", fs=360, output="sos")
-    expected = sosfiltfilt(sections, signal.astype(np.float32))[2000 - 108 : 2000 + 148]
-    np.testing.assert_allclose(beats.signals[0], expected, atol=1e-5)
+def test_a_digest_is_the_hash_of_whole_hundredths_of_a_millivolt_and_the_classes():
+    beats = Beats(signals=np.array([[0.0149, -0.026], [1.2, -0.004]]), classes=np.array(["N", "V"]))
+    whole = np.array([[1, -3], [120, 0]], dtype=np.float32)
+    assert np.array_equal(beats.rounded(), whole)
+    assert not np.signbit(beats.rounded()[1, 1])
+    assert beats.digest() == hashlib.sha256(whole.tobytes() + b"NV").hexdigest()
 
 
-def test_the_filter_passes_10_hz_in_phase_and_stops_drift_and_mains():
-    t = np.arange(20_000) / 360
-    for frequency, kept in ((10, True), (0.05, False), (60, False)):
-        signal = np.sin(2 * np.pi * frequency * t)
-        window = extract_beats([make_record(signal, [10_000])]).signals[0]
-        original = signal[10_000 - 108 : 10_000 + 148]
-        assert np.allclose(window, original, atol=0.02) if kept else np.abs(window).max() < 0.12
+def test_what_is_not_said_of_beats_is_unknown():
+    beats = Beats(signals=np.zeros((2, 256)), classes=np.array(["N", "V"]))
+    assert (beats.fs, beats.r_sample, beats.source, beats.info) == (360.0, 108, "real", {})
+    assert (beats.n_samples, beats.n_leads, len(beats)) == (256, 1, 2)
+    for name in ("symbols", "records", "patients", "leads", "sexes"):
+        assert getattr(beats, name).tolist() == ["", ""]
+    assert beats.samples.tolist() == [-1, -1]
+    for name in ("rr_before", "rr_after", "rr_mean", "ages"):
+        assert np.isnan(getattr(beats, name)).all()
+    assert set(beats.columns) == set(_COLUMNS)
+    assert [Beats(beats.signals, beats.classes, source=source).is_synthetic for source in ("real", "simulated", "flow")] == [
+        False,
+        False,
+        True,
+    ]
 
 
-def test_every_annotation_is_kept_or_left_out_with_its_reason():
-    signal = noise(6000)
-    signal[1990:2010] = np.nan
-    signal[3000:3600] = 0.7
-    samples = [50, 800, 2000, 3300, 5000, 5990]
-    beats = extract_beats([make_record(signal, samples, symbols=list("NNVAFN"))], band=None)
-    assert beats.samples.tolist() == [800, 5000]
-    assert left_out(beats) == {("N", "edge"): 2, ("V", "non-finite"): 1, ("A", "flat"): 1}
-
-
-def test_missing_samples_do_not_spread_through_the_filter():
-    signal = noise(8000)
-    signal[4000] = np.nan
-    beats = extract_beats([make_record(signal, [1000, 4000, 7000])])
-    assert beats.samples.tolist() == [1000, 7000]
-    assert np.isfinite(beats.signals).all()
-
-
-def test_rr_is_in_seconds_to_the_neighbours_that_are_there():
-    beats = extract_beats([make_record(noise(4000), [50, 500, 860, 1580])], band=None)
-    np.testing.assert_allclose(beats.rr_before, [1.25, 1.0, 2.0])  # the first beat, at the edge, is a neighbour still
-    np.testing.assert_allclose(beats.rr_after, [1.0, 2.0, np.nan])
-    np.testing.assert_allclose(beats.rr_mean, [4.25 / 3] * 3)
-
-
-def test_the_running_mean_is_of_the_intervals_around(monkeypatch):
-    monkeypatch.setattr("ecgsynth.cutting.RR_AROUND", 30)
-    rng = np.random.default_rng(0)
-    samples = np.cumsum(rng.integers(200, 500, 200)) + 200
-    samples[150:] += 360 * 60  # a gap counts as three seconds
-    beats = extract_beats([make_record(noise(samples[-1] + 300), samples)], band=None)
-    seconds = np.minimum(np.diff(samples) / 360, 3)
-    for place in (0, 1, 30, 120, 149, 150, 199):
-        around = seconds[max(0, place - 30) : place + 30]
-        assert beats.rr_mean[place] == pytest.approx(around.mean(), rel=1e-6)
-    alone = extract_beats([make_record(noise(2000), [1000])], band=None)
-    assert np.isnan(alone.rr_mean).all()
-
-
-@pytest.mark.parametrize("fs", [128.0, 250.0, 500.0, 1000.0])
-def test_another_sampling_rate_gives_the_same_beat(fs):
-    def wave(rate):
-        t = np.arange(round(20 * rate)) / rate
-        return np.exp(-(((t - 10.0) / 0.03) ** 2)) - 0.3 * np.exp(-(((t - 10.3) / 0.06) ** 2))
-
-    expected = extract_beats([make_record(wave(360), [3600])], band=None)
-    found = extract_beats([make_record(wave(fs), [round(10 * fs)], fs=fs)], band=None)
-    assert found.fs == 360
-    assert found.samples.tolist() == [round(10 * fs)]
-    np.testing.assert_allclose(found.signals, expected.signals, atol=0.02)
-
-
-def test_windows_are_given_in_seconds():
-    beats = extract_beats([make_record(noise(4000), [2000])], before=0.25, after=0.45, band=None)
-    assert beats.n_samples == 252
-    assert beats.r_sample == 90
-
-
-def test_records_are_pulled_one_at_a_time_and_stay_in_order():
-    held = []
-
-    def source():
-        for number in range(20):
-            held.append(number)
-            yield make_record(noise(2000, number), [1000], name=f"r{number:02}")
-
-    beats = extract_beats(source(), workers=3)
-    assert beats.records.tolist() == [f"r{n:02}" for n in range(20)]
+def test_columns_are_of_their_types_and_not_copied_if_they_are_so_already(few):
+    for beats in (few, Beats(signals=np.zeros((2, 8)), classes=np.array(["N", "V"]))):
+        assert {getattr(beats, name).dtype for name in ("signals", "rr_before", "rr_after", "rr_mean", "ages")} == {np.dtype(np.float32)}
+        assert beats.samples.dtype == np.int64
+        assert {getattr(beats, name).dtype.kind for name in ("classes", "symbols", "records", "patients", "leads", "sexes")} == {"U"}
+    again = replace(few)
+    for name in ("signals", *_COLUMNS):
+        assert np.shares_memory(getattr(again, name), getattr(few, name))
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("signals", "given", "message"),
     [
-        ({"before": -1}, "window"),
-        ({"before": 0, "after": 0}, "window"),
-        ({"band": (40, 0.5)}, "band"),
-        ({"band": (1, 200)}, "band"),
-        ({"lead": "V1"}, "no lead V1"),
+        (np.zeros((3, 8)), {}, r"^classes must have one entry a beat: 3, not \(2,\)$"),
+        (np.zeros((2, 8)), {"ages": np.zeros((2, 1))}, r"^ages must have one entry a beat: 2, not \(2, 1\)$"),
+        (np.zeros(2), {}, r"^signals must be \(n_beats, n_samples\) or \(n_beats, n_leads, n_samples\), not \(2,\)$"),
+        (np.zeros((2, 1, 1, 8)), {}, r"signals must be .*, not \(2, 1, 1, 8\)$"),
+        (np.zeros((2, 8)), {"classes": np.array(["Y", "X"])}, r"^unknown class 'X', 'Y'; known: N, S, V, F, Q$"),
+        (np.zeros((2, 8)), {"classes": np.array(["N", ""])}, r"unknown class ''"),
     ],
 )
-def test_what_does_not_fit_is_refused(settings, message):
-    with pytest.raises(EcgsynthError, match=message):
-        extract_beats([make_record(noise(2000), [1000])], **settings)
+def test_beats_are_checked_on_creation(signals, given, message):
+    with pytest.raises(ValueError, match=message):
+        Beats(**{"signals": signals, "classes": np.array(["N", "N"]), **given})
 
 
-def test_no_beat_at_all_is_an_error():
-    with pytest.raises(EcgsynthError, match="no beat could be cut"):
-        extract_beats([make_record(noise(100), [50])])
+def test_beats_are_counted_by_class_and_symbol_in_the_order_of_labels(few):
+    assert few.labels().tolist() == few.labels("class").tolist() == list("VNNSV")
+    assert few.labels("symbol").tolist() == list("VLNAE")
+    assert list(few.counts().items()) == list(few.counts("class").items()) == [("N", 2), ("S", 1), ("V", 2)]
+    assert list(few.counts("symbol").items()) == [(name, 1) for name in "NLVAE"]
+    with pytest.raises(EcgsynthError, match=r"^beats are told apart by class or symbol, not by 'patient'$"):
+        few.labels("patient")
+    for symbols in (None, np.array(["N", "", "N", "N", "N"])):
+        with pytest.raises(EcgsynthError, match=r"^these beats have no annotation symbols: only their classes are known$"):
+            replace(few, symbols=symbols).counts("symbol")
 
 
-def test_beats_are_checked_on_creation():
-    with pytest.raises(ValueError, match="one entry a beat"):
-        Beats(signals=np.zeros((3, 8)), classes=np.array(["N", "N"]))
-    with pytest.raises(ValueError, match="unknown class 'X'"):
-        Beats(signals=np.zeros((1, 8)), classes=np.array(["X"]))
+def test_some_beats_are_taken_with_all_that_is_known_of_them(few):
+    for index in (np.array([3, 0]), np.array([True, False, False, True, False])):
+        some = few.take(index)
+        for name in ("signals", *_COLUMNS):
+            assert np.array_equal(getattr(some, name), getattr(few, name)[index])
+        assert (some.fs, some.r_sample, some.source, some.info) == (100.0, 3, "flow", {"a": [1]})
 
 
 def test_saved_beats_load_equal(beats, tmp_path):
@@ -170,6 +111,50 @@ def test_saved_beats_load_equal(beats, tmp_path):
     assert again.info["before"] == beats.info["before"]
     with pytest.raises(EcgsynthError, match="exists"):
         beats.save(tmp_path / "b.npz")
+    beats.take(np.arange(3)).save(tmp_path / "b.npz", force=True)
+    assert len(Beats.load(str(tmp_path / "b.npz"))) == 3
+
+
+def test_a_file_says_all_of_its_beats_together_in_its_head(few, tmp_path):
+    few.save(tmp_path / "b.npz")
+    with np.load(tmp_path / "b.npz", allow_pickle=False) as file:
+        head = json.loads(str(file["head"]))
+        assert set(file.files) == {"head", "signals", *_COLUMNS}
+    assert head == {"format": 1, "fs": 100.0, "r_sample": 3, "source": "flow", "info": {"a": [1]}}
+    again = Beats.load(tmp_path / "b.npz")
+    assert np.array_equal(again.signals, few.signals)
+    assert (again.fs, again.r_sample, again.source, again.info) == (100.0, 3, "flow", {"a": [1]})
+
+
+def told(values):
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, r"b\.npz is of format 2; this version reads format 1$"),
+        ({"format": None}, r"b\.npz is no beats file, or it is damaged \('format'\)$"),
+        ({"fs": None}, r"is no beats file, or it is damaged \(it has no fs\)$"),
+        ({"r_sample": 8}, r"damaged \(beats of the shape \(5, 2, 8\), with the R peak at 8, cannot be\)$"),
+        ({"head": np.array([1])}, r"damaged \(head holds values of another kind\)$"),
+        ({"signals": np.zeros((5, 2, 8), dtype=int)}, r"damaged \(signals holds values of another kind\)$"),
+        ({"samples": np.zeros(5)}, r"damaged \(samples holds values of another kind\)$"),
+        ({"rr_mean": np.zeros(5, dtype=int)}, r"damaged \(rr_mean holds values of another kind\)$"),
+        ({"ages": np.zeros(4, dtype=np.float32)}, r"damaged \(ages must have one entry a beat: 5, not \(4,\)\)$"),
+        ({"ages": None}, r"damaged \('ages'\)$"),  # only the running mean may be missing
+    ],
+)
+def test_a_file_that_is_not_as_it_should_be_is_refused_with_the_reason(few, tmp_path, change, message):
+    few.save(tmp_path / "b.npz")
+    with np.load(tmp_path / "b.npz") as file:
+        arrays = dict(file)
+    head = json.loads(str(arrays["head"]))
+    if change.keys() <= head.keys():
+        change = {"head": np.array(json.dumps(told(head | change)))}
+    np.savez(tmp_path / "b.npz", **told(arrays | change))
+    with pytest.raises(EcgsynthError, match=message):
+        Beats.load(tmp_path / "b.npz")
 
 
 def test_a_file_without_the_running_mean_is_read(beats, tmp_path):
@@ -196,29 +181,17 @@ def test_files_that_are_no_beats_are_refused_and_never_unpickled(tmp_path):
         Beats.load(tmp_path / "nothing.npz")
 
 
-def test_take_and_concatenate_are_inverse(beats):
-    half = len(beats) // 2
-    joined = concatenate([beats.take(np.arange(half)), beats.take(np.arange(half, len(beats)))])
-    assert np.array_equal(joined.signals, beats.signals)
-    assert np.array_equal(joined.symbols, beats.symbols)
-    with pytest.raises(ValueError, match="cannot be joined"):
-        concatenate([beats, replace(beats, fs=250.0)])
+def test_take_and_concatenate_are_inverse(few):
+    joined = concatenate([few.take(np.arange(2)), replace(few.take(np.arange(2, 5)), source="vae", info={})])
+    for name in ("signals", *_COLUMNS):
+        assert np.array_equal(getattr(joined, name), getattr(few, name))
+    assert (joined.fs, joined.r_sample, joined.source, joined.info) == (100.0, 3, "flow", {"a": [1]})
 
 
-def test_all_annotations_of_mitbih_are_accounted_for(mitdb_beats):
-    kept = Counter(mitdb_beats.symbols.tolist())
-    lost = Counter()
-    for _, symbol, _, count in mitdb_beats.info["left_out"]:
-        lost[symbol] += count
-    assert {symbol: kept[symbol] + lost[symbol] for symbol in MITDB_COUNTS} == MITDB_COUNTS
-    assert sum(MITDB_COUNTS.values()) == 109_494 == len(mitdb_beats) + sum(lost.values())
-    assert sum(lost.values()) < 60  # only the ends of each record
-    assert len(set(mitdb_beats.patients.tolist())) == 47
-    assert Counter(mitdb_beats.leads.tolist()).keys() == {"MLII", "V5"}
-    assert np.isfinite(mitdb_beats.signals).all()
-
-
-def test_the_r_peak_of_most_normal_beats_of_mitbih_is_where_it_is_said_to_be(mitdb_beats):
-    normal = mitdb_beats.signals[mitdb_beats.symbols == "N"]
-    peak = np.abs(normal[:, 54:162]).argmax(axis=1) + 54
-    assert np.mean(np.abs(peak - mitdb_beats.r_sample) <= 7) > 0.9  # 20 ms
+def test_beats_that_are_unlike_are_not_joined(few):
+    with pytest.raises(ValueError, match=r"^nothing to join$"):
+        concatenate([])
+    narrower = replace(few, signals=few.signals[:, :, :7])
+    for other in (replace(few, fs=250.0), replace(few, r_sample=4), replace(few, signals=few.signals[:, 0]), narrower):
+        with pytest.raises(EcgsynthError, match=r"different \(n_leads, n_samples, fs, r_sample\) cannot be joined: \[.*2, 8, 100\.0, 3\)"):
+            concatenate([few, other])

@@ -12,3 +12,8 @@ def test_symbols_map_to_the_classes_of_ec57():
         assert (aami_classes(np.array(list(symbols))) == name).all()
     with pytest.raises(KeyError):
         aami_classes(np.array(["+"]))  # a rhythm change, no beat
+
+
+def test_no_symbols_have_no_classes_which_are_text_still():
+    classes = aami_classes(np.array([], dtype=np.str_))
+    assert (classes.shape, classes.dtype) == ((0,), "U1")

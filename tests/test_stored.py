@@ -126,10 +126,35 @@ def test_a_split_is_that_of_beats_in_memory(beats, stored, tmp_path, scheme):
     few = Split.load(tmp_path / "split", most=100)
     assert len(few.train) < 200 < len(found.train)
     assert any(f"of the {len(found.train):,} beats of the train side {len(few.train):,} are taken" in note for note in few.notes)
+    few.save(tmp_path / "few")
+    assert Split.load(tmp_path / "few", most=1).notes == few.notes  # what was drawn is not said again of those that were
     expected.save(tmp_path / "files")
     assert same(load_side(tmp_path / "files", "val"), expected.val)
-    with pytest.raises(EcgsynthError, match=r"exists|folder of other things"):
+    with pytest.raises(EcgsynthError, match=r"split exists: give another name, or --force"):
         drain(split_stored_steps(stored, tmp_path / "split"))
+    again = drain(split_stored_steps(stored, tmp_path / "split", force=True))
+    assert again == split_beats(beats, scheme="beats", seed=0).summary()  # unless told
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "letter").write_text("")
+    with pytest.raises(EcgsynthError, match="folder of other things"):
+        drain(split_stored_steps(stored, tmp_path / "others", force=True))
+
+
+def test_a_split_tells_how_far_it_is_and_leaves_out_parts_of_which_a_side_has_nothing(stored, tmp_path):
+    parts = len(stored.head["parts"])
+    assert list(split_stored_steps(stored, tmp_path / "split", scheme="patients")) == [(number + 1) / parts for number in range(parts)]
+    found = [open_side(tmp_path / "split", side) for side in SIDES]
+    for side in found:
+        assert all(len(batch) for batch in side.batches())
+        assert {part["name"] for part in side.head["parts"]} == {path.name for path in side.folder.glob("*.parquet")}
+    assert min(len(side.head["parts"]) for side in found) < parts
+
+
+def test_a_side_without_a_beat_is_refused_before_anything_is_there(beats, tmp_path):
+    one = store(beats.take(np.arange(1)), tmp_path / "one")
+    with pytest.raises(EcgsynthError, match=r"^no beat for the val side: the beats split needs more beats or patients$"):
+        drain(split_stored_steps(one, tmp_path / "split"))
+    assert not (tmp_path / "split").exists()
 
 
 def test_sampling_into_parts_makes_the_same_beats(split, tmp_path, monkeypatch):
