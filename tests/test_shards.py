@@ -62,7 +62,7 @@ class Gate:
 
 def source_of(*quotas: Quota, asks: Gate | None = None, broken: tuple[int, ...] = (), **recipe) -> Source:
     given = {"gate": "drop" if asks else "none", "formats": ["parquet"], "seed": 3, **recipe}
-    return Source(Recipe("known", quotas, **given), Model(broken), asks)  # type: ignore[arg-type]
+    return Source(Recipe("known", quotas, **given), Model(broken), asks)
 
 
 def made(source: Source, place: Path, *counts: int, number: int = 0, row: int = 0) -> list[float]:
