@@ -248,7 +248,7 @@ FIRST, SECOND = (lambda length: 1 + np.arange(length) / 500), (lambda length: 3 
         (1.5, np.nan, 256, 540, 256),  # the windows lie apart
         (0.5, 0.5, 180, 256, 256),  # they overlap
         (0.5, 0.5 - 0.5 / 360, 180, 256, 256),  # by a sample the interval may differ
-        (0.5, 0.5 - 2 / 360, 180, 243, 243),  # the next beat came earlier, and is left out from 120 ms before it on
+        (0.5, 0.5 - 1.5 / 360, 180, 243, 243),  # the next beat came earlier, and is left out from 120 ms before it on
         (0.6, 0.3, 173, 216, 173),
         (256 / 360, 2.0, 247, 265, 256),  # they meet: 50 ms about that place
         (261 / 360, 2.0, 250, 268, 256),  # they nearly do
@@ -327,6 +327,16 @@ def test_the_baseline_is_as_rough_as_the_smoother_end_that_is_not_flat(ends, wan
         products = (white[:, lag:] * white[:, : white.shape[1] - lag]).mean(axis=(0, 1))
         np.testing.assert_allclose(products, alike_by, atol=0.03)
     assert abs((white[..., 0] * white[..., 1]).mean()) < 0.02
+
+
+@pytest.mark.parametrize(("interval", "between"), [(1.5, range(256, 540)), (0.5, ())])
+def test_nothing_but_the_baseline_beside_and_between_windows_has_noise(interval, between):
+    signals = np.zeros((2, 256))
+    signals[:, [0, -1]] = 100
+    beats = replace(of_rhythm("NN", rr_before=[0.8, interval], rr_after=[2.0, 2.0]), signals=signals)
+    one, other = (draw(beats, "rough", seed=seed).signals[:, 0] for seed in (0, 1))
+    edges = [*range(180)], [*range(len(one) - 180, len(one))]
+    assert np.flatnonzero(one != other).tolist() == [*edges[0], *(180 + place for place in between), *edges[1]]
 
 
 def test_the_seed_of_the_noise_is_0_unless_another_is_given(some):
