@@ -183,6 +183,8 @@ def _passage(ended: int, start: int, least: int, free: int, taken: int) -> tuple
     begin, end = max(begin - more // 2, free), min(end + more - more // 2, taken)
     if end - begin < least:
         begin = max(free, end - least)
+    if begin >= end and free < taken:  # a window that ends soon after its R peak, far within that of the next beat
+        begin, end = free, min(free + least, taken)
     return (begin, end) if begin < end else ((free + taken) // 2, (free + taken) // 2 + 1)  # the R peaks are too near each other
 
 

@@ -110,3 +110,70 @@ def test_one_patient_with_all_beats_of_a_class_makes_its_interval_wide():
     found = [over_patients(lambda each: rates(each, "NV"), side)["Se V"] for side in (spread, alone)]
     assert found[0].value == found[1].value == pytest.approx(0.8)
     assert found[1].high - found[1].low > 0.2 > found[0].high - found[0].low
+
+
+def test_each_patient_has_a_row_and_a_column_for_every_class_even_without_such_beats():
+    annotated, predicted, patients = np.array(list("NVN")), np.array(list("NNN")), np.array(["b", "b", "a"])
+    found = confusion_by_patient(annotated=annotated, predicted=predicted, patients=patients, classes="VNS")
+    assert found.tolist() == [[[0, 0, 0], [0, 1, 0], [0, 0, 0]], [[0, 1, 0], [0, 1, 0], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("confusion", "wanted"),
+    [
+        ([[1, 0], [2, 4]], (0.5 + 0.8) / 2),  # one beat is enough for a class to count
+        ([[3, 1], [0, 0]], 6 / 7),  # a class that is only predicted does not
+        ([[0, 0], [0, 0]], 0),
+    ],
+)
+def test_macro_f1_is_the_mean_over_the_classes_annotated(confusion, wanted):
+    assert macro_f1(np.array(confusion)) == pytest.approx(wanted)
+
+
+def halves(side):
+    return {"mean": float(side.mean())}
+
+
+@pytest.mark.parametrize(
+    ("interval", "draws"),
+    [
+        (lambda **given: over_patients(lambda each: {"F1": macro_f1(each)}, confusions(0.7), **given)["F1"], 2000),
+        (lambda **given: over_beats(lambda each: {"F1": macro_f1(each)}, confusions(0.7).sum(axis=1), **given)["F1"], 2000),
+        (lambda **given: delete_half(halves, np.random.default_rng(0).normal(size=99), **given)["mean"], 20),
+    ],
+    ids=["patients", "beats", "halves"],
+)
+def test_intervals_are_of_so_many_draws_with_seed_0_unless_others_are_given(interval, draws):
+    assert interval() == interval() == interval(draws=draws, seed=0)
+    assert interval(seed=1) != interval() != interval(draws=draws + 1)
+
+
+def test_an_interval_goes_from_the_40th_part_of_the_draws_to_the_last_40th_without_those_that_are_no_numbers():
+    def counted(confusions):  # draw by draw 0 to 1000
+        draws = np.arange(1001.0)
+        draws = {"whole": draws, "gaps": np.where(draws % 2 == 0, draws, np.nan), "none": np.full(1001, np.nan)}
+        return draws if confusions.ndim == 4 else dict.fromkeys(draws, np.array([7.0]))
+
+    found = over_beats(
+        lambda each: {name: np.atleast_2d(values) for name, values in counted(each).items()}, np.ones((1, 2, 2), int), draws=1001
+    )
+    assert found["whole"] == (7, 25, 975)
+    assert found["gaps"] == (7, 25, 975)
+    assert found["none"].value == 7
+    assert np.isnan(found["none"][1:]).all()
+
+
+@pytest.mark.parametrize(("known", "spread"), [([1, 2, 3, 6], 14 / 3), ([1, np.nan, 2, 3], 1), ([1, np.nan, np.nan, 3], np.nan)])
+def test_the_interval_of_halves_is_that_of_their_standard_deviation_if_most_have_a_number(known, spread):
+    """Variances of 14 / 3 and 1, and of two of four halves none."""
+    values, sizes = iter([*known, 10.0]), []
+
+    def told(side):
+        sizes.append(len(side))
+        return {"x": next(values)}
+
+    found = delete_half(told, np.arange(5), draws=4)["x"]
+    assert sizes == [3, 3, 3, 3, 5]
+    reach = 1.96 * spread**0.5
+    assert found == pytest.approx((10, 10 - reach, 10 + reach), nan_ok=True)
+    assert str(found) == ("10.000 (5.766 to 14.234)" if known[1] == 2 else f"10.000 ({10 - reach:.3f} to {10 + reach:.3f})")

@@ -3,7 +3,7 @@ import pytest
 
 from ecgsynth.beats import Beats
 from ecgsynth.generators import GENERATORS
-from ecgsynth.metrics.detection import detection_score
+from ecgsynth.metrics.detection import area, detection_score, suspicions
 
 
 def test_few_beats_of_the_same_kind_are_not_told_apart():
@@ -22,3 +22,37 @@ def test_detection_finds_hiss_but_not_other_real_beats(split):
     assert same == pytest.approx(0.5, abs=0.1)
     assert detection_score(real=real.take(half), synthetic=noise) > 0.99
     assert detection_score(real=real.take(half), synthetic=copies) < 0.65
+
+
+def noise_of(count, seed):
+    signals = np.random.default_rng(seed).normal(0, 1, (count, 256))
+    return Beats(signals=signals, classes=np.full(count, "N"))
+
+
+def test_every_beat_is_judged_by_sixty_trees_that_learnt_from_one_half_of_each_side(monkeypatch):
+    import sklearn.ensemble
+
+    learnt = []
+
+    class Spied(sklearn.ensemble.HistGradientBoostingClassifier):
+        def fit(self, features, labels):
+            learnt.append((np.bincount(labels).tolist(), self.max_iter, self.random_state))
+            return super().fit(features, labels)
+
+    monkeypatch.setattr(sklearn.ensemble, "HistGradientBoostingClassifier", Spied)
+    found = suspicions(real=noise_of(40, 0), synthetic=noise_of(60, 1), seed=3)
+    assert learnt == [([20, 30], 60, 3)] * 2
+    assert [side.shape for side in found] == [(40,), (60,)]
+
+
+def test_the_folds_are_those_of_seed_0_unless_another_is_given():
+    sides = {"real": noise_of(60, 0), "synthetic": noise_of(60, 1)}
+    usual, again, other = (suspicions(**sides, **given) for given in ({}, {"seed": 0}, {"seed": 1}))
+    np.testing.assert_array_equal(usual, again)
+    assert not np.array_equal(usual, other)
+    assert detection_score(**sides) == area(real=usual[0], synthetic=usual[1])
+    assert detection_score(**sides, seed=1) == area(real=other[0], synthetic=other[1]) != detection_score(**sides)
+
+
+def test_the_area_is_the_share_of_pairs_in_the_right_order():
+    assert area(real=np.array([0.1, 0.4]), synthetic=np.array([0.3, 0.4, 0.9])) == pytest.approx((3 + 0 + 0.5 + 1) / 6)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ecgsynth.metrics import diversity
 from ecgsynth.metrics.diversity import Manifold, manifold, nearest_distances
 
 
@@ -53,3 +54,30 @@ def test_too_few_points_are_refused():
 def test_nearest_distances():
     found = nearest_distances(beats=np.array([[0.0, 0.0], [3.0, 0.0]]), among=np.array([[0.0, 1.0], [3.0, 4.0]]))
     np.testing.assert_allclose(found, [1, 10**0.5])
+
+
+def test_who_lies_exactly_at_a_reach_is_within_it():
+    real, synthetic = np.array([[0.0], [1.0], [3.0]]), np.array([[4.0], [5.0], [9.0]])  # reaches 1, 1, 2 and 1, 1, 4
+    found = manifold(real=real, synthetic=synthetic, neighbors=1)
+    assert found == Manifold(precision=2 / 3, recall=1 / 3, density=2 / 3, coverage=1 / 3)
+
+
+def test_it_does_not_matter_how_many_points_are_compared_at_a_time(monkeypatch):
+    sides = {"real": cloud(50), "synthetic": cloud(40, seed=1, spread=0.7)}
+    whole = manifold(**sides)
+    assert whole == manifold(**sides, neighbors=5)
+    assert min(whole) > 0
+    assert whole.coverage < 1
+    monkeypatch.setattr(diversity, "_CHUNK", 7)
+    assert manifold(**sides) == pytest.approx(whole)
+
+
+def test_as_many_points_as_neighbours_are_too_few_on_either_side():
+    for sides in ((5, 6), (6, 5)):
+        with pytest.raises(ValueError, match=r"^more than 5 beats are needed on each side$"):
+            manifold(real=cloud(sides[0]), synthetic=cloud(sides[1], seed=1))
+    assert manifold(real=cloud(6), synthetic=cloud(6)).recall == 1
+
+
+def test_distances_are_of_double_precision():
+    assert nearest_distances(beats=cloud(3), among=cloud(4)).dtype == np.float64

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ecgsynth.metrics import fidelity
 from ecgsynth.metrics.fidelity import frechet_distance, median_distance, mmd, spectrum_distance, warped_distances
 
 
@@ -95,13 +96,54 @@ def test_warping_forgives_a_shift_but_no_other_height():
     assert (found <= straight + 1e-9).all()
 
 
-def test_warping_is_that_of_the_recursion_of_its_paper():
+@pytest.mark.parametrize(("fs", "reach"), [(20.0, 2), (10.0, 1), (5.0, 1)])  # samples: 100 ms, but at least one
+def test_warping_is_that_of_the_recursion_of_its_paper(fs, reach):
     rng = np.random.default_rng(0)
     mean, beat = rng.normal(size=(2, 20))
-    reach = 2  # samples: 100 ms at 20 Hz
     cost = np.full((21, 21), np.inf)
     cost[0, 0] = 0
     for i in range(20):
         for j in range(max(0, i - reach), min(20, i + reach + 1)):
             cost[i + 1, j + 1] = (mean[i] - beat[j]) ** 2 + min(cost[i, j], cost[i, j + 1], cost[i + 1, j])
-    assert warped_distances(beats=beat[None], to=mean, fs=20.0)[0] == pytest.approx(cost[-1, -1] ** 0.5)
+    assert warped_distances(beats=beat[None], to=mean, fs=fs)[0] == pytest.approx(cost[-1, -1] ** 0.5)
+
+
+@pytest.mark.parametrize(("values", "wanted"), [([0, 90, 80, 1, 70, 60, 3], 2), ([0, 90, 1, 80, 3, 70], 2), ([0, 1, 3], 2)])
+def test_the_median_distance_is_that_of_points_at_even_steps_where_there_are_too_many(values, wanted, monkeypatch):
+    """Of seven every third, of six every second: 0, 1 and 3."""
+    monkeypatch.setattr(fidelity, "_MEDIAN_OF", 3)
+    assert median_distance(np.array(values, dtype=np.float32)[:, None]) == wanted
+
+
+@pytest.mark.parametrize("chunk", [1000, 1])
+def test_two_beats_on_each_side_are_enough_for_a_discrepancy_worked_out_by_hand(chunk, monkeypatch):
+    monkeypatch.setattr(fidelity, "_CHUNK", chunk)
+    near, far = np.exp(-0.5), np.exp(-2)  # the kernel of points 1 and 2 apart
+    sides = {"real": np.array([[0.0], [1.0]]), "synthetic": np.array([[0.0], [2.0]])}
+    wanted = near + far - 2 * (1 + far + near + near) / 4
+    assert mmd(**sides, bandwidth=1.0) == pytest.approx(wanted)
+    assert mmd(**sides) == pytest.approx(wanted)  # the median distance of the real ones is 1
+    wider = {name: 2 * side for name, side in sides.items()}
+    assert mmd(**wider) == pytest.approx(wanted)
+    assert mmd(**wider, bandwidth=2.0) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("metric", [mmd, frechet_distance])
+def test_one_beat_is_too_few_on_either_side(metric):
+    for sides in ((1, 2), (2, 1)):
+        with pytest.raises(ValueError, match=r"^at least two beats are needed on each side$"):
+            metric(real=cloud(sides[0]), synthetic=cloud(sides[1]))
+
+
+def test_two_beats_on_each_side_have_a_frechet_distance():
+    """Variances of 2 and 8 about 1 and 2."""
+    found = frechet_distance(real=np.array([[0.0], [2.0]]), synthetic=np.array([[0.0], [4.0]]))
+    assert found == pytest.approx(1 + (8**0.5 - 2**0.5) ** 2)
+
+
+@pytest.mark.parametrize(("given", "bins"), [({}, 40), ({"band": (9.0, 11.0)}, 3), ({"band": (10.0, 10.0)}, 1)])
+def test_the_spectrum_of_a_tone_is_that_of_its_hann_window(given, bins):
+    """Against nothing, whose level is the floor of -60 dB: half the squared amplitude at 10 Hz, a quarter of that a hertz beside it."""
+    peak, side = (10 * np.log10(power + 1e-6) + 60 for power in (0.5, 0.125))
+    wanted = np.sqrt((peak**2 + (2 * side**2 if bins > 1 else 0)) / bins)
+    assert spectrum_distance(real=tone(10), synthetic=np.zeros((3, 256)), fs=256.0, **given) == pytest.approx(wanted, rel=1e-4)

@@ -1,5 +1,6 @@
 """Every format gives back what was put into it, whatever the beats."""
 
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
 
+from ecgsynth import formats
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.formats import CSV_COLUMNS, CSV_STEP, Rows, join_npz, join_rows, read_csv, read_parquet, to_csv_rows, write_csv, write_parquet
+from ecgsynth.formats import (
+    CSV_COLUMNS,
+    CSV_STEP,
+    DESCRIPTIONS,
+    Rows,
+    from_table,
+    join_npz,
+    join_rows,
+    join_text,
+    read_columns,
+    read_csv,
+    read_parquet,
+    to_csv_rows,
+    to_table,
+    write_csv,
+    write_parquet,
+)
 from ecgsynth.gate import REASONS
 from ecgsynth.labels import AAMI_CLASSES
 from ecgsynth.records import Record, read_record, write_record
@@ -153,3 +171,220 @@ def test_other_files_are_refused(tmp_path):
             read_csv(tmp_path / name)
     with pytest.raises(EcgsynthError, match="no Parquet file to read"):
         read_parquet([])
+
+
+def known(count=3, **given):
+    """Beats of which nothing is known but their class, or what is given."""
+    return Beats(signals=np.arange(count * 256.0).reshape(count, 256), classes=np.full(count, "N"), source="flow", **given)
+
+
+def test_joined_rows_keep_places_leads_asked_for_and_verdicts():
+    against = np.arange(5 * len(REASONS)).reshape(5, -1) % 3 == 0
+    whole = Rows(known(5, samples=np.arange(5)), np.arange(5) * 100, np.array(["", "V1", "", "MLII", ""]), against)
+    parts = [whole.take(np.arange(2)), whole.take(np.arange(2, 5))]
+    joined = join_rows(parts)
+    for name in ("places", "asked", "against"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+    assert joined.beats.samples.tolist() == [0, 1, 2, 3, 4]
+    assert join_rows([replace(part, against=None) for part in parts]).against is None
+
+
+TYPES = {
+    **dict.fromkeys(("class", "symbol", "lead", "generator", "model_sha256", "asked_lead", "gate", "record"), "string"),
+    **dict.fromkeys(("row", "seed", "number", "sample"), "int64"),
+    **dict.fromkeys(("rr_before", "rr_after", "rr_mean"), "float"),
+    **{"signal": "fixed_size_list<element: float>[256]", "fs": "double", "reasons": "list<element: string>"},
+}
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_columns_are_of_the_same_types_whatever_is_in_them(count):
+    table = to_table(rows_of(known(count, fs=360)))
+    assert [*table.schema.names] == list(DESCRIPTIONS)
+    assert {field.name: str(field.type).replace("item:", "element:") for field in table.schema} == TYPES
+
+
+def test_what_is_not_known_has_its_own_sign_in_each_column():
+    made = known(3, rr_before=np.array([0.5, np.nan, 1.0]))
+    rows = replace(rows_of(made), asked=np.array(["V1", "", ""]), places=np.array([5, -1, 7]))
+    columns = to_table(rows).to_pydict()
+    assert columns["row"] == [0, 1, 2]
+    assert columns["rr_before"] == [0.5, None, 1.0]
+    assert columns["asked_lead"] == ["V1", None, None]
+    assert columns["sample"] == [5, -1, 7]
+    wanted = {
+        "rr_mean": None,
+        "seed": -1,
+        "model_sha256": "",
+        "fs": 360.0,
+        "gate": "not asked",
+        "generator": "flow",
+        "symbol": "",
+        "number": -1,
+    }
+    assert {name: set(columns[name]) for name in wanted} == {name: {value} for name, value in wanted.items()}
+    assert columns["reasons"] == [[], [], []]
+    assert columns["signal"][1] == list(range(256, 512))
+
+
+def test_parquet_files_are_packed_numbered_on_and_read_column_by_column(tmp_path):
+    import pyarrow.parquet as pq
+
+    for first in (0, 7):
+        write_parquet(rows_of(known()), tmp_path / "beats.parquet", **({"first_row": first} if first else {}))
+        assert read_columns(tmp_path / "beats.parquet", ["row", "class"]).to_pydict() == {
+            "row": [first, first + 1, first + 2],
+            "class": ["N"] * 3,
+        }
+    assert pq.ParquetFile(tmp_path / "beats.parquet").metadata.row_group(0).column(0).compression == "ZSTD"
+    assert read_columns(tmp_path / "beats.parquet").column_names == list(DESCRIPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "message"),
+    [
+        ("number", "float64", "number holds values of another kind"),
+        ("rr_mean", "int32", "rr_mean holds values of another kind"),
+        ("signal", "int32", "signal holds values of another kind"),
+    ],
+)
+def test_a_table_whose_column_is_of_another_kind_is_refused_by_its_name(column, kind, message):
+    import pyarrow as pa
+
+    table = to_table(rows_of(known(2, **{name: np.ones(2) for name in ("rr_before", "rr_after", "rr_mean")})))
+    place, wanted = table.schema.get_field_index(column), getattr(pa, kind)()
+    other = table.column(column).cast(pa.list_(wanted, 256) if column == "signal" else wanted)
+    with pytest.raises(EcgsynthError, match=rf"^this table holds no beats of ecgsynth \({message}\)$"):
+        from_table(table.set_column(place, column, other))
+
+
+def signals_of(rows, *, fixed=True):
+    import pyarrow as pa
+
+    flat = pa.array(np.zeros(rows * 256, dtype=np.float32))
+    return pa.FixedSizeListArray.from_arrays(flat, 256) if fixed else pa.ListArray.from_arrays(np.arange(0, rows * 256 + 1, 256), flat)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fixed", "said"),
+    [(16_384, True, None), (16_385, True, "16,385"), (32, False, None), (33, False, "33")],  # lists of any length may have 2^17 numbers
+)
+def test_a_small_file_may_not_say_that_it_holds_more_than_16_mib(rows, fixed, said, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "zeros.parquet"
+    pq.write_table(pa.table({"signal": signals_of(rows, fixed=fixed), "other": np.zeros(rows)}), path, compression="zstd")
+    assert 64 * path.stat().st_size < 2**24
+    if said is None:
+        assert read_columns(path, ["signal"]).shape == (rows, 1)
+    else:
+        with pytest.raises(EcgsynthError, match=rf"zeros.parquet is no Parquet file .*\(it says it has {said} rows\)"):
+            read_columns(path, ["signal"])
+
+
+def test_a_larger_file_may_hold_as_much_as_its_bytes_can(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "_SMALL", 1)
+    write_parquet(rows_of(known(20)), tmp_path / "beats.parquet")
+    assert len(read_parquet([tmp_path / "beats.parquet"] * 2)) == 40
+    monkeypatch.setattr(formats, "_PACKED", 0.1)
+    with pytest.raises(EcgsynthError, match="it says it has 20 rows"):
+        read_parquet([tmp_path / "beats.parquet"])
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_parquet_file_without_rows_or_columns_is_told_so(rows, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"signal": signals_of(rows)}), tmp_path / "few.parquet")
+    with pytest.raises(EcgsynthError, match=r"\(it lacks columns or rows\)$"):
+        read_columns(tmp_path / "few.parquet", None if rows else ["signal"])
+    with pytest.raises(EcgsynthError, match=r"^there is no Parquet file to read$"):
+        read_parquet([])
+
+
+def rising(peaks, *, fs=125.0, length=300, signal=None):
+    """A record that rises by 1 uV a sample, of beats of class V."""
+    signal = np.arange(length) / 1000 if signal is None else signal
+    record = Record("up", np.asarray(signal, dtype=np.float32)[:, None], ("MLII",), fs, np.full(len(peaks), "V"), np.array(peaks))
+    return to_csv_rows(record, np.full(len(peaks), "V"))
+
+
+def up(shown):
+    """A rising row of which so many columns are shown."""
+    return np.append(np.pad(np.arange(shown) / max(1, shown - 1), (0, CSV_COLUMNS - shown)), 2)
+
+
+@pytest.mark.parametrize(
+    ("peaks", "shown"),
+    [
+        ([0, 100, 200, 299], [120, 120, 100, 1]),  # 1.2 of 100 samples, until the record ends: one sample is no more than 0
+        ([0, 100, 200, 300], [120, 120, 100, 1]),  # an R peak behind the end
+        ([10, 60], [60, 60]),
+        ([10], [150]),  # of one beat no interval is known: a second
+        ([10, 11], [2, 2]),  # at least two samples
+        ([10, 210], [187, 90]),  # and at most 187
+    ],
+)
+def test_csv_rows_show_the_usual_interval_and_a_fifth_as_far_as_the_record_goes(peaks, shown):
+    np.testing.assert_allclose(rising(peaks), np.stack([up(count) for count in shown]), atol=0.51 * CSV_STEP)
+
+
+def test_the_usual_interval_is_the_median_of_the_eleven_around_a_beat_of_which_the_ends_are_repeated():
+    intervals = np.random.default_rng(0).permutation(np.arange(40, 120, 4))
+    rows = rising([0, *np.cumsum(intervals).tolist()], length=int(intervals.sum()) + 300)
+    ends = np.pad(intervals, 5, mode="edge")
+    usual = [np.median(ends[place : place + 11]) for place in range(len(intervals))]
+    wanted = [round(1.2 * interval) for interval in [*usual, usual[-1]]]
+    np.testing.assert_allclose(rows, np.stack([up(count) for count in wanted]), atol=0.51 * CSV_STEP)
+
+
+def test_csv_files_have_no_head_and_no_more_than_four_decimals(tmp_path):
+    write_csv(np.array([[0.12341, 1.0], [0.5, 0.0]]), tmp_path / "few.csv")
+    assert (tmp_path / "few.csv").read_text() == "0.1234,1\n0.5,0\n"
+    write_csv(np.append(np.ones((2, CSV_COLUMNS)), [[0], [4]], axis=1), tmp_path / "whole.csv")
+    signals, classes = read_csv(tmp_path / "whole.csv")
+    assert (signals.dtype, signals.shape, classes.tolist()) == (np.float64, (2, 187), ["N", "Q"])
+    with pytest.raises(EcgsynthError, match=r"few\.csv is no CSV of heartbeats with 188 columns"):
+        read_csv(tmp_path / "few.csv")
+
+
+def test_text_of_joined_npz_is_as_long_as_the_longest_and_members_may_be_of_any_size(tmp_path):
+    parts = [known(2, leads=np.full(2, "V")), known(1, leads=np.full(1, "MLII+V1")), known(2)]
+    for number, part in enumerate(parts):
+        part.save(tmp_path / f"{number}.npz")
+    join_npz([tmp_path / f"{number}.npz" for number in range(3)], tmp_path / "all.npz")
+    assert Beats.load(tmp_path / "all.npz").leads.tolist() == ["V", "V", "MLII+V1", "", ""]
+    with zipfile.ZipFile(tmp_path / "all.npz") as archive:
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert (tmp_path / "all.npz").read_bytes()[4] == zipfile.ZIP64_VERSION  # or it ends at 4 GiB
+
+
+class Trap:
+    """Who unpickles it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("name", ["head", "signals"])
+def test_nothing_in_joined_npz_is_unpickled(name, tmp_path):
+    arrays = {"head": np.array("{}"), "signals": np.zeros((1, 4))}
+    np.savez(tmp_path / "one.npz", **{**arrays, name: np.array([Trap(tmp_path / "run")], dtype=object)}, allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        join_npz([tmp_path / "one.npz"], tmp_path / "all.npz")
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "all.npz").exists()
+
+
+def test_joined_text_is_the_bytes_of_all_parts_in_their_order(tmp_path):
+    for name, text in (("a", b"1,2\n"), ("b", b""), ("c", b"3\n")):
+        (tmp_path / name).write_bytes(text)
+    join_text((tmp_path / name for name in "cba"), tmp_path / "all")
+    assert (tmp_path / "all").read_bytes() == b"3\n1,2\n"

@@ -1,5 +1,7 @@
 """Waves measured where their size is known, and distances against closed forms."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -87,3 +89,121 @@ def test_beats_of_another_class_are_further_than_others_of_the_same():
     assert same["qrs"] < other["qrs"]
     assert same["rr"] < other["rr"]
     assert same["r"] < other["r"]
+
+
+def delineated(beats: Beats) -> dict[str, np.ndarray]:
+    """Build the strip beat by beat, repeated until there are ten, ask the delineator, and give its marks within each beat's window."""
+    import neurokit2 as nk
+
+    first = beats.signals if beats.signals.ndim == 2 else beats.signals[:, 0]
+    signals = [first[number % len(first)].astype(float) for number in range(len(first) * int(np.ceil(10 / len(first))))]
+    gap = max(2, round(beats.fs) - beats.n_samples)
+    strip, peaks = [], []
+    for number, signal in enumerate(signals):
+        following = signals[(number + 1) % len(signals)][0]
+        peaks.append(sum(map(len, strip)) + beats.r_sample)
+        strip += [signal, signal[-1] + (following - signal[-1]) * np.arange(1, gap + 1) / (gap + 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = nk.ecg_delineate(np.concatenate(strip), {"ECG_R_Peaks": np.array(peaks)}, sampling_rate=beats.fs, method="dwt")[1]
+    marks = {}
+    for name in ("P_Onsets", "R_Onsets", "R_Offsets", "T_Offsets"):
+        places = np.array(found[f"ECG_{name}"], dtype=float)[: len(beats)] - np.array(peaks)[: len(beats)] + beats.r_sample
+        marks[name] = np.where((places < 0) | (places >= beats.n_samples), np.nan, places)
+    return marks
+
+
+def various(count, *, fs=FS, length=256, r_sample=R, n_leads=1):
+    """Beats each of which has other waves and begins and ends at another height, so that none can be taken for its neighbour."""
+    time = (np.arange(length) - r_sample) / fs
+    rng = np.random.default_rng(count)
+    tall, late, drift = rng.uniform(0.8, 1.4, count), rng.uniform(0.13, 0.19, count), rng.normal(0, 0.1, count)
+    p, t = np.where(np.arange(count) % 3 == 2, 0.0, 0.15), np.where(np.arange(count) % 4 == 3, -0.3, 0.3)
+    parts = zip(tall, late, drift, p, t, strict=True)
+    signals = np.stack(
+        [a * wave(time, 1, 0, 0.012) + wave(time, b, -pr, 0.02) + wave(time, c, 0.26, 0.04) + slope * time for a, pr, slope, b, c in parts]
+    )
+    signals = signals if n_leads == 1 else np.stack([signals, *[signals[::-1] * 2] * (n_leads - 1)], axis=1)
+    return Beats(signals=signals, classes=np.full(count, "N"), rr_before=rng.uniform(0.6, 1, count), fs=fs, r_sample=r_sample)
+
+
+CUTS = [
+    various(12),
+    various(10),
+    various(3),  # too few by themselves
+    various(1),
+    various(11, n_leads=2),
+    various(12, fs=250.0, length=178, r_sample=75),
+    various(12, length=400),  # longer than a second
+    various(12, length=200, r_sample=90),  # which ends within T, and begins within P
+]
+
+
+@pytest.mark.parametrize("beats", CUTS, ids=["twelve", "ten", "three", "one", "two leads", "250 Hz", "long", "short"])
+def test_durations_and_levels_are_those_of_the_marks_of_each_beat(beats):
+    found, marks = measure_waves(beats), delineated(beats)
+    first = np.asarray(beats.signals if beats.n_leads == 1 else beats.signals[:, 0], dtype=float)
+    level = first - np.median(first, axis=1, keepdims=True)
+    ms = 1000 / beats.fs
+    before, t_wave = beats.r_sample + np.rint(np.array([[-0.28, -0.08], [0.12, 0.4]]) * beats.fs).astype(int)
+    for number in range(len(beats)):
+        own = {name: places[number] for name, places in marks.items()}
+        wanted = {"rr": 1000 * beats.rr_before[number], "r": level[number, beats.r_sample]}
+        for name, (start, end) in {"p": before, "t": t_wave}.items():
+            part = level[number, max(0, start) : end + 1]
+            wanted[name] = max(part, key=abs)
+        wanted["qrs"] = ms * (own["R_Offsets"] - own["R_Onsets"])
+        wanted["qt"] = ms * (own["T_Offsets"] - own["R_Onsets"])
+        wanted["pr"] = ms * (own["R_Onsets"] - own["P_Onsets"]) if abs(wanted["p"]) >= 0.05 else np.nan
+        later = own["R_Offsets"] + 0.06 * beats.fs
+        known = later < beats.n_samples and own["R_Onsets"] >= 0
+        wanted["st"] = level[number, int(later)] - level[number, int(own["R_Onsets"])] if known else np.nan
+        assert {name: values[number] for name, values in found.items()} == pytest.approx(wanted, nan_ok=True), number
+    assert np.isfinite(found["qrs"]).any() or len(beats) == 1  # as the first of a strip is not delineated
+
+
+def test_p_and_t_are_looked_for_from_one_time_to_another_inclusive():
+    """A spike of 2 mV, up or down, a sample inside and outside of each end: 280 and 80 ms before R, 120 and 400 ms after it."""
+    places = [R - 102, R - 101, R - 29, R - 28, R + 42, R + 43, R + 144, R + 145]
+    for height in (2, -2):
+        beats = beats_of(count=8, r=1.0)
+        beats.signals[np.arange(8), places] += height
+        found = measure_waves(beats)
+        assert (np.abs(found["p"] - height) < 0.5).tolist() == [False, True, True, *[False] * 5]
+        assert (np.abs(found["t"] - height) < 0.5).tolist() == [*[False] * 5, True, True, False]
+
+
+def test_what_lies_outside_of_the_window_is_looked_for_at_its_ends():
+    """Of windows that begin 50 ms before R and end 100 ms after it, P is the first sample and T the last."""
+    beats = beats_of(count=10)
+    short = Beats(signals=beats.signals[:, R - 18 : R + 37], classes=beats.classes, r_sample=18, rr_before=beats.rr_before)
+    found, level = measure_waves(short), short.signals - np.median(short.signals.astype(float), axis=1, keepdims=True)
+    np.testing.assert_allclose(found["p"], level[:, 0], atol=1e-6)
+    np.testing.assert_allclose(found["t"], level[:, -1], atol=1e-6)
+    assert np.isnan(found["qt"]).all()
+
+
+def test_shares_count_what_lies_at_a_limit_as_normal_and_as_a_p_wave():
+    nan = np.nan
+    measured = {
+        "p": np.array([0.05, -0.05, 0.0499, -0.0499, nan]),
+        "t": np.array([0.1, 0.0, -0.1, 0.01, nan]),
+        "qrs": np.array([0, 110, 110.5, -1, 50]),
+        "pr": np.array([120, 200, 119, 201, 202]),
+        "rr": np.array([600, 1000, 599, nan, nan]),
+    }
+    assert shares(measured) == pytest.approx(
+        {"P wave": 0.5, "upright T": 0.5, "QRS duration not normal": 0.4, "PR interval not normal": 0.6, "RR before not normal": 1 / 3}
+    )
+    nothing = shares({name: np.full(2, nan) for name in measured})
+    assert len(nothing) == 5
+    assert all(np.isnan(share) for share in nothing.values())
+
+
+@pytest.mark.parametrize(("real", "synthetic", "wanted"), [(20, 20, 2), (19, 20, np.nan), (20, 19, np.nan)])
+def test_a_distance_is_taken_of_twenty_values_or_more(real, synthetic, wanted):
+    def values(shift, count):
+        return dict.fromkeys(MEASURES, np.concatenate([np.full(count, shift), np.full(5, np.nan)]))
+
+    found = wave_distances(real=values(1.0, real), synthetic=values(3.0, synthetic))
+    assert found == pytest.approx(dict.fromkeys(MEASURES, wanted), nan_ok=True)

@@ -10,6 +10,7 @@ from ecgsynth.metrics.privacy import (
     membership_auc,
     membership_scores,
     near_copies,
+    nearest_errors,
     recognised,
     singled_out,
 )
@@ -166,3 +167,100 @@ def test_copies_are_recognised_and_beats_of_strangers_and_of_nobody_are_not():
     assert recognised(synthetic=REFERENCE, **known).mean() == pytest.approx(0.05, abs=0.005)
     assert recognised(synthetic=CONTROL, **known).mean() < 0.15
     assert recognised(synthetic=MEAN, **known).mean() < 0.1
+
+
+def test_a_beat_as_near_as_the_threshold_is_no_near_copy():
+    found = near_copies(synthetic=np.array([[1.0], [0.5]]), train=np.array([[0.0]]), control=np.ones((3, 1)))
+    assert found.tolist() == [False, True]
+
+
+def test_shares_of_near_copies_and_of_recognised_beats_are_a_hundredth_and_a_twentieth_unless_given():
+    known = {"synthetic": CONTROL, "train": TRAIN, "control": CONTROL}
+    np.testing.assert_array_equal(near_copies(**known), near_copies(**known, near=0.01))
+    assert near_copies(**known, near=0.1).sum() == 120
+    few = {"synthetic": CONTROL[:40], "train": TRAIN[::20], "control": REFERENCE[::20], "patients": WHOSE[::20]}
+    found = recognised(**few)
+    np.testing.assert_array_equal(found, recognised(**few, often=0.05, seed=0))
+    assert found.sum() < recognised(**few, often=0.5).sum()
+
+
+def test_the_nearest_training_beat_is_off_by_so_many_millivolts_and_percent():
+    """A distance of 4 from (3, 4), whose own length is 5; and of 5 from a beat that is nothing."""
+    error, percent = nearest_errors(beats=np.array([[3.0, 0.0], [3.0, 4.0]]), train=np.array([[3.0, 4.0], [0.0, 10.0]]))
+    np.testing.assert_allclose(error, [4 / 2**0.5, 0])
+    np.testing.assert_allclose(percent, [80, 0])
+    error, percent = nearest_errors(beats=np.array([[3.0, 4.0]]), train=np.zeros((1, 2)))
+    np.testing.assert_allclose(error, [5 / 2**0.5])
+    np.testing.assert_allclose(percent, [5e11])  # mV of 1e-9 mV
+
+
+def test_equal_beats_are_a_millionth_of_a_millivolt_by_a_thousandth_apart():
+    train, patients = np.array([[0.0], [0.0], [1.0]]), np.array(["a", "b", "c"])
+    assert singled_out(beats=np.array([[0.0]]), train=train, patients=patients).tolist() == [1]  # two could have given it
+    assert singled_out(beats=np.array([[1.0]]), train=train, patients=patients)[0] == pytest.approx(1e-9)
+    found = membership_scores(
+        beats=np.array([[0.0], [5.0]]), records=np.array(["a", "a"]), synthetic=np.array([[0.0], [7.0]]), reference=np.array([[1.0], [6.0]])
+    )
+    assert found == {"a": pytest.approx((np.log(1e9) + np.log(1 / 2)) / 2)}
+    with pytest.raises(ValueError, match=r"^at least two training patients are needed$"):
+        singled_out(beats=train, train=train, patients=np.full(3, "a"))
+
+
+@pytest.mark.parametrize("metric", ["membership", "excess"])
+def test_percentiles_of_two_draws_lie_a_fortieth_from_either(metric):
+    """One score between two others, or two scores of 0 and 1: each draw gives 0, 0.5 or 1, and the interval lies between two of them."""
+    if metric == "membership":
+        found = [membership_auc([np.array([1.0])], [np.array([0.0, 2.0])], draws=2, seed=seed) for seed in range(30)]
+    else:
+        found = [excess({"F": np.array([0.0, 1.0])}, {"F": np.array([0.0])}, draws=2, seed=seed) for seed in range(30)]
+    ends = [(low, high) for low in (0, 0.5, 1) for high in (0, 0.5, 1) if low <= high]
+    wanted = {(round(low + 0.025 * (high - low), 6), round(high - 0.025 * (high - low), 6)) for low, high in ends}
+    between = {(round(low, 6), round(high, 6)) for _, low, high in found}
+    assert {(0.025, 0.975), (0.0125, 0.4875)} < between <= wanted
+    assert {value for value, *_ in found} == {0.5}
+
+
+@pytest.mark.parametrize("side", ["members", "others"])
+def test_the_area_varies_with_the_records_of_either_side_as_a_share_does(side):
+    """Forty records of one side, half of them above all of the other: as 20 of 40 heads."""
+    split, same = np.repeat([0.0, 2.0], 20), np.ones(30)
+    found = membership_auc([split], [same]) if side == "members" else membership_auc([same], [split])
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * 0.5 / 40**0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("metric", [membership_auc, excess])
+def test_there_are_2000_draws_of_seed_0_unless_given(metric):
+    rng = np.random.default_rng(0)
+    sides = [rng.normal(0.5, 1, 41), rng.normal(0, 1, 43)]
+    sides = [[side] if metric is membership_auc else {"F": side} for side in sides]
+    usual = metric(*sides)
+    assert usual == metric(*sides) == metric(*sides, draws=2000, seed=0)
+    assert usual not in (metric(*sides, seed=1), metric(*sides, draws=2001))
+
+
+def test_draws_of_members_and_others_go_in_pairs():
+    with pytest.raises(ValueError, match="zip"):
+        membership_auc([np.ones(2), np.ones(2)], [np.ones(2)])
+
+
+def test_one_beat_of_a_patient_is_none_that_trees_could_know_by_itself():
+    """Leaves have two beats or more, so of two patients with one each both are as likely, and none is recognised, a stranger's or not."""
+    train = np.array([[0.0], [1.0]])
+    assert not recognised(synthetic=train, train=train, patients=np.array(["a", "b"]), control=np.array([[0.4], [0.6]])).any()
+
+
+def test_there_are_two_hundred_trees_of_the_seed(monkeypatch):
+    import sklearn.ensemble
+
+    made = []
+
+    class Spied(sklearn.ensemble.ExtraTreesClassifier):
+        def fit(self, features, labels):
+            made.append((self.n_estimators, self.random_state))
+            return super().fit(features, labels)
+
+    monkeypatch.setattr(sklearn.ensemble, "ExtraTreesClassifier", Spied)
+    few = {"synthetic": TRAIN[:2], "train": TRAIN[::60], "patients": WHOSE[::60], "control": CONTROL[:2]}
+    recognised(**few)
+    recognised(**few, seed=4)
+    assert made == [(200, 0), (200, 4)]

@@ -173,3 +173,189 @@ def test_the_next_beat_of_a_window_is_left_out_where_another_follows():
     middle = record.signals[record.samples[0] + 40 : record.samples[1] - 40, 0]
     assert np.abs(middle).max() < 0.05
     assert np.abs(draw(replace(beats, rr_after=np.full(2, 1.0)), "shown").signals[record.samples[0] + 108]) > 0.9
+
+
+def alike(beats: Beats, shape: np.ndarray, heights: np.ndarray) -> list[int]:
+    """Chain beats that are multiples of one shape, by their distances worked out one by one: root mean square and 0.25 mV a factor of e."""
+    points = np.column_stack([heights * np.sqrt((shape**2).mean()), 0.25 * np.log(beats.rr_before), 0.25 * np.log(beats.rr_after)])
+    order = [int(np.linalg.norm(points - np.median(points, axis=0), axis=1).argmin())]
+    while left := [number for number in range(len(points)) if number not in order]:
+        order.append(min(left, key=lambda number: np.linalg.norm(points[number] - points[order[-1]])))
+    return order
+
+
+@pytest.mark.parametrize("label", ["N", "V"])
+@pytest.mark.parametrize(("count", "length"), [(40, 256), (8, 256), (7, 256), (1, 256), (12, 4)])
+def test_the_next_beat_is_the_one_most_alike_in_waveform_and_rhythm(count, length, label):
+    rng = np.random.default_rng(count)
+    shape, heights = np.sin(np.arange(length)), rng.normal(0, 0.3, count)
+    before, after = np.exp(rng.uniform(-1, 0.8, (2, count)))
+    beats = Beats(signals=heights[:, None] * shape, classes=np.full(count, label), rr_before=before, rr_after=after)
+    known = heights if count >= 8 else np.zeros(count)  # of fewer beats the rhythm alone counts
+    assert arrange(beats).tolist() == alike(beats, shape, known)
+
+
+def of_rhythm(classes: str, **rhythm: list[float]) -> Beats:
+    return Beats(
+        signals=np.zeros((len(classes), 256)), classes=np.array(list(classes)), **{name: np.array(rr) for name, rr in rhythm.items()}
+    )
+
+
+def test_rhythms_count_within_what_a_strip_can_show_and_unknown_ones_as_usual():
+    """Of 0.8, 0.25 and 3 s the first is in the middle; 1 ms and 60 s are no further from it than those."""
+    unknown, none = float("nan"), [0.8] * 5
+    beats = of_rhythm("NNNNN", rr_before=[60, 0.001, unknown, 0.7, 3.0], rr_after=none)
+    assert arrange(beats).tolist() == [2, 3, 1, 0, 4]  # 60 and 3 s are as near, of which the first is taken
+    assert arrange(replace(beats, rr_before=np.array(none), rr_after=beats.rr_before)).tolist() == [2, 3, 1, 0, 4]
+
+
+@pytest.mark.parametrize(
+    ("rhythm", "wanted"),
+    [
+        ({"rr_mean": [0.95, 0.55], "rr_before": [0.4, 0.5], "rr_after": [0.9, 1.5]}, [4, 5]),
+        ({"rr_mean": [0.55, 0.95], "rr_before": [0.4, 0.5], "rr_after": [0.9, 1.5]}, [5, 4]),
+        ({"rr_mean": [np.nan, np.nan], "rr_before": [0.4, 0.5], "rr_after": [1.6, 0.9]}, [4, 5]),  # 0.8 and 0.67 s in the mean
+        ({"rr_mean": [np.nan, np.nan], "rr_before": [0.4, 0.7], "rr_after": [1.0, 0.8]}, [5, 4]),  # 0.63 and 0.75 s
+        ({"rr_mean": [0.65, np.nan], "rr_before": [0.4, 0.4], "rr_after": [2.0, 0.9]}, [4, 5]),  # 0.6 s
+    ],
+)
+def test_ectopic_beats_stand_at_even_distances_where_the_rate_is_about_theirs(rhythm, wanted):
+    """Of four normal beats in the order of their chain, they come before the second, which is slow, and the fourth."""
+    normal = {"rr_before": [0.8, 0.84, 0.6, 0.5], "rr_after": [0.8, 0.8, 0.81, 0.8], "rr_mean": [0.8] * 4}
+    beats = of_rhythm("NNNNVS", **{name: rr + rhythm[name] for name, rr in normal.items()})
+    assert arrange(beats).tolist() == [0, wanted[0], 1, 2, wanted[1], 3]
+
+
+def test_ectopic_beats_of_one_rate_keep_their_order():
+    """Whatever a machine's sorting does with ties, a dataset has the same bytes."""
+    beats = of_rhythm("N" * 40 + "V" * 60)
+    order = arrange(replace(beats, signals=np.random.default_rng(0).normal(0, 0.1, (100, 256))))
+    np.testing.assert_array_equal(order[order >= 40], np.arange(40, 100))
+    assert np.diff(np.flatnonzero(order < 40)).max() <= 3  # one or two between two normal beats
+
+
+def rising(share_of: int) -> np.ndarray:
+    """Give half a cosine from 0 to 1, exclusive, in so many samples."""
+    return (1 - np.cos(np.pi * np.arange(1, share_of + 1) / (share_of + 1))) / 2
+
+
+FIRST, SECOND = (lambda length: 1 + np.arange(length) / 500), (lambda length: 3 - np.arange(length) / 300)
+
+
+@pytest.mark.parametrize(
+    ("interval", "after", "begin", "end", "shown"),
+    [
+        (1.5, np.nan, 256, 540, 256),  # the windows lie apart
+        (0.5, 0.5, 180, 256, 256),  # they overlap
+        (0.5, 0.5 - 0.5 / 360, 180, 256, 256),  # by a sample the interval may differ
+        (0.5, 0.5 - 1.5 / 360, 180, 243, 243),  # the next beat came earlier, and is left out from 120 ms before it on
+        (0.6, 0.3, 173, 216, 173),
+        (256 / 360, 2.0, 247, 265, 256),  # they meet: 50 ms about that place
+        (261 / 360, 2.0, 250, 268, 256),  # they nearly do
+        (0.25, 0.25, 138, 169, 256),  # 80 ms after one R peak and before the other
+    ],
+)
+def test_one_beat_passes_into_the_next_by_half_a_cosine(interval, after, begin, end, shown):
+    one, two = FIRST(256), SECOND(256)
+    beats = replace(of_rhythm("NN", rr_before=[0.8, interval], rr_after=[after, 2.0]), signals=np.stack([one, two]))
+    record = draw(beats, "two")
+    start = round(interval * 360)
+    assert (record.name, record.fs, record.signals.dtype, record.signals.shape) == ("two", 360.0, np.float32, (180 + start + 256 + 180, 1))
+    assert record.samples.tolist() == [288, 288 + start]
+    at, share = np.arange(begin, end), rising(end - begin)
+    passage = (1 - share) * one[np.minimum(at, shown - 1)] + share * two[np.maximum(at - start, 0)]
+    edges = rising(180) * one[0], rising(180)[::-1] * two[-1]
+    wanted = np.concatenate([edges[0], one[:begin], passage, two[end - start :], edges[1]])
+    np.testing.assert_allclose(record.signals[:, 0], wanted, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("fs", "r_sample", "length", "interval", "begin", "end"),
+    [
+        (360.0, 10, 200, 0.5, 162, 180),  # there is little before the R peak: the last 50 ms before the window
+        (360.0, 110, 120, 0.25, 120, 138),  # and here little after it: the first 50 ms behind it
+        (20.0, 8, 20, 0.25, 11, 12),  # R peaks five samples apart, two of which each keeps to either side
+    ],
+)
+def test_short_and_coarse_windows_pass_where_neither_r_peak_is(fs, r_sample, length, interval, begin, end):
+    one, two = FIRST(length), SECOND(length)
+    beats = replace(of_rhythm("NN", rr_before=[0.8, interval], rr_after=[3.0, 3.0]), signals=np.stack([one, two]), fs=fs, r_sample=r_sample)
+    edge, start = round(fs / 2), round(interval * fs)
+    found = draw(beats, "short").signals[edge : edge + start + length, 0]
+    at, share = np.arange(begin, end), rising(end - begin)
+    passage = (1 - share) * one[np.minimum(at, length - 1)] + share * two[np.maximum(at - start, 0)]
+    np.testing.assert_allclose(found, np.concatenate([one[:begin], passage, two[end - start :]]), atol=2e-6)
+
+
+def test_the_last_beat_ends_before_the_one_that_came_after_it():
+    beats = replace(of_rhythm("N", rr_after=[0.3]), signals=FIRST(256)[None])
+    wanted = np.concatenate([rising(180) * FIRST(1), FIRST(173), rising(263)[::-1] * FIRST(173)[-1]])
+    np.testing.assert_allclose(draw(beats, "one").signals[:, 0], wanted, atol=2e-6)
+
+
+def test_the_interval_after_an_ectopic_beat_is_its_pause_unless_another_follows():
+    beats = of_rhythm("NVSN", rr_before=[0.81, 0.4, 0.5, 0.9], rr_after=[0.7, 0.6, 1.2, 1.0])
+    assert np.diff(draw(beats, "pause").samples).tolist() == [144, 180, 432]
+
+
+def test_r_peaks_are_at_least_a_sample_apart_at_any_rate():
+    beats = replace(of_rhythm("NNN", rr_before=[0.3] * 3), signals=np.ones((3, 4)), fs=1.0, r_sample=1)
+    assert draw(beats, "slow").samples.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("ends", "wanted"),
+    [((2.0, 1.0), (1.0, 3.0)), ((1.0, 2.0), (1.0, 3.0)), ((0.0, 2.0), (2.0, 6.0)), ((2.0, 0.0), (2.0, 6.0)), ((0.0, 0.0), (0.0, 0.0))],
+)
+def test_the_baseline_is_as_rough_as_the_smoother_end_that_is_not_flat(ends, wanted):
+    """Noise of known size at the ends of beats that lie far apart: its size, its shape and how its neighbours are alike, lead by lead."""
+    count = 120
+    signals = np.zeros((count, 2, 256))
+    # Third differences of (0, 0, 0, 0, s) are 0 and s, and of white noise of 1 mV 20 mV^2 in the mean: s is sqrt(40) of a mV.
+    signals[:, :, 0], signals[:, :, -1] = (end * 0.01 * 40**0.5 * np.array([1, 3]) for end in ends)
+    beats = replace(of_rhythm("N" * count, rr_before=[3.0] * count), signals=signals, leads=np.full(count, "I+II"))
+    record = draw(beats, "rough")
+    between = record.signals[record.samples[:-1, None] + np.arange(148, 1080 - 108)]  # (gap, sample, lead)
+    share = rising(between.shape[1])[:, None]
+    noise = between - (1 - share) * signals[0, :, -1] - share * signals[0, :, 0]
+    if not any(ends):
+        np.testing.assert_allclose(noise, 0, atol=1e-6)
+        return
+    white = noise / (0.01 * np.array(wanted) * np.sin(np.pi * share))
+    assert white.mean() == pytest.approx(0, abs=0.02)
+    for lag, alike_by in enumerate([1, 2 / 3, 1 / 6, 0]):  # of 1, 2, 1
+        products = (white[:, lag:] * white[:, : white.shape[1] - lag]).mean(axis=(0, 1))
+        np.testing.assert_allclose(products, alike_by, atol=0.03)
+    assert abs((white[..., 0] * white[..., 1]).mean()) < 0.02
+
+
+@pytest.mark.parametrize(("interval", "between"), [(1.5, range(256, 540)), (0.5, ())])
+def test_nothing_but_the_baseline_beside_and_between_windows_has_noise(interval, between):
+    signals = np.zeros((2, 256))
+    signals[:, [0, -1]] = 100
+    beats = replace(of_rhythm("NN", rr_before=[0.8, interval], rr_after=[2.0, 2.0]), signals=signals)
+    one, other = (draw(beats, "rough", seed=seed).signals[:, 0] for seed in (0, 1))
+    edges = [*range(180)], [*range(len(one) - 180, len(one))]
+    assert np.flatnonzero(one != other).tolist() == [*edges[0], *(180 + place for place in between), *edges[1]]
+
+
+def test_the_seed_of_the_noise_is_0_unless_another_is_given(some):
+    long = replace(some.take(np.arange(3)), rr_before=np.full(3, 1.5))
+    usual, none, other = (draw(long, "strip", **given).signals for given in ({}, {"seed": 0}, {"seed": 1}))
+    np.testing.assert_array_equal(usual, none)
+    assert not np.array_equal(usual, other)
+
+
+@pytest.mark.parametrize(
+    ("n_leads", "name", "wanted"),
+    [(1, "V1+V2", ("V1+V2",)), (2, "V1+", ("ECG1", "ECG2")), (3, "V1+V2", ("ECG1", "ECG2", "ECG3")), (3, "I+II+V1", ("I", "II", "V1"))],
+)
+def test_leads_are_named_as_the_beats_say_if_there_is_a_name_for_each(n_leads, name, wanted):
+    signals = np.zeros((2, 256)) if n_leads == 1 else np.zeros((2, n_leads, 256))
+    assert draw(Beats(signals=signals, classes=np.full(2, "N"), leads=np.full(2, name)), "named").leads == wanted
+
+
+def test_every_class_has_its_general_symbol():
+    beats = Beats(signals=np.zeros((5, 256)), classes=np.array(list("NSVFQ")), symbols=np.array(["", "", "E", "", ""]))
+    assert symbols_of(beats).tolist() == ["N", "S", "E", "F", "Q"]
+    assert draw(beats, "all").symbols.tolist() == ["N", "S", "E", "F", "Q"]

@@ -42,3 +42,35 @@ def test_ectopic_lines_excuse_what_could_not_be_told():
     assert found["F1 V"] == pytest.approx(2 * 20 / (24 + 34))
     stacked = rates(np.stack([confusion, confusion]), "NSVFQ")
     assert all(np.array_equal(value, [found[name]] * 2) for name, value in stacked.items())
+
+
+@pytest.mark.parametrize(
+    ("annotated", "predicted", "message"),
+    [("NQ", "NF", "^beats of F, Q cannot be scored over N, V$"), ("", "", "^beats of no class cannot be scored over N, V$")],
+)
+def test_beats_that_cannot_be_scored_are_named(annotated, predicted, message):
+    with pytest.raises(ValueError, match=message):
+        score_classes(annotated=np.array(list(annotated)), predicted=np.array(list(predicted)), classes="NV")
+
+
+def test_patients_are_scored_one_by_one_in_the_order_of_their_names_where_all_are_known():
+    annotated, predicted, patients = np.array(list("NNVV")), np.array(list("NVVN")), np.array(["b", "b", "b", "a"])
+    scores = score_classes(annotated=annotated, predicted=predicted, classes="NV", patients=patients)
+    assert scores.by_patient == [[[0, 0], [1, 0]], [[1, 1], [0, 1]]]
+    assert scores.to_dict()["by_patient"] == scores.by_patient
+    for unknown in (None, np.array(["b", "b", "", "a"])):
+        assert score_classes(annotated=annotated, predicted=predicted, classes="NV", patients=unknown).by_patient is None
+
+
+@pytest.mark.parametrize(("classes", "lines"), [("NVF", ["VEB"]), ("NS", ["SVEB"]), ("NSVFQ", ["SVEB", "VEB"]), ("NF", [])])
+def test_numbers_are_named_after_their_classes_and_the_ectopic_lines_that_these_have(classes, lines):
+    found = rates(np.ones((len(classes), len(classes)), dtype=int), classes)
+    each = [f"{name} {label}" for label in classes for name in ("F1", "Se", "+P")]
+    assert list(found) == ["macro-F1", *each, *(f"{line} {name}" for line in lines for name in ("Se", "+P", "FPR", "Acc"))]
+
+
+def test_what_could_be_neither_right_nor_wrong_is_no_number_and_no_fault():
+    with np.errstate(all="raise"):
+        found = rates(np.array([[3, 0], [0, 0]]), "NV")
+    assert {name for name, value in found.items() if np.isnan(value)} == {"F1 V", "Se V", "+P V", "VEB Se", "VEB +P"}
+    assert (found["VEB FPR"], found["VEB Acc"], found["macro-F1"]) == (0, 1, 1)
