@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constra
 TOOLS = build/tools
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: demo test lint docs links lock locked audit sbom clean
+.PHONY: demo test lint docs links lock locked audit mutants sbom clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ecgsynth run
@@ -65,6 +65,11 @@ build/locked/.made: requirements.lock
 # Known weaknesses of the versions that are pinned.
 audit: $(TOOLS)/.installed
 	$(TOOLS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
+
+# Change each line that decides a published number in every way that is known, and see whether a test notices.
+mutants: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt mutmut
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(VENV)/bin/mutmut run
 
 # What a release is made of, as CycloneDX.
 sbom: $(TOOLS)/.installed $(VENV)/.installed
