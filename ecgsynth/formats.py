@@ -147,6 +147,8 @@ def from_table(table: "pa.Table") -> Beats:
         leads, samples = conform(head, {"n_leads": is_whole})["n_leads"], len(values) // max(1, len(table) * head["n_leads"])
         shape = (len(table), leads, samples) if leads > 1 else (len(table), samples)
         keep = of_beats(head, shape)
+        if empty := [name for name in (*_TEXT.values(), "signal") if table[name].null_count]:
+            raise ValueError(f"{', '.join(empty)} of some beat is missing")
         columns = {name: np.array(table[column].to_pylist(), dtype=np.str_) for name, column in _TEXT.items()}
         text: dict[str, Any] = {name: column_of(name, column, "U") for name, column in columns.items()}
         rhythm: dict[str, Any] = {name: column_of(name, table[name].to_numpy(), "f").astype(np.float32) for name in _RHYTHM}

@@ -258,6 +258,16 @@ def test_a_table_whose_column_is_of_another_kind_is_refused_by_its_name(column, 
         from_table(table.set_column(place, column, other))
 
 
+@pytest.mark.parametrize("column", ["class", "symbol", "lead", "record"])
+def test_a_table_that_leaves_out_what_a_beat_is_called_is_refused(column):
+    import pyarrow as pa
+
+    table = to_table(rows_of(known(2)))
+    place = table.schema.get_field_index(column)
+    with pytest.raises(EcgsynthError, match=f"{column} of some beat is missing"):
+        from_table(table.set_column(place, column, pa.array([None, "N"])))
+
+
 def signals_of(rows, *, fixed=True):
     import pyarrow as pa
 
