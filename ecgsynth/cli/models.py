@@ -84,8 +84,15 @@ def train(
         discard(checkpoint)
     force = options["force"] or resume
     finished = show_training(generator, train_beats, validation, output, by=by, device=device, checkpoint=checkpoint, force=force)
+    _tell_of_model(generator, output, finished=finished, checkpoint=checkpoint, as_json=as_json)
+    if not finished:
+        raise click.exceptions.Exit(130)
+
+
+def _tell_of_model(generator: Any, output: Path, *, finished: bool, checkpoint: Path, as_json: bool) -> None:
+    """Say what came of a training, and what is to be known of the model."""
     kept = next((step.validation_score for step in reversed(generator.history_) if step.best), None)
-    data = {"output": str(output), "generator": name, "params": generator.params, "finished": finished, "validation_score": kept}
+    data = {"output": str(output), "generator": generator.name, "params": generator.params, "finished": finished, "validation_score": kept}
     data["sha256"] = generator.fingerprint()
     if not finished:
         goes_on = f"; the same command with --resume goes on ({checkpoint})" if checkpoint.is_file() else ""
@@ -97,10 +104,8 @@ def train(
         data["privacy"] = promise
         note(_promised(promise))
     score = f", validation macro-F1 {kept:.3f}" if kept is not None else ""
-    labels = "classes" if by == "class" else "symbols"
-    emit(data, f"Wrote {output}: {name}, {labels} {' '.join(generator.classes)}{score}", as_json=as_json)
-    if not finished:
-        raise click.exceptions.Exit(130)
+    labels = "classes" if generator.by == "class" else "symbols"
+    emit(data, f"Wrote {output}: {generator.name}, {labels} {' '.join(generator.classes)}{score}", as_json=as_json)
 
 
 def _check_begin(output: Path, checkpoint: Path, *, resume: bool, force: bool) -> None:
