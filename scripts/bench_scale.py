@@ -126,7 +126,7 @@ def table(sizes: dict[int, Found], ray: Found) -> str:
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--sizes", default="50,500,5000", show_default=True)
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1))
-@click.option("--ray-records", default=500, show_default=True, type=click.IntRange(min=1))
+@click.option("--ray-records", default=5000, show_default=True, type=click.IntRange(min=1))
 def main(work: Path, out: Path, sizes: str, repeats: int, ray_records: int) -> None:
     """Measure, part by part; what was measured is kept in the work folder."""
     counts = [int(size) for size in sizes.split(",")]
