@@ -17,7 +17,7 @@ from ecgsynth.beats import Beats
 from ecgsynth.devices import CPU, describe, find_device
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, tensor_bytes
-from ecgsynth.generators.cells import Cell, cells_of, refuse_unlearnable
+from ecgsynth.generators.cells import Cell, cells_of, numbers_of, refuse_unlearnable
 from ecgsynth.generators.heads import read_head
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.requests import Interval, Request
@@ -295,17 +295,7 @@ class Generator(ABC):
         EcgsynthError
             If this model cannot make them.
         """
-        counts, lead = request.counts, request.lead
-        known = self.classes if lead is None else tuple(cell.label for cell in self.cells if cell.lead == lead)
-        if lead is not None and lead not in self.leads:
-            raise EcgsynthError(f"unknown lead {lead}; this model has learnt {', '.join(self.leads)}")
-        if (request.rr_before or request.rr_after) and not self.shape_["rhythm"]:
-            raise EcgsynthError("this model was trained without RR intervals, so its beats cannot be chosen by them")
-        unknown = [name for name in counts if name not in known]
-        if unknown:
-            of_lead = f" of lead {lead}" if lead else ""
-            raise EcgsynthError(f"unknown {self.by} {', '.join(unknown)}; this model has learnt {', '.join(known)}{of_lead}")
-        return {name: int(counts[name]) for name in LABELS[self.by] if counts.get(name)}
+        return request.of_each(self.cells, by=self.by, rhythm=self.shape_["rhythm"])
 
     def _make_blocks(self, jobs: Sequence[Block], request: Request, workers: int | None) -> Iterator[tuple[Vectors, Cells]]:
         for job in jobs:
@@ -386,11 +376,8 @@ class Generator(ABC):
         return self.shape_
 
     def _cells_of(self, beats: Beats) -> Cells:
-        """Give the cell of each beat; a lead that is not told apart counts as its label's most frequent."""
-        numbers = {(cell.label, cell.lead): number for number, cell in reversed(list(enumerate(self.cells)))}
-        usual = {cell.label: number for number, cell in reversed(list(enumerate(self.cells)))}
-        pairs = zip(beats.labels(self.by).tolist(), beats.leads.tolist(), strict=True)
-        return np.array([numbers.get((label, lead), usual[label]) for label, lead in pairs], dtype=np.int64)
+        """Give the cell of each beat."""
+        return numbers_of(beats, self.cells, self.by)
 
     @abstractmethod
     def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:

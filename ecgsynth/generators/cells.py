@@ -1,9 +1,11 @@
 """Training beats: which can be learnt from, and what a generator is told of each, its label, and its lead where there are enough."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
@@ -37,6 +39,14 @@ def cells_of(train: Beats | StoredBeats, by: str) -> list[list[Any]]:
         rest = -sum(count for count, _ in own) - sum(count for _, count in told)
         cells += [[label, lead, count + (rest if place == 0 else 0)] for place, (lead, count) in enumerate(told)]
     return cells
+
+
+def numbers_of(beats: Beats, cells: Sequence[Cell], by: str) -> NDArray[np.int64]:
+    """Give the number of each beat's cell; a lead that is not told apart counts as its label's most frequent."""
+    numbers = {(cell.label, cell.lead): number for number, cell in reversed(list(enumerate(cells)))}
+    usual = {cell.label: number for number, cell in reversed(list(enumerate(cells)))}
+    pairs = zip(beats.labels(by).tolist(), beats.leads.tolist(), strict=True)
+    return np.array([numbers.get((label, lead), usual[label]) for label, lead in pairs], dtype=np.int64)
 
 
 def refuse_unlearnable(train: Beats, validation: Beats | None, by: str) -> None:

@@ -1,6 +1,6 @@
 """What to ask a generator for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.generators.cells import Cell
+from ecgsynth.labels import LABELS
 from ecgsynth.sides import apportion
 from ecgsynth.vectors import Shape, Vectors
 
@@ -52,6 +54,26 @@ class Request:
             if interval is not None:
                 fit &= (vectors[:, column] >= np.log(interval[0])) & (vectors[:, column] <= np.log(interval[1]))
         return fit
+
+    def of_each(self, cells: Sequence[Cell], *, by: str, rhythm: bool) -> dict[str, int]:
+        """Give how many of each label are asked for, in the order of labels, of a model that has learnt these cells.
+
+        Raises
+        ------
+        EcgsynthError
+            If it has not learnt what is asked for.
+        """
+        leads, known = (list(dict.fromkeys(names)) for names in zip(*((cell.lead, cell.label) for cell in cells), strict=True))
+        if self.lead is not None:
+            if self.lead not in leads:
+                raise EcgsynthError(f"unknown lead {self.lead}; this model has learnt {', '.join(leads)}")
+            known = [cell.label for cell in cells if cell.lead == self.lead]
+        if (self.rr_before or self.rr_after) and not rhythm:
+            raise EcgsynthError("this model was trained without RR intervals, so its beats cannot be chosen by them")
+        if unknown := [name for name in self.counts if name not in known]:
+            of_lead = f" of lead {self.lead}" if self.lead else ""
+            raise EcgsynthError(f"unknown {by} {', '.join(unknown)}; this model has learnt {', '.join(known)}{of_lead}")
+        return {name: int(self.counts[name]) for name in LABELS[by] if self.counts.get(name)}
 
 
 def class_counts(beats: Beats | Mapping[str, int], *, power: float = 1.0, total: int | None = None, by: str = "class") -> dict[str, int]:
