@@ -1,10 +1,12 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 from ecgsynth.nets import NETWORKS, TAKES_DRAFTS
 from ecgsynth.nets.convolutional import to_channels
-from ecgsynth.nets.denoiser import Denoiser
+from ecgsynth.nets.denoiser import Denoiser, GuidedDenoiser, OneStep, tabled
 from ecgsynth.priors import MixturePrior, NormalPrior
 from ecgsynth.vectors import Shape
 
@@ -93,3 +95,21 @@ def test_mixture_components_are_drawn_as_often_as_they_weigh():
     for cell, shares in enumerate([[0.75, 0, 0.25, 0], [0, 0.5, 0, 0.5]]):
         _, drafts = prior.draw(torch.full((40_000,), cell), torch.Generator().manual_seed(0))
         np.testing.assert_allclose((drafts > 50).float().mean(dim=0), shares, atol=0.01)
+
+
+@pytest.mark.parametrize("form", ["plain", "guided", "one step"])
+def test_a_table_of_what_is_told_of_each_time_and_cell_changes_no_beat(form):
+    torch.manual_seed(0)
+    strong, weak = Denoiser(6, 5, hidden=16, depth=3), Denoiser(6, 5, hidden=8, depth=3)
+    network = {"plain": strong, "guided": GuidedDenoiser(strong, weak, 1.5), "one step": OneStep(strong)}[form]
+    for weights in network.parameters():  # some begin as zeros, and would hide what is told
+        torch.nn.init.normal_(weights, std=0.3)
+    noise, cells, times = torch.randn(40, 6), torch.arange(40) % 5, [()] if form == "one step" else [(0.2,), (0.7,), (0.2,)]
+
+    def answers(network, cells):
+        return [network(noise, *(torch.full((40,), now) for now in time), cells) for time in times]
+
+    plain, fast = answers(network, cells), tabled(copy.deepcopy(network))
+    for ours, other, theirs in zip(answers(fast, cells), answers(fast, cells.flip(0)), plain, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+        assert not torch.allclose(other, theirs, atol=1e-2)

@@ -19,7 +19,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Arrays, Cells
 from ecgsynth.generators.modes import Blend, find_modes, find_styles, nearest_modes
 from ecgsynth.generators.trained import TrainedGenerator
-from ecgsynth.nets.denoiser import Denoiser, GuidedDenoiser
+from ecgsynth.nets.denoiser import Denoiser, GuidedDenoiser, tabled
 from ecgsynth.training import LossTrainer, Recipe, Trainer
 from ecgsynth.vectors import Vectors
 
@@ -226,13 +226,12 @@ class Flow(TrainedGenerator):
         return torch.searchsorted((ladder / ladder[:, -1:])[cells], chance, right=True)[:, 0]
 
     def _for_sampling(self, network: nn.Module) -> nn.Module:
-        if not self._uses_bfloat16(CPU):
-            return network
         network = copy.deepcopy(network)
-        for part in network.modules():
-            if isinstance(part, nn.Linear):  # as it would be at every call
-                part.bfloat16()
-        return network
+        if self._uses_bfloat16(CPU):
+            for part in network.modules():
+                if isinstance(part, nn.Linear):  # as it would be at every call
+                    part.bfloat16()
+        return network if self.style else tabled(network)
 
     def of_patient(self, number: int) -> Self:
         """Give this model bound to one synthetic patient: all its beats have one style.

@@ -1,6 +1,8 @@
 """The network of flow matching and diffusion: a noisy beat and how noisy it is, to what leads back to a clean one."""
 
 import math
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,9 @@ from torch.nn import functional
 
 _FREQUENCIES = 32
 _FASTEST = 200.0
+
+Told = Sequence[tuple[Tensor, ...]]
+"""Of each block of a `Denoiser`, what it scales and shifts by."""
 
 
 class Denoiser(nn.Module):
@@ -38,14 +43,22 @@ class Denoiser(nn.Module):
 
     def forward(self, noisy: Tensor, time: Tensor, cells: Tensor, style: Tensor | None = None) -> Tensor:
         """Give what the objective asks for: (B, P), time 0 to 1 (B,), (B,), style (B, n_style) -> (B, P)."""
+        return self.answer(noisy, self.tell(time, cells, style))
+
+    def tell(self, time: Tensor, cells: Tensor, style: Tensor | None = None) -> Told:
+        """Give what each block scales and shifts by: time (B,), (B,), style (B, n_style) -> (B, hidden) twice a block."""
         angles = time[:, None] * self.frequencies
         told = self.time(torch.cat([angles.sin(), angles.cos()], dim=1)) + self.cell(cells)  # (B, E)
         if self.style is not None and style is not None:
             told = told + self.style(style)
         told = functional.silu(told)
+        return [block.modulation(told).chunk(2, dim=1) for block in cast("Iterable[_Block]", self.blocks)]
+
+    def answer(self, noisy: Tensor, told: Told) -> Tensor:
+        """Give what the objective asks for: (B, P), what `tell` gave -> (B, P)."""
         x = self.inward(noisy)
-        for block in self.blocks:
-            x = block(x, told)
+        for block, (scale, shift) in zip(self.blocks, told, strict=True):
+            x = block(x, scale, shift)
         answer: Tensor = self.outward(self.norm(x))
         return answer
 
@@ -89,6 +102,39 @@ class OneStep(nn.Module):
         return beats
 
 
+class Tabled(nn.Module):
+    """A denoiser for making many beats: what its blocks are told depends on time and cell alone, and is computed once for each.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        Which does not learn any more, and knows no styles.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self._tables: dict[float, Told] = {}
+
+    def forward(self, noisy: Tensor, time: Tensor, cells: Tensor, style: None = None) -> Tensor:
+        """Give what the denoiser does: (B, P), one time for all (B,), (B,) -> (B, P)."""
+        now = float(time[0])
+        if now not in self._tables:
+            every = torch.arange(self.denoiser.cell.num_embeddings)
+            self._tables[now] = [(scale.contiguous(), shift.contiguous()) for scale, shift in self.denoiser.tell(time[:1], every)]
+        told = [(scale.index_select(0, cells), shift.index_select(0, cells)) for scale, shift in self._tables[now]]
+        return self.denoiser.answer(noisy, told)
+
+
+def tabled(network: nn.Module) -> nn.Module:
+    """Put a `Tabled` denoiser in the place of each one in a network."""
+    if isinstance(network, Denoiser):
+        return Tabled(network)
+    for name, part in network.named_children():
+        setattr(network, name, tabled(part))
+    return network
+
+
 class _Block(nn.Module):
     def __init__(self, hidden: int, embedding: int) -> None:
         super().__init__()
@@ -100,7 +146,6 @@ class _Block(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        scale, shift = self.modulation(told).chunk(2, dim=1)
+    def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         changed: Tensor = x + self.second(functional.silu(self.first(self.norm(x) * (1 + scale) + shift)))
         return changed
