@@ -42,10 +42,11 @@ def untrained(row: str, seed: int) -> Generator:
     return es.GENERATORS[row](**({"seed": seed} if "seed" in settings_of(row) else {}))
 
 
-def measure(row: str, seed: int, split: es.Split, out: Path) -> Found:
+def measure(row: str, seed: int, split: es.Split, out: Path, device: str) -> Found:
     """Train what the row needs, and evaluate its beats."""
     validation = split.val if split.scheme == "beats" else None  # whose patients are kept for choosing what is added to real beats
-    model, minutes = trained(untrained(row, seed), out / MODELS[split.scheme] / f"{row}-{seed}.safetensors", split.train, validation)
+    path = out / MODELS[split.scheme] / f"{row}-{seed}.safetensors"
+    model, minutes = trained(untrained(row, seed), path, split.train, validation, device=device)
     made = model.sample(es.class_counts(split.train), seed=seed)
     found = es.evaluate(
         synthetic=made,
@@ -121,7 +122,8 @@ def draw(rows: dict[str, list[Found]], path: Path) -> None:
 @click.option("--scheme", type=click.Choice(list(CLASSES)), default="beats")
 @click.option("--seeds", default=5, type=click.IntRange(min=2))
 @click.option("--rows", "names", help="Only these, by comma; nothing is written but the parts.")
-def main(out: Path, scheme: str, seeds: int, names: str | None) -> None:
+@click.option("--device", default="cpu", help="Where networks are trained.")
+def main(out: Path, scheme: str, seeds: int, names: str | None, device: str) -> None:
     """Measure, and write the tables."""
     torch.set_num_threads(1)
     split = split_by(scheme)
@@ -134,7 +136,7 @@ def main(out: Path, scheme: str, seeds: int, names: str | None) -> None:
                 "classifier": network_for(scheme, split.train).settings,
             }
             path = out / "work" / f"evidence-{scheme}" / f"{row}-{seed}.json"
-            found = part(path, settings, lambda row=row, seed=seed: measure(row, seed, split, out))
+            found = part(path, settings, lambda row=row, seed=seed: measure(row, seed, split, out, device))
             rows[row].append(found)
             macro = {name: round(of["synthetic"]["macro_f1"], 3) for name, of in found["classifiers"].items()}
             click.echo(f"{scheme}  seed {seed}  {row:<10} TSTR {macro}", err=True)

@@ -44,13 +44,13 @@ def untrained(row: str, draw: int) -> Generator | None:
     return es.GENERATORS[name](**settings, **({"seed": draw} if "seed" in settings_of(name) else {}))
 
 
-def measure(row: str, draw: int, split: es.Split, work: Path) -> Found:
+def measure(row: str, draw: int, split: es.Split, work: Path, device: str) -> Found:
     """Train what the row needs, and attack it."""
     attackers = set_up(train=split.train, val=split.val, test=split.test, seed=draw)
     assert attackers is not None  # no patient stands on two sides
     new, released = untrained(row, draw), attackers.strangers
     if new is not None:
-        model, _ = trained(new, work / f"{row}-{draw}.safetensors", split.train)
+        model, _ = trained(new, work / f"{row}-{draw}.safetensors", split.train, device=device)
         released = model.sample(es.class_counts(split.train, total=RELEASED), seed=draw)
     members, others = attackers.membership(released)
     return {"members": members.tolist(), "others": others.tolist()}
@@ -70,7 +70,8 @@ def table(rows: dict[str, list[Found]]) -> str:
 @click.option("-o", "--out", default=Path("results"), type=click.Path(path_type=Path))
 @click.option("--draws", default=5, type=click.IntRange(min=1))
 @click.option("--rows", "names", help="Only these, by comma; nothing is written but the parts.")
-def main(out: Path, draws: int, names: str | None) -> None:
+@click.option("--device", default="cpu", help="Where networks are trained.")
+def main(out: Path, draws: int, names: str | None, device: str) -> None:
     """Measure, and write the table."""
     torch.set_num_threads(1)
     work = out / "work" / "membership"
@@ -82,7 +83,7 @@ def main(out: Path, draws: int, names: str | None) -> None:
         for row in rows:
             model = untrained(row, draw)
             settings = {"row": row, "generator": model and model.params, "train": split.train.digest(), "test": split.test.digest()}
-            rows[row].append(part(work / f"{row}-{draw}.json", settings, lambda row=row, d=draw, s=split: measure(row, d, s, work)))
+            rows[row].append(part(work / f"{row}-{draw}.json", settings, lambda row=row, d=draw, s=split: measure(row, d, s, work, device)))
             click.echo(f"draw {draw}  {row}", err=True)
     click.echo(table(rows))
     if not names:

@@ -55,13 +55,17 @@ def part(path: Path, settings: Found, measure: Callable[[], Found]) -> Found:
 
 
 def trained(
-    model: Generator, path: Path, train: es.Beats, validation: es.Beats | None = None, *, by: str = "class"
+    model: Generator, path: Path, train: es.Beats, validation: es.Beats | None = None, *, by: str = "class", device: str = "cpu"
 ) -> tuple[Generator, float]:
-    """Train a generator, or load it from `path` if that is done; gives the minutes it took, too."""
+    """Train a generator, or load it from `path` if that is done; gives the minutes it took, too.
+
+    Those that a graphics card is of no use to are trained without one. A kept model is taken wherever it was trained, as only
+    rounding differs; its file says where.
+    """
 
     def fit() -> Found:
         begun = time.monotonic()
-        model.fit(train, validation, by=by).save(path, force=True)
+        model.fit(train, validation, by=by, device=device if model.takes_cards else "cpu").save(path, force=True)
         return {"minutes": round((time.monotonic() - begun) / 60, 2)}
 
     settings = {"params": model.params, "train": train.digest(), "validation": validation and validation.digest(), "by": by}
