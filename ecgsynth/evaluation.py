@@ -171,8 +171,7 @@ def evaluate_steps(
     _check(synthetic, train, test, scored, by)
     everyone = {"synthetic": synthetic, "train": train, "test": test} | ({} if val is None else {"val": val})
     digests = {side: beats.digest() for side, beats in everyone.items()}
-    labelled = train.take(np.isin(train.labels(by), list(synthetic.counts(by))))  # rare labels may have been left out
-    learnt_here = synthetic.info.get("data_sha256") in (digests["train"], labelled.digest(), train.info.get(DRAWN_OF))
+    learnt_here = _learnt_from(synthetic, train, digests["train"], by)
     synthetic, train, test = _alike([beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test)])
     trial = _Trial.drawn(PROTOCOLS[protocol], synthetic=synthetic, train=train, test=test, by=by, classes=scored)
     kept = cache or Cache()
@@ -183,12 +182,10 @@ def evaluate_steps(
         measures = measuring(synthetic=synthetic, train=train, val=_ordered(val), test=test, families=families, cache=kept)
     few = len(train) + len(synthetic) < _FEW
     found = yield from (engine or Local(1 if few else None)).steps([*lessons, *measures])
-    judged: dict[str, dict[str, list[Scores]]] = {name: {row: [] for row in rows} for name in classifiers}
-    for (name, row), scores in (pair for lesson in found[: len(lessons)] for pair in lesson):
-        judged[name][row].append(Scores(**scores))
+    judged = [pair for lesson in found[: len(lessons)] for pair in lesson]
     return Evaluation(
         classes=tuple(scored),
-        classifiers=judged,
+        classifiers={name: {row: [Scores(**of) for key, of in judged if key == (name, row)] for row in rows} for name in classifiers},
         counts={side: getattr(trial, side).counts(by) for side in ("train", "synthetic", "test")},
         settings={
             "by": by,
@@ -204,6 +201,12 @@ def evaluate_steps(
         synthetic=_examples(synthetic, examples),
         measured=tuple(score for scores in found[len(lessons) :] for score in scores),
     )
+
+
+def _learnt_from(synthetic: Beats, train: Beats, digest: str, by: str) -> bool:
+    """Say whether synthetic beats are of a model that learnt from this train side."""
+    labelled = train.take(np.isin(train.labels(by), list(synthetic.counts(by))))  # rare labels may have been left out
+    return synthetic.info.get("data_sha256") in (digest, labelled.digest(), train.info.get(DRAWN_OF))
 
 
 def _lessons(trial: "_Trial", rows: Sequence[str], settings: Mapping[str, dict[str, Any]], seeds: Sequence[int], kept: Cache) -> list[Job]:

@@ -1,13 +1,19 @@
 """The command that says whether synthetic beats may be released."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ecgsynth.cli.console import PLACE, cache_option, emit, engine_options, force_option, json_option, note_drawn, progress
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.steps import drain
+
+if TYPE_CHECKING:
+    from ecgsynth.audit import Verdict
+    from ecgsynth.beats import Beats
+    from ecgsynth.findings import Evaluation
+    from ecgsynth.splits import Split
 
 
 def _write_policy(context: click.Context, option: click.Parameter, path: Path | None) -> None:
@@ -79,13 +85,7 @@ def audit(
     sides = Split.load(split_folder)
     note_drawn(synthetic=made, train=sides.train, val=sides.val, test=sides.test)
     if run:
-        result = Evaluation.load(run)
-        everyone = {"synthetic": made, "train": sides.train, "test": sides.test, "val": sides.val}
-        if result.settings.get("digests") != {side: beats.digest() for side, beats in everyone.items()}:
-            raise EcgsynthError(f"the evaluation in {run} is of other beats: leave out --run to evaluate these")
-        network = network_for(sides.scheme, made, steps=steps).settings
-        if result.settings.get("protocol") != "natural" or result.settings["classifier"] != network:
-            raise EcgsynthError(f"the evaluation in {run} has another protocol or network than an audit: leave out --run to evaluate anew")
+        result = _evaluation_in(run, made, sides, steps)
     else:
         steps_ = evaluate_steps(
             synthetic=made,
@@ -107,9 +107,28 @@ def audit(
         result.scores(), limits, learnt_here=result.settings["learnt_from_this_train_side"], released=list(made.counts())
     )
     failed = [verdict for verdict in verdicts if not verdict.holds]
-    end = f"{len(failed)} of {len(verdicts)} fail: do not release" if failed else f"all {len(verdicts)} hold"
-    reasons = "".join(f"\n  {verdict.rule.measure}: {verdict.rule.why}" for verdict in {v.rule: v for v in failed}.values())
-    text = "\n".join(map(str, verdicts)) + f"\n\n{end}{reasons}"
-    emit({"holds": not failed, "verdicts": [verdict.to_dict() for verdict in verdicts]}, text, as_json=as_json)
+    emit({"holds": not failed, "verdicts": [verdict.to_dict() for verdict in verdicts]}, _in_words(verdicts, failed), as_json=as_json)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _evaluation_in(run: Path, made: "Beats", sides: "Split", steps: int | None) -> "Evaluation":
+    """Read an evaluation, if it is of these beats and what an audit asks for."""
+    from ecgsynth.classifiers import network_for
+    from ecgsynth.findings import Evaluation
+
+    result = Evaluation.load(run)
+    everyone = {"synthetic": made, "train": sides.train, "test": sides.test, "val": sides.val}
+    if result.settings.get("digests") != {side: beats.digest() for side, beats in everyone.items()}:
+        raise EcgsynthError(f"the evaluation in {run} is of other beats: leave out --run to evaluate these")
+    network = network_for(sides.scheme, made, steps=steps).settings
+    if result.settings.get("protocol") != "natural" or result.settings["classifier"] != network:
+        raise EcgsynthError(f"the evaluation in {run} has another protocol or network than an audit: leave out --run to evaluate anew")
+    return result
+
+
+def _in_words(verdicts: "list[Verdict]", failed: "list[Verdict]") -> str:
+    """Set out each verdict, then what it comes to, with the reasons of the rules that are broken."""
+    end = f"{len(failed)} of {len(verdicts)} fail: do not release" if failed else f"all {len(verdicts)} hold"
+    reasons = "".join(f"\n  {verdict.rule.measure}: {verdict.rule.why}" for verdict in {v.rule: v for v in failed}.values())
+    return "\n".join(map(str, verdicts)) + f"\n\n{end}{reasons}"
