@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -144,13 +145,18 @@ def _shape(beats: Beats) -> PartShape:
     return PartShape(beats.n_leads, beats.n_samples, beats.fs, beats.r_sample)
 
 
-def _opened(path: Path) -> Any:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(open_file(path))
+        file = pq.ParquetFile(open_file(path))
     except (OSError, ValueError) as error:
         raise EcgsynthError(f"{path} is no Parquet file, or it is damaged ({error})") from error
+    try:
+        yield file
+    finally:
+        file.close(force=True)  # what is at an address, too
 
 
 def _to_table(beats: Beats) -> "pa.Table":

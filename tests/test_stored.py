@@ -35,6 +35,16 @@ def stored(beats, tmp_path_factory) -> StoredBeats:
     return store(beats, tmp_path_factory.mktemp("stored") / "beats")
 
 
+def test_what_is_read_of_an_address_is_closed(beats, stored, monkeypatch):
+    opened = []
+    monkeypatch.setattr(module, "open_file", lambda path: opened.append(open(path, "rb")) or opened[-1])  # as an address is
+    assert same(load_beats(stored.folder), beats)
+    stored.counts()
+    list(stored.columns("classes"))
+    assert len(opened) > 2
+    assert all(file.closed for file in opened)
+
+
 def test_beats_come_back_as_they_were(beats, stored):
     assert same(load_beats(stored.folder), beats)
     assert isinstance(open_beats(stored.folder), StoredBeats)
