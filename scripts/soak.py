@@ -25,7 +25,7 @@ from ecgsynth.source import Source
 from ecgsynth.steps import drain
 from ecgsynth.verify import verify_steps
 
-COUNTS = {"N": 3000, "S": 300, "V": 700}
+COUNTS = {"N": 3000, "S": 300, "V": 700, "F": 100, "Q": 200}
 FEWEST = 8  # rounds of which a line says something
 MOST_SLOPE = 10.0  # MB an hour, below which memory is called flat
 

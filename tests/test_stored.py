@@ -37,7 +37,7 @@ def stored(beats, tmp_path_factory) -> StoredBeats:
 
 def test_what_is_read_of_an_address_is_closed(beats, stored, monkeypatch):
     opened = []
-    monkeypatch.setattr(module, "open_file", lambda path: opened.append(open(path, "rb")) or opened[-1])  # as an address is
+    monkeypatch.setattr(module, "open_file", lambda path: opened.append(path.open("rb")) or opened[-1])  # as an address is
     assert same(load_beats(stored.folder), beats)
     stored.counts()
     list(stored.columns("classes"))
