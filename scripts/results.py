@@ -129,7 +129,7 @@ def main(out: Path, seeds: int, by: str, names: str | None) -> None:
             done.setdefault(row, []).append(found)
             click.echo(f"seed {seed}  {row:<15} macro-F1 {found['macro_f1']:.4f}", err=True)
     if not names:
-        write(out / f"{name}.json", json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "times": TIMES, "rows": done}, indent=1) + "\n")
+        write(out / f"{name}.json", json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "times": TIMES, "rows": done}) + "\n")
         write(out / f"{name}.md", table(done) + "\n")
         click.echo(f"{table(done)}\n\n{differences(done)}")
 
