@@ -12,6 +12,7 @@ from torch.nn import functional
 
 _FREQUENCIES = 32
 _FASTEST = 200.0
+_TABLES = 64  # times whose tables are kept: some megabytes each
 
 Told = Sequence[tuple[Tensor, ...]]
 """Of each block of a `Denoiser`, what it scales and shifts by."""
@@ -119,10 +120,13 @@ class Tabled(nn.Module):
     def forward(self, noisy: Tensor, time: Tensor, cells: Tensor, style: None = None) -> Tensor:
         """Give what the denoiser does: (B, P), one time for all (B,), (B,) -> (B, P)."""
         now = float(time[0])
-        if now not in self._tables:
+        table = self._tables.get(now)
+        if table is None:
             every = torch.arange(self.denoiser.cell.num_embeddings)
-            self._tables[now] = [(scale.contiguous(), shift.contiguous()) for scale, shift in self.denoiser.tell(time[:1], every)]
-        told = [(scale.index_select(0, cells), shift.index_select(0, cells)) for scale, shift in self._tables[now]]
+            table = [(scale.contiguous(), shift.contiguous()) for scale, shift in self.denoiser.tell(time[:1], every)]
+            if len(self._tables) < _TABLES:
+                self._tables[now] = table
+        told = [(scale.index_select(0, cells), shift.index_select(0, cells)) for scale, shift in table]
         return self.denoiser.answer(noisy, told)
 
 
