@@ -9,13 +9,11 @@ its beats. DS2 is not touched. Nearly all F are of one patient, so that none of 
 import click
 import numpy as np
 import torch
-from shared import chosen, mitdb_beats
-from sklearn.model_selection import StratifiedGroupKFold
+from shared import chosen, ds1_beats, judged
 
 import ecgsynth as es
-from ecgsynth import mitdb
 from ecgsynth.classifiers import NEW_PATIENTS
-from ecgsynth.metrics.utility import Scores, score_classes
+from ecgsynth.metrics.utility import Scores
 
 CLASSES = "NSVF"
 # What is changed of the settings that were taken.
@@ -34,15 +32,6 @@ VARIANTS = {
 }
 
 
-def judged(beats: es.Beats, settings: dict[str, object]) -> Scores:
-    """Have every patient judged by a classifier of others."""
-    predicted = np.empty(len(beats), dtype="U1")
-    folds = StratifiedGroupKFold(4, shuffle=True, random_state=0).split(beats.signals, beats.classes, groups=beats.patients)
-    for train, test in folds:
-        predicted[test] = es.BeatClassifier(**settings).fit(beats.take(train)).predict(beats.take(test))
-    return score_classes(annotated=beats.classes, predicted=predicted, classes=CLASSES)
-
-
 def line(name: str, seeds: list[Scores]) -> str:
     """Set macro-F1 with its spread, then sensitivity and positive predictivity of each class in %."""
     macro = [seed.macro_f1 for seed in seeds]
@@ -57,12 +46,11 @@ def line(name: str, seeds: list[Scores]) -> str:
 def main(seeds: int, only: str | None) -> None:
     """Measure, and print the table."""
     torch.set_num_threads(1)
-    beats = mitdb_beats()
-    shared = list(mitdb.SAME_PATIENT.values())  # one is in DS2, too, under another number
-    ds1 = beats.take(np.isin(beats.records, [name for name in mitdb.DS1 if name not in shared]) & np.isin(beats.classes, list(CLASSES)))
+    beats = ds1_beats(CLASSES)
     click.echo("| classifier | macro-F1 | " + " | ".join(f"Se / +P of {name}, %" for name in CLASSES) + " |\n" + "|---" * 6 + "|")
     for name in chosen(only, VARIANTS):
-        click.echo(line(name, [judged(ds1, NEW_PATIENTS | VARIANTS[name] | {"seed": seed}) for seed in range(seeds)]))
+        networks = [es.BeatClassifier(**NEW_PATIENTS | VARIANTS[name] | {"seed": seed}) for seed in range(seeds)]
+        click.echo(line(name, [judged(beats, network.fit, CLASSES) for network in networks]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""All that is measured of six generators: what their beats are worth, how like real ones they are, and what they tell of patients.
+"""All that is measured of eight generators: what their beats are worth, how like real ones they are, and what they tell of patients.
 
     python scripts/evidence.py -o results --scheme beats --seeds 5
     python scripts/evidence.py -o results --scheme dechazal --seeds 5     # between patients, N S V F, shape and rhythm
@@ -24,7 +24,7 @@ from ecgsynth.engine import Local
 from ecgsynth.generators import Generator, settings_of
 from ecgsynth.scores import Score
 
-ROWS = ("flow", "flow-gan", "smote", "gaussian", "ecgsyn", "memorizer", "class-mean")
+ROWS = ("flow", "flow-gan", "outline", "gaussian", "smote", "ecgsyn", "memorizer", "class-mean")
 CLASSES = {"beats": "NSVFQ", "dechazal": "NSVF"}
 MODELS = {"beats": Path("work/mitdb-beats"), "dechazal": Path("between-patients/work")}
 LEARNT = ("real", "synthetic", "real-on-synthetic")

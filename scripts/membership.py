@@ -28,6 +28,7 @@ ROWS = {
     "flow": ("`flow`", "flow", {}),
     "flow-unblended": ("`flow` that learns beats as they are, `blend=0`", "flow", {"blend": 0.0}),
     "gaussian": ("`gaussian`", "gaussian", {}),
+    "outline": ("`outline`", "outline", {}),
     "dp-flow-patient": ("`dp-flow`, epsilon 8 for a patient", "dp-flow", {"unit": "patient", "steps": 300}),
     "class-mean": ("control: `class-mean`", "class-mean", {}),
     "ecgsyn": ("floor: `ecgsyn`, which learns nothing", "ecgsyn", {}),

@@ -47,6 +47,9 @@ class Gaussian(Generator):
     ----------
     components : int
         Principal components kept.
+    name : str
+        The name under which it stands in `GENERATORS`: ``"gaussian"``, or ``"outline"`` for the one of few components, in which
+        the shape of a class remains, and next to nothing of what is a patient's own.
 
     Notes
     -----
@@ -59,10 +62,9 @@ class Gaussian(Generator):
     implemented in scikit-learn.
     """
 
-    name = "gaussian"
-
-    def __init__(self, *, components: int = 64) -> None:
+    def __init__(self, *, components: int = 64, name: str = "gaussian") -> None:
         super().__init__()
+        self.name = name
         self.components = components
         if components < 1:
             raise EcgsynthError("components must be positive")

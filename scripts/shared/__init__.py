@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 
 import ecgsynth as es
+from ecgsynth import mitdb
 from ecgsynth.fetch import locate_records
 from ecgsynth.files import atomic_path
 from ecgsynth.generators import Generator
+from ecgsynth.metrics.utility import Scores, score_classes
 
 Found = dict[str, Any]
 
@@ -27,6 +31,22 @@ def mitdb_beats() -> es.Beats:
 def mitdb_split() -> es.Split:
     """Cut the beats of MIT-BIH and divide them by the scheme `beats`, seed 0."""
     return es.split_beats(mitdb_beats(), scheme="beats", seed=0)
+
+
+def ds1_beats(classes: Iterable[str]) -> es.Beats:
+    """Cut the beats of these classes of DS1's patients; leaves out the one who is in DS2, too, under another number."""
+    beats = mitdb_beats()
+    own = [name for name in mitdb.DS1 if name not in mitdb.SAME_PATIENT.values()]
+    return beats.take(np.isin(beats.records, own) & np.isin(beats.classes, list(classes)))
+
+
+def judged(beats: es.Beats, learn: Callable[[es.Beats], es.BeatClassifier], classes: Iterable[str]) -> Scores:
+    """Have every patient judged by a classifier that learnt from others: four folds of patients."""
+    predicted = np.empty(len(beats), dtype="U1")
+    folds = StratifiedGroupKFold(4, shuffle=True, random_state=0).split(beats.signals, beats.classes, groups=beats.patients)
+    for train, test in folds:
+        predicted[test] = learn(beats.take(train)).predict(beats.take(test))
+    return score_classes(annotated=beats.classes, predicted=predicted, classes=classes)
 
 
 def chosen(text: str | None, known: Iterable[str]) -> list[str]:
