@@ -47,9 +47,6 @@ class Gaussian(Generator):
     ----------
     components : int
         Principal components kept.
-    name : str
-        The name under which it stands in `GENERATORS`: ``"gaussian"``, or ``"outline"`` for the one of few components, in which
-        the shape of a class remains, and next to nothing of what is a patient's own.
 
     Notes
     -----
@@ -62,9 +59,10 @@ class Gaussian(Generator):
     implemented in scikit-learn.
     """
 
-    def __init__(self, *, components: int = 64, name: str = "gaussian") -> None:
+    name = "gaussian"
+
+    def __init__(self, *, components: int = 64) -> None:
         super().__init__()
-        self.name = name
         self.components = components
         if components < 1:
             raise EcgsynthError("components must be positive")
@@ -97,3 +95,18 @@ class Gaussian(Generator):
     def _restore(self, arrays: Arrays) -> None:
         self._means, self._factors = arrays["means"], arrays["factors"]
         self._space = ComponentSpace(under("space.", arrays))
+
+
+class Outline(Gaussian):
+    """A `Gaussian` of few components, for beats that leave the house: the shape of a class, and next to nothing of a patient's own.
+
+    Parameters
+    ----------
+    components : int
+        Principal components kept; how few, `scripts/choose_outline.py` has chosen.
+    """
+
+    name = "outline"
+
+    def __init__(self, *, components: int = 8) -> None:
+        super().__init__(components=components)
