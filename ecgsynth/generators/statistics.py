@@ -98,12 +98,12 @@ class Gaussian(Generator):
 
 
 class Outline(Gaussian):
-    """A `Gaussian` of few components, for beats that leave the house: the shape of a class, and next to nothing of a patient's own.
+    """A `Gaussian` of few components: the shape of a class, with less of what is a patient's own; how much less is to be measured.
 
     Parameters
     ----------
     components : int
-        Principal components kept; how few, `scripts/choose_outline.py` has chosen.
+        Principal components kept: `scripts/choose_outline.py` compares how many.
     """
 
     name = "outline"
