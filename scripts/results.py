@@ -99,7 +99,8 @@ def differences(rows: dict[str, list[Found]]) -> str:
     for row in [name for name in ("flow", "flow-gan", "cnn-gan") if name in rows]:
         ratios = ", ".join(f"{name} {value / f1['real'][name]:.3f}" for name, value in f1[row].items())
         lines.append(f"F1 of {row} over that of real: {ratios}")
-        lines.append(f"{row}: {np.median([seed['training_minutes'] for seed in rows[row]]):.1f} minutes of training (median)")
+        if minutes := [seed["training_minutes"] for seed in rows[row] if seed["training_minutes"] is not None]:
+            lines.append(f"{row}: {np.median(minutes):.1f} minutes of training (median)")
     return "\n".join(lines)
 
 

@@ -141,6 +141,27 @@ def test_parts_of_a_measurement_are_kept_and_never_mixed_with_others(tmp_path, m
         part(path, {"steps": (1, 3)}, stopped)
 
 
+def test_a_training_that_was_stopped_goes_on_to_the_same_model(split, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from shared import trained
+
+    def flow():
+        return ecgsynth.GENERATORS["flow"](steps=6, validations=1, hidden=16, depth=1)
+
+    whole, minutes = trained(flow(), tmp_path / "whole.safetensors", split.train)
+    assert minutes >= 0
+    path = tmp_path / "stopped.safetensors"
+    stopped = flow().fit_steps(split.train, None, f"{path}.checkpoint")
+    for _ in range(3):
+        next(stopped)
+    stopped.close()
+    assert Path(f"{path}.checkpoint").is_file()
+    model, minutes = trained(flow(), path, split.train)
+    assert minutes is None
+    assert model.fingerprint() == whole.fingerprint()
+    assert not Path(f"{path}.checkpoint").exists()
+
+
 TABLES = [table for pattern in ("*.md", "*/*.md") for table in sorted((ROOT / "results").glob(pattern))]
 
 

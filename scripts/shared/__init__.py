@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 import ecgsynth as es
 from ecgsynth import mitdb
 from ecgsynth.fetch import locate_records
-from ecgsynth.files import atomic_path
+from ecgsynth.files import atomic_path, discard
 from ecgsynth.generators import Generator
 from ecgsynth.metrics.utility import Scores, score_classes
 
@@ -76,17 +76,21 @@ def part(path: Path, settings: Found, measure: Callable[[], Found]) -> Found:
 
 def trained(
     model: Generator, path: Path, train: es.Beats, validation: es.Beats | None = None, *, by: str = "class", device: str = "cpu"
-) -> tuple[Generator, float]:
+) -> tuple[Generator, float | None]:
     """Train a generator, or load it from `path` if that is done; gives the minutes it took, too.
 
     Those that a graphics card is of no use to are trained without one. A kept model is taken wherever it was trained, as only
-    rounding differs; its file says where.
+    rounding differs; its file says where. A training that was stopped goes on, and its minutes are then not known: None.
     """
+    checkpoint = path.with_name(f"{path.name}.checkpoint")
 
     def fit() -> Found:
-        begun = time.monotonic()
-        model.fit(train, validation, by=by, device=device if model.takes_cards else "cpu").save(path, force=True)
-        return {"minutes": round((time.monotonic() - begun) / 60, 2)}
+        begun, whole = time.monotonic(), not checkpoint.is_file()
+        for _ in model.fit_steps(train, validation, checkpoint, by=by, device=device if model.takes_cards else "cpu"):
+            pass
+        model.save(path, force=True)
+        discard(checkpoint)
+        return {"minutes": round((time.monotonic() - begun) / 60, 2) if whole else None}
 
     settings = {"params": model.params, "train": train.digest(), "validation": validation and validation.digest(), "by": by}
     found = part(path.with_suffix(".training.json"), settings, fit)
