@@ -6,19 +6,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgsynth.beats import Beats
+from ecgsynth.beats import Beats, concatenate
 from ecgsynth.classifiers import BeatFeatures
-from ecgsynth.metrics.bootstrap import Interval, Intervals, delete_half
-from ecgsynth.metrics.privacy import attribute_votes, excess, membership_auc, membership_scores, near_copies, recognised
+from ecgsynth.metrics.bootstrap import Interval, Intervals
+from ecgsynth.metrics.privacy import attribute_votes, excess, likenesses, membership_auc, membership_scores, near_copies
 
 Strings = NDArray[np.str_]
-Values = NDArray[np.float64]
+Scores = dict[str, float]
+"""Of patients, by their names."""
 
 RELEASED = 20_000
 """Synthetic beats an attacker looks at, so that the numbers of all generators mean the same."""
 
-_HELD = 100  # beats of each patient that an attacker holds
-_LEARNT = 400  # beats of each training patient by which those behind synthetic beats are known
+_HELD = 200  # beats of each patient in question that an attacker holds
+_KNOWN = 400  # beats of each patient that is not in question
 _FEWEST_OF_A_VALUE = 2  # patients who have an attribute's value: of one alone nothing can be said
 _FEWEST_FRESH = 100  # beats of a class that set what is near
 _FEWEST = {"train": 2, "val": 4, "test": 2}  # patients
@@ -27,19 +28,19 @@ _FEWEST = {"train": 2, "val": 4, "test": 2}  # patients
 class Attackers(NamedTuple):
     """What attackers hold.
 
+    They do not know who of the patients in question was learnt from: each attack does the same with all of them, so that it
+    comes to what is said to be guessing whatever the beats are like, if these tell nothing of who was.
+
     Parameters
     ----------
-    train : Beats
-        Of the patients learnt from.
     members, others : Beats
-        Some of each patient learnt from, and of each that was not: whom an attacker asks about.
+        Some of each patient learnt from, and of each that was not: those in question.
     reference : Beats
         Of patients that the attacker knows not to be in question.
     strangers : Beats
         Of yet others, in the place of synthetic beats: the yardstick.
     """
 
-    train: Beats
     members: Beats
     others: Beats
     reference: Beats
@@ -51,66 +52,71 @@ class Attackers(NamedTuple):
         Returns
         -------
         dict of str to Interval
-            ``"membership of a patient, area"``, 0.5 for guessing; ``"sex of a patient, excess"`` and
-            ``"age of a patient, excess"``, where known, 0 if patients learnt from are not found out more than others;
-            ``"beats of a recognised patient"``, 0.05 for beats of strangers.
+            ``"membership of a patient, area"`` and ``"recognition of a patient, area"``, 0.5 for guessing; ``"sex of a patient,
+            excess"`` and ``"age of a patient, excess"``, where known, 0 if patients learnt from are not found out more than others.
         """
         released = released.take(np.random.default_rng(seed).permutation(len(released))[:RELEASED])
         return {
             "membership of a patient, area": membership_auc(*([scores] for scores in self.membership(released)), seed=seed),
+            "recognition of a patient, area": membership_auc(*([scores] for scores in self._recognition(released, seed)), seed=seed),
             **{f"{name} of a patient, excess": found for name, of in ATTRIBUTES.items() if (found := self._inferred(released, of, seed))},
-            "beats of a recognised patient": self._recognised(released, seed),
         }
 
-    def membership(self, released: Beats) -> tuple[Values, Values]:
+    def membership(self, released: Beats) -> tuple[Scores, Scores]:
         """Score each patient learnt from, and each other: the more, the likelier they were learnt from, an attacker would say."""
         known = {"synthetic": _waveforms(released), "reference": _waveforms(self.reference)}
-        scores = [membership_scores(beats=_waveforms(side), records=side.patients, **known) for side in (self.members, self.others)]
-        members, others = (np.array(list(each.values())) for each in scores)
+        members, others = (
+            membership_scores(beats=_waveforms(side), records=side.patients, **known) for side in (self.members, self.others)
+        )
         return members, others
 
-    def _inferred(self, released: Beats, attribute: "Callable[[Beats, Beats], Strings]", seed: int) -> Interval | None:
-        behind = attribute(self.train, self.train)
-        train, behind = _waveforms(self.train)[behind != ""], behind[behind != ""]
-        if len(np.unique(behind)) < 2:
+    def _recognition(self, released: Beats, seed: int) -> tuple[Scores, Scores]:
+        """Score each patient in question by how much a classifier that knows them all takes the beats for theirs."""
+        asked = self._asked()
+        seen = BeatFeatures().fit(asked)
+        found = likenesses(synthetic=seen.transform(released), known=seen.transform(asked), patients=asked.patients, seed=seed)
+        members, others = ({name: found[name] for name in np.unique(side.patients)} for side in (self.members, self.others))
+        return members, others
+
+    def _inferred(self, released: Beats, attribute: Callable[[Beats], Strings], seed: int) -> Interval | None:
+        """Guess an attribute of all patients in question from near copies, of whichever of them these may be."""
+        asked = self._asked()
+        truth = attribute(asked)
+        asked, truth = asked.take(truth != ""), truth[truth != ""]
+        if not len(asked):
             return None
-        ours = _waveforms(released)
-        carried = np.where(self._copied(released), behind[_nearest(ours, train)], "")
+        ours, sides = _waveforms(released), [np.isin(asked.patients, side.patients) for side in (self.members, self.others)]
+        carried = np.where(self._copied(released, asked), truth[_nearest(ours, _waveforms(asked))], "")
         votes = []
-        for side in (self.members, self.others):
-            truth = attribute(side, self.train)
-            known = truth != ""
-            asked = {"beats": _waveforms(side)[known], "patients": side.patients[known], "truth": truth[known]}
-            votes.append(attribute_votes(**asked, synthetic=ours, carried=carried))
+        for own in sides:
+            beats = {"beats": _waveforms(asked)[own], "patients": asked.patients[own], "truth": truth[own]}
+            votes.append(attribute_votes(**beats, synthetic=ours, carried=carried) if own.any() else {})
             if len(votes[-1]) < 2 or min(map(len, votes[-1].values())) < _FEWEST_OF_A_VALUE:
                 return None
         return excess(*votes, seed=seed)
 
-    def _copied(self, released: Beats) -> NDArray[np.bool_]:
-        """Say which beats are near copies: nearer to a training beat of their class than fresh ones are, of any class if those are few."""
+    def _copied(self, released: Beats, asked: Beats) -> NDArray[np.bool_]:
+        """Say which beats are near copies: nearer to a beat of their class than fresh ones are, of any class if those are few."""
         near = np.zeros(len(released), dtype=bool)
-        for name in set(released.counts()) & set(self.train.counts()):  # of a rare class no training beat may be among those kept
-            own, train, fresh = (side.classes == name for side in (released, self.train, self.reference))
+        for name in set(released.counts()) & set(asked.counts()):  # of a rare class none may be among those held
+            own, held, fresh = (side.classes == name for side in (released, asked, self.reference))
             control = self.reference.take(fresh) if fresh.sum() >= _FEWEST_FRESH else self.reference
-            ours, learnt, known = map(_waveforms, (released.take(own), self.train.take(train), control))
-            near[own] = near_copies(synthetic=ours, train=learnt, control=known)
+            ours, theirs, known = map(_waveforms, (released.take(own), asked.take(held), control))
+            near[own] = near_copies(synthetic=ours, train=theirs, control=known)
         return near
 
-    def _recognised(self, released: Beats, seed: int) -> Interval:
-        seen = BeatFeatures().fit(self.train)
-        train, ours, control = (seen.transform(beats) for beats in (self.train, released, self.reference))
-        found = recognised(synthetic=ours, train=train, patients=self.train.patients, control=control, seed=seed)
-        return delete_half(lambda side: {"share": float(side.mean())}, found, seed=seed)["share"]
+    def _asked(self) -> Beats:
+        return concatenate([self.members, self.others])
 
 
-def _older(beats: Beats, train: Beats) -> Strings:
-    known = [train.ages[train.patients == name][0] for name in np.unique(train.patients)]
+def _older(beats: Beats) -> Strings:
+    known = [beats.ages[beats.patients == name][0] for name in np.unique(beats.patients)]
     half = np.nanmedian(known) if np.isfinite(known).any() else np.nan
     return np.where(np.isfinite(beats.ages), np.where(beats.ages > half, "older", "younger"), "")
 
 
-ATTRIBUTES: dict[str, Callable[[Beats, Beats], Strings]] = {"sex": lambda beats, train: beats.sexes, "age": _older}
-"""What an attacker would know of a patient, given beats and what was learnt from: ages are over their median or not."""
+ATTRIBUTES: dict[str, Callable[[Beats], Strings]] = {"sex": lambda beats: beats.sexes, "age": _older}
+"""What an attacker would know of a patient, given beats of all in question: ages are over their median or not."""
 
 
 def set_up(*, train: Beats, val: Beats, test: Beats, seed: int) -> Attackers | None:
@@ -137,11 +143,10 @@ def set_up(*, train: Beats, val: Beats, test: Beats, seed: int) -> Attackers | N
     kept = rng.permutation(names["val"])[: -(-len(names["val"]) // 2)]
     known = np.isin(val.patients, kept)
     return Attackers(
-        train=_some_of_each(train, _LEARNT, rng),
         members=_some_of_each(train, _HELD, rng),
         others=_some_of_each(test, _HELD, rng),
-        reference=_some_of_each(val.take(known), _LEARNT, rng),
-        strangers=_some_of_each(val.take(~known), _LEARNT, rng),
+        reference=_some_of_each(val.take(known), _KNOWN, rng),
+        strangers=_some_of_each(val.take(~known), _KNOWN, rng),
     )
 
 

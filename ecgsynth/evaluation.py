@@ -206,7 +206,8 @@ def evaluate_steps(
 def _learnt_from(synthetic: Beats, train: Beats, digest: str, by: str) -> bool:
     """Say whether synthetic beats are of a model that learnt from this train side."""
     labelled = train.take(np.isin(train.labels(by), list(synthetic.counts(by))))  # rare labels may have been left out
-    return synthetic.info.get("data_sha256") in (digest, labelled.digest(), train.info.get(DRAWN_OF))
+    told = synthetic.info.get("data_sha256")
+    return bool(told) and told in (digest, labelled.digest(), train.info.get(DRAWN_OF))
 
 
 def _lessons(trial: "_Trial", rows: Sequence[str], settings: Mapping[str, dict[str, Any]], seeds: Sequence[int], kept: Cache) -> list[Job]:

@@ -19,10 +19,10 @@ from ecgsynth.generators.requests import class_counts
 from ecgsynth.generators.resampling import Memorizer
 from ecgsynth.metrics.bootstrap import Interval, Intervals, delete_half
 from ecgsynth.metrics.detection import area, suspicions
-from ecgsynth.metrics.diversity import Features, manifold
+from ecgsynth.metrics.diversity import Features, manifold, nearest_distances
 from ecgsynth.metrics.fidelity import frechet_distance, mmd, spectrum_distance, warped_distances
 from ecgsynth.metrics.physiology import MEASURES, measure_waves, shares, wave_distances
-from ecgsynth.metrics.privacy import closer_to_train, near_copies, nearest_errors, singled_out
+from ecgsynth.metrics.privacy import nearer_than_fresh, nearest_errors, singled_out, train_over_control
 from ecgsynth.scores import AS_REAL, LESS, MORE, Score
 
 Numbers = Mapping[str, float]
@@ -125,21 +125,22 @@ def _physiology(beats: Beats, sides: Sides) -> Question:
 
 def _privacy(beats: Beats, sides: Sides) -> Question:
     ours, train, control = (_waveforms(side) for side in (beats, sides.train, sides.test))
-    copied, nearer = (which(synthetic=ours, train=train, control=control) for which in (near_copies, closer_to_train))
+    apart, fresh = (nearest_distances(beats=side, among=train) for side in (ours, control))
+    nearer = train_over_control(synthetic=ours, train=train, control=control)
     known = len(np.unique(sides.train.patients)) > 1  # patients: else nobody can be pointed at
     pointing = singled_out(beats=ours, train=train, patients=sides.train.patients) if known else np.full(len(ours), np.nan)
     rms, prd = nearest_errors(beats=ours, train=train)
 
-    def numbers(known: NDArray[np.float64]) -> Numbers:
+    def numbers(known: NDArray[np.float64], fresh: NDArray[np.float64]) -> Numbers:
         return {
-            "near copies": float(known[:, 0].mean()),
-            "nearer to train than to test": float(known[:, 1].mean()),
+            "near copies": float(nearer_than_fresh(known[:, 0], fresh).mean()),
+            "distance to train over distance to test": float(np.median(known[:, 1])),
             "nearest patient over second nearest": float(np.median(known[:, 2])),
             "RMSE to the nearest training beat, mV": float(np.median(known[:, 3])),
             "PRD to the nearest training beat, %": float(np.median(known[:, 4])),
         }
 
-    return Question(numbers, (np.stack([copied, nearer, pointing, rms, prd], axis=1),))
+    return Question(numbers, (np.stack([apart, nearer, pointing, rms, prd], axis=1), fresh))
 
 
 FAMILIES = (
@@ -172,7 +173,7 @@ FAMILIES = (
         dict.fromkeys(
             (
                 "near copies",
-                "nearer to train than to test",
+                "distance to train over distance to test",
                 "nearest patient over second nearest",
                 "RMSE to the nearest training beat, mV",
                 "PRD to the nearest training beat, %",

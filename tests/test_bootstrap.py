@@ -98,8 +98,20 @@ def test_a_share_over_beats_has_the_interval_of_its_binomial():
     one = over_beats(share, np.array([[[60, 4], [6, 30]]]))["right"]
     assert one.value == pytest.approx(0.9)
     assert (one.high - one.low) / 2 == pytest.approx(1.96 * 0.03, rel=0.1)
+    again = over_beats(share, np.array([[[60, 4], [6, 30]]] * 5))["right"]  # the same beats, judged alike five times: nothing more is known
+    assert again.high - again.low == pytest.approx(one.high - one.low, rel=0.05)
     four = over_beats(share, np.array([[[240, 16], [24, 120]]]))["right"]
     assert four.high - four.low == pytest.approx((one.high - one.low) / 2, rel=0.15)
+
+
+def test_seeds_that_differ_make_an_interval_over_beats_wider_and_its_middle_is_their_mean():
+    def share(confusions):
+        return {"right": np.trace(confusions, axis1=-2, axis2=-1) / confusions.sum(axis=(-2, -1))}
+
+    found = over_beats(share, np.array([[[800, 200], [0, 0]], [[600, 400], [0, 0]]]))["right"]
+    assert found.value == pytest.approx(0.7)
+    assert (found.low + found.high) / 2 == pytest.approx(0.7, abs=0.01)
+    assert found.low < 0.61 < 0.79 < found.high  # both seeds drawn twice is one draw of two
 
 
 def test_one_patient_with_all_beats_of_a_class_makes_its_interval_wide():
@@ -152,11 +164,9 @@ def test_an_interval_goes_from_the_40th_part_of_the_draws_to_the_last_40th_witho
     def counted(confusions):  # draw by draw 0 to 1000
         draws = np.arange(1001.0)
         draws = {"whole": draws, "gaps": np.where(draws % 2 == 0, draws, np.nan), "none": np.full(1001, np.nan)}
-        return draws if confusions.ndim == 4 else dict.fromkeys(draws, np.array([7.0]))
+        return draws if len(confusions) == 1001 else dict.fromkeys(draws, np.array([7.0]))
 
-    found = over_beats(
-        lambda each: {name: np.atleast_2d(values) for name, values in counted(each).items()}, np.ones((1, 2, 2), int), draws=1001
-    )
+    found = over_beats(counted, np.ones((1, 2, 2), int), draws=1001)
     assert found["whole"] == (7, 25, 975)
     assert found["gaps"] == (7, 25, 975)
     assert found["none"].value == 7

@@ -5,14 +5,15 @@ import pytest
 
 from ecgsynth.metrics.privacy import (
     attribute_votes,
-    closer_to_train,
     excess,
+    likenesses,
     membership_auc,
     membership_scores,
     near_copies,
+    nearer_than_fresh,
     nearest_errors,
-    recognised,
     singled_out,
+    train_over_control,
 )
 
 D = 6
@@ -42,7 +43,11 @@ MEAN = TRAIN.mean(axis=0) + np.random.default_rng(6).normal(0, TRAIN.std(axis=0)
 def scores(synthetic):
     members = membership_scores(beats=TRAIN, records=WHOSE, synthetic=synthetic, reference=REFERENCE)
     others = membership_scores(beats=CONTROL, records=OTHERS, synthetic=synthetic, reference=REFERENCE)
-    return np.array(list(members.values())), np.array(list(others.values()))
+    return members, others
+
+
+def named(values, side):
+    return {f"{side}{number}": float(value) for number, value in enumerate(values)}
 
 
 def test_copies_are_near_copies():
@@ -61,23 +66,25 @@ def test_noise_on_copies_hides_them_by_and_by():
     assert shares == sorted(shares, reverse=True)
 
 
-def test_copies_are_closer_to_the_training_beats():
-    assert (closer_to_train(synthetic=COPIES, train=TRAIN, control=CONTROL) == 1).all()
-    assert (closer_to_train(synthetic=COPIES, train=CONTROL, control=TRAIN) == 0).all()
-    assert (closer_to_train(synthetic=COPIES, train=TRAIN, control=TRAIN) == 0.5).all()  # all are ties
+def test_the_distance_to_the_training_beats_is_a_share_of_that_to_others():
+    found = train_over_control(synthetic=np.array([[0.0], [3.0], [4.0]]), train=np.array([[1.0], [4.0]]), control=np.array([[-2.0], [6.0]]))
+    np.testing.assert_allclose(found, [1 / 2, 1 / 3, 1e-9 / 2], rtol=1e-6)
+    assert (train_over_control(synthetic=COPIES, train=TRAIN, control=CONTROL) < 1e-6).all()
+    assert (train_over_control(synthetic=COPIES, train=TRAIN, control=TRAIN) == 1).all()
 
 
-def test_the_population_is_as_close_to_either_side_in_the_mean():
+def test_the_population_is_as_far_from_either_side_in_the_mean():
     found = [
-        closer_to_train(synthetic=FRESH, train=patients(seed=10 + seed)[0], control=patients(seed=50 + seed)[0]).mean()
+        np.log(train_over_control(synthetic=FRESH, train=patients(seed=10 + seed)[0], control=patients(seed=50 + seed)[0])).mean()
         for seed in range(20)
     ]
-    assert np.mean(found) == pytest.approx(0.5, abs=3 * np.std(found) / 20**0.5)
+    assert np.mean(found) == pytest.approx(0, abs=3 * np.std(found) / 20**0.5)
 
 
-def test_fresh_beats_are_nearer_to_the_larger_side_as_often_as_it_is_larger():
-    found = closer_to_train(synthetic=FRESH, train=people(900, seed=8), control=people(300, seed=7))
-    assert found.mean() == pytest.approx(0.75, abs=0.04)
+def test_fresh_beats_are_nearer_to_the_larger_side():
+    """In D dimensions the nearest of so many times more lies nearer by the D-th root of that."""
+    found = train_over_control(synthetic=people(4000, seed=5), train=people(9000, seed=8), control=people(3000, seed=7))
+    assert np.exp(np.log(found).mean()) == pytest.approx(3 ** (-1 / D), abs=0.02)
 
 
 def test_copies_point_at_one_patient():
@@ -92,7 +99,7 @@ def test_copies_point_at_one_patient():
 
 def test_records_that_were_copied_are_found_out_and_no_others():
     members, others = scores(COPIES)
-    assert members.min() > others.max()
+    assert min(members.values()) > max(others.values())
     assert membership_auc([members], [others]).low == 1
 
 
@@ -105,7 +112,7 @@ def test_records_are_not_found_out_by_what_knows_nobody(synthetic):
 def test_a_generator_that_copies_some_patients_is_found_out_by_these():
     some = np.isin(WHOSE, np.unique(WHOSE)[:5])
     half = np.concatenate([FRESH, TRAIN[some]])
-    members, _ = scores(half)
+    members = np.array(list(scores(half)[0].values()))
     assert members[:5].min() > members[5:].max()
 
 
@@ -115,12 +122,12 @@ def test_the_area_is_that_of_scikit_learn_and_does_not_mix_draws():
     rng = np.random.default_rng(0)
     draws = [(rng.normal(0.5, 1, 12), rng.normal(0, 1, 9)) for _ in range(4)]
     oracle = [roc_auc_score(np.repeat([1, 0], [12, 9]), np.concatenate(sides)) for sides in draws]
-    members, others = (list(side) for side in zip(*draws, strict=True))
+    members, others = ([named(values, name) for values in side] for name, side in zip("mo", zip(*draws, strict=True), strict=True))
     found = membership_auc(members, others)
     assert found.value == pytest.approx(np.mean(oracle))
     assert found.low < found.value < found.high
-    shifted = membership_auc([m + 100 * k for k, m in enumerate(members)], [o + 100 * k for k, o in enumerate(others)])
-    assert shifted == found
+    further = [[{name: value + 100 * k for name, value in each.items()} for k, each in enumerate(side)] for side in (members, others)]
+    assert membership_auc(*further) == found
     assert membership_auc(others, members).value == pytest.approx(1 - found.value)
 
 
@@ -128,9 +135,47 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(1)
     inside = 0
     for seed in range(120):
-        found = membership_auc([rng.normal(size=20)], [rng.normal(size=20)], draws=300, seed=seed)
+        found = membership_auc([named(rng.normal(size=20), "m")], [named(rng.normal(size=20), "o")], draws=300, seed=seed)
         inside += found.low <= 0.5 <= found.high
     assert 0.88 <= inside / 120 <= 1
+
+
+def test_the_same_records_in_many_draws_give_no_more_than_they_know():
+    """Records differ, and are members now and others then: the interval is narrower than of one draw, and right as often as it says."""
+    rng, inside, widths = np.random.default_rng(2), 0, []
+    for seed in range(120):
+        usual, members, others = rng.normal(size=40), [], []
+        for _ in range(8):
+            order, found = rng.permutation(40), usual + 0.5 * rng.normal(size=40)
+            members.append({str(name): float(found[name]) for name in order[:16]})
+            others.append({str(name): float(found[name]) for name in order[16:32]})
+        many, one = membership_auc(members, others, draws=300, seed=seed), membership_auc(members[:1], others[:1], draws=300, seed=seed)
+        inside += many.low <= 0.5 <= many.high
+        widths.append((many.high - many.low) / (one.high - one.low))
+    assert 0.9 <= inside / 120 <= 1
+    assert np.mean(widths) < 0.75
+
+
+def test_the_interval_is_that_of_weighted_areas():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    members = [{"a": 0.3, "b": 1.0, "c": -0.5, "d": 0.8}, {"c": 0.1, "e": 0.9, "b": 0.2}]
+    others = [{"e": 0.0, "f": 0.4, "g": 0.7}, {"a": 0.5, "d": -1.0, "f": 0.6}]
+    names = list("abcdefg")
+    times = rng.multinomial(7, np.full(7, 1 / 7), size=40)
+    taken, drawn = rng.integers(2, size=(2, 40)), []
+    for weights, picks in zip(times, taken.T, strict=True):
+        each = []
+        for pick in picks:
+            own = [dict(zip(names, weights, strict=True))[name] for side in (members[pick], others[pick]) for name in side]
+            truth = [1] * len(members[pick]) + [0] * len(others[pick])
+            alone = min(sum(own[: len(members[pick])]), sum(own[len(members[pick]) :])) == 0
+            scored = [*members[pick].values(), *others[pick].values()]
+            each.append(np.nan if alone else roc_auc_score(truth, scored, sample_weight=own))
+        drawn.append(np.mean(each))
+    found = membership_auc(members, others, draws=40, seed=0)
+    np.testing.assert_allclose((found.low, found.high), np.nanpercentile(drawn, [2.5, 97.5]))
 
 
 def test_attributes_are_found_by_the_nearest_beat():
@@ -161,12 +206,18 @@ def test_who_always_guesses_the_same_finds_out_nothing_however_usual_it_is():
     assert tuple(excess(members, others)) == (0, 0, 0)
 
 
-def test_copies_are_recognised_and_beats_of_strangers_and_of_nobody_are_not():
-    known = {"train": TRAIN, "patients": WHOSE, "control": REFERENCE}
-    assert recognised(synthetic=COPIES, **known).mean() > 0.9
-    assert recognised(synthetic=REFERENCE, **known).mean() == pytest.approx(0.05, abs=0.005)
-    assert recognised(synthetic=CONTROL, **known).mean() < 0.15
-    assert recognised(synthetic=MEAN, **known).mean() < 0.1
+def test_copies_are_taken_for_those_copied_and_beats_of_strangers_and_of_nobody_for_either():
+    known = {"known": np.concatenate([TRAIN, CONTROL]), "patients": np.concatenate([WHOSE, OTHERS])}
+
+    def area(synthetic):
+        found = likenesses(synthetic=synthetic, **known)
+        assert sum(found.values()) == pytest.approx(1)
+        return membership_auc(*([{name: found[name] for name in np.unique(side)}] for side in (WHOSE, OTHERS)))
+
+    assert area(COPIES).low > 0.95
+    for nobody in (FRESH, REFERENCE, MEAN):
+        found = area(nobody)
+        assert found.low < 0.5 < found.high
 
 
 def test_a_beat_as_near_as_the_threshold_is_no_near_copy():
@@ -174,14 +225,13 @@ def test_a_beat_as_near_as_the_threshold_is_no_near_copy():
     assert found.tolist() == [False, True]
 
 
-def test_shares_of_near_copies_and_of_recognised_beats_are_a_hundredth_and_a_twentieth_unless_given():
+def test_the_share_of_near_copies_is_a_hundredth_unless_given():
     known = {"synthetic": CONTROL, "train": TRAIN, "control": CONTROL}
     np.testing.assert_array_equal(near_copies(**known), near_copies(**known, near=0.01))
     assert near_copies(**known, near=0.1).sum() == 120
-    few = {"synthetic": CONTROL[:40], "train": TRAIN[::20], "control": REFERENCE[::20], "patients": WHOSE[::20]}
-    found = recognised(**few)
-    np.testing.assert_array_equal(found, recognised(**few, often=0.05, seed=0))
-    assert found.sum() < recognised(**few, often=0.5).sum()
+    ours, fresh = np.array([0.5, 1.0, 1.5]), np.arange(1.0, 202.0)
+    assert nearer_than_fresh(ours, fresh).tolist() == [True, True, True]  # than 3, the hundredth part of the way from 1 to 201
+    assert nearer_than_fresh(ours, fresh, near=0).tolist() == [True, False, False]
 
 
 def test_the_nearest_training_beat_is_off_by_so_many_millivolts_and_percent():
@@ -206,13 +256,9 @@ def test_equal_beats_are_a_millionth_of_a_millivolt_by_a_thousandth_apart():
         singled_out(beats=train, train=train, patients=np.full(3, "a"))
 
 
-@pytest.mark.parametrize("metric", ["membership", "excess"])
-def test_percentiles_of_two_draws_lie_a_fortieth_from_either(metric):
-    """One score between two others, or two scores of 0 and 1: each draw gives 0, 0.5 or 1, and the interval lies between two of them."""
-    if metric == "membership":
-        found = [membership_auc([np.array([1.0])], [np.array([0.0, 2.0])], draws=2, seed=seed) for seed in range(30)]
-    else:
-        found = [excess({"F": np.array([0.0, 1.0])}, {"F": np.array([0.0])}, draws=2, seed=seed) for seed in range(30)]
+def test_percentiles_of_two_draws_lie_a_fortieth_from_either():
+    """Two scores of 0 and 1: each draw gives 0, 0.5 or 1, and the interval lies between two of them."""
+    found = [excess({"F": np.array([0.0, 1.0])}, {"F": np.array([0.0])}, draws=2, seed=seed) for seed in range(30)]
     ends = [(low, high) for low in (0, 0.5, 1) for high in (0, 0.5, 1) if low <= high]
     wanted = {(round(low + 0.025 * (high - low), 6), round(high - 0.025 * (high - low), 6)) for low, high in ends}
     between = {(round(low, 6), round(high, 6)) for _, low, high in found}
@@ -224,6 +270,7 @@ def test_percentiles_of_two_draws_lie_a_fortieth_from_either(metric):
 def test_the_area_varies_with_the_records_of_either_side_as_a_share_does(side):
     """Forty records of one side, half of them above all of the other: as 20 of 40 heads."""
     split, same = np.repeat([0.0, 2.0], 20), np.ones(30)
+    split, same = named(split, "s"), named(same, "t")
     found = membership_auc([split], [same]) if side == "members" else membership_auc([same], [split])
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * 0.5 / 40**0.5, abs=0.02)
 
@@ -232,7 +279,7 @@ def test_the_area_varies_with_the_records_of_either_side_as_a_share_does(side):
 def test_there_are_2000_draws_of_seed_0_unless_given(metric):
     rng = np.random.default_rng(0)
     sides = [rng.normal(0.5, 1, 41), rng.normal(0, 1, 43)]
-    sides = [[side] if metric is membership_auc else {"F": side} for side in sides]
+    sides = [[named(side, name)] if metric is membership_auc else {"F": side} for name, side in zip("mo", sides, strict=True)]
     usual = metric(*sides)
     assert usual == metric(*sides) == metric(*sides, draws=2000, seed=0)
     assert usual not in (metric(*sides, seed=1), metric(*sides, draws=2001))
@@ -240,13 +287,13 @@ def test_there_are_2000_draws_of_seed_0_unless_given(metric):
 
 def test_draws_of_members_and_others_go_in_pairs():
     with pytest.raises(ValueError, match="zip"):
-        membership_auc([np.ones(2), np.ones(2)], [np.ones(2)])
+        membership_auc([{"a": 1.0}, {"a": 1.0}], [{"b": 1.0}])
 
 
 def test_one_beat_of_a_patient_is_none_that_trees_could_know_by_itself():
-    """Leaves have two beats or more, so of two patients with one each both are as likely, and none is recognised, a stranger's or not."""
-    train = np.array([[0.0], [1.0]])
-    assert not recognised(synthetic=train, train=train, patients=np.array(["a", "b"]), control=np.array([[0.4], [0.6]])).any()
+    """Leaves have two beats or more, so of two patients with one each both are as likely."""
+    known = np.array([[0.0], [1.0]])
+    assert likenesses(synthetic=known[:1], known=known, patients=np.array(["a", "b"])) == {"a": 0.5, "b": 0.5}
 
 
 def test_there_are_two_hundred_trees_of_the_seed(monkeypatch):
@@ -260,7 +307,7 @@ def test_there_are_two_hundred_trees_of_the_seed(monkeypatch):
             return super().fit(features, labels)
 
     monkeypatch.setattr(sklearn.ensemble, "ExtraTreesClassifier", Spied)
-    few = {"synthetic": TRAIN[:2], "train": TRAIN[::60], "patients": WHOSE[::60], "control": CONTROL[:2]}
-    recognised(**few)
-    recognised(**few, seed=4)
+    few = {"synthetic": TRAIN[:2], "known": TRAIN[::60], "patients": WHOSE[::60]}
+    likenesses(**few)
+    likenesses(**few, seed=4)
     assert made == [(200, 0), (200, 4)]

@@ -24,7 +24,7 @@ PATIENTS = (
     "membership of a patient, area",
     "sex of a patient, excess",
     "age of a patient, excess",
-    "beats of a recognised patient",
+    "recognition of a patient, area",
 )
 
 

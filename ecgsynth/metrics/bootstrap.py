@@ -114,9 +114,15 @@ def over_beats(rates: Rates, confusions: Confusions, *, draws: int = 2000, seed:
     dict of str to Interval
     """
     rng = np.random.default_rng(seed)
-    drawn = np.stack([rng.multinomial(one.sum(), (one / one.sum()).ravel(), size=draws).reshape(-1, *one.shape) for one in confusions])
-    found = rates(drawn)  # (n_seeds, draws)
-    return {name: Interval(float(value.mean()), *_percentiles(found[name].mean(axis=0))) for name, value in rates(confusions).items()}
+    n_seeds, size = len(confusions), confusions.shape[1:]
+    seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=draws)
+    mixed = np.tensordot(seeds, confusions, axes=1).reshape(draws, -1)  # all seeds see the same beats: a draw is no larger than one seed's
+    drawn = rng.multinomial(int(confusions[0].sum()), mixed / mixed.sum(axis=1, keepdims=True)).reshape(draws, *size)
+    found, whole = rates(drawn), rates(confusions.sum(axis=0))
+    return {
+        name: Interval(float(value.mean()), *_percentiles(found[name] - whole[name] + value.mean()))
+        for name, value in rates(confusions).items()
+    }
 
 
 def _percentiles(drawn: NDArray[np.float64]) -> tuple[float, float]:

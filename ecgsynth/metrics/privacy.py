@@ -4,7 +4,7 @@ Every function compares what synthetic beats tell of the patients that a generat
 patients that it never saw, the control. A generator that remembers nobody scores alike on both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,6 @@ Values = NDArray[np.float64]
 
 NEAR = 0.01
 """A beat counts as a near copy if it lies nearer to a training beat than all but this share of fresh real beats do."""
-
-RARELY = 0.05
-"""A synthetic beat counts as recognised if only this share of strangers' beats looks as much like one training patient."""
 
 _TINY = 1e-9  # mV: equal beats are this far apart, so that their logarithm is a number
 
@@ -44,12 +41,17 @@ def near_copies(*, synthetic: Features, train: Features, control: Features, near
     array of bool, shape (n,)
         Of each synthetic beat; `near` of them in the mean where they are as fresh as `control`.
     """
-    threshold = np.quantile(nearest_distances(beats=control, among=train), near)
-    return np.asarray(nearest_distances(beats=synthetic, among=train) < threshold)
+    ours, fresh = (nearest_distances(beats=side, among=train) for side in (synthetic, control))
+    return nearer_than_fresh(ours, fresh, near=near)
 
 
-def closer_to_train(*, synthetic: Features, train: Features, control: Features) -> Values:
-    """Say which synthetic beats lie nearer to a training beat than to any control beat.
+def nearer_than_fresh(ours: Values, fresh: Values, *, near: float = NEAR) -> NDArray[np.bool_]:
+    """Say which distances to training beats are less than all but a share `near` of those of fresh beats."""
+    return np.asarray(ours < np.quantile(fresh, near))
+
+
+def train_over_control(*, synthetic: Features, train: Features, control: Features) -> Values:
+    """Give, for each synthetic beat, its distance to the nearest training beat over that to the nearest control beat.
 
     Parameters
     ----------
@@ -59,17 +61,17 @@ def closer_to_train(*, synthetic: Features, train: Features, control: Features) 
     Returns
     -------
     array, shape (n,)
-        1 where the training beat is nearer, 0 where the control beat is, 0.5 where both are as near: 1 for a
-        generator that copies, and in the mean n_train / (n_train + n_control) for one that is as near to either,
-        as fresh real beats are: the nearest of many is of the larger side.
+        Near 0 for copies. What a generator reaches that does not copy is what fresh real beats reach: 1 or so where
+        both sides are as large, less where there are more training beats, as the nearest of many is nearer.
 
     References
     ----------
-    The share behind the distance to the closest record: Platzer M, Reutterer T. Front Big Data 4:679939 (2021),
-    doi:10.3389/fdata.2021.679939.
+    Distances to the closest record of either side: Platzer M, Reutterer T. Front Big Data 4:679939 (2021),
+    doi:10.3389/fdata.2021.679939. They count how often the training record is the nearer one, of sides that are as large; where
+    the training side is many times larger, that share is near 1 of fresh and of copied beats alike, and the ratio is not.
     """
     to_train, to_control = (nearest_distances(beats=synthetic, among=side) for side in (train, control))
-    return np.asarray((np.sign(to_control - to_train) + 1) / 2)
+    return np.asarray((to_train + _TINY) / (to_control + _TINY))
 
 
 def nearest_errors(*, beats: Features, train: Features) -> tuple[Values, Values]:
@@ -160,24 +162,26 @@ def membership_scores(*, beats: Features, records: Strings, synthetic: Features,
     return {str(name): float(np.mean((others - ours)[records == name])) for name in np.unique(records)}
 
 
-def membership_auc(members: list[Values], others: list[Values], *, draws: int = 2000, seed: int = 0) -> Interval:
+def membership_auc(
+    members: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]], *, draws: int = 2000, seed: int = 0
+) -> Interval:
     """Measure how well scores tell members from others, over several held-out draws.
 
     Parameters
     ----------
-    members, others : list of array
+    members, others : sequence of dict of str to float
         For each draw of patients that a generator learnt from, the scores of those records, and of records held
-        out; draws are not mixed, as scores of different generators are not on one scale.
+        out, by their names; draws are not mixed, as scores of different generators are not on one scale.
     draws : int
-        Bootstrap draws over records.
+        Bootstrap draws.
     seed : int
         Of these.
 
     Returns
     -------
     Interval
-        Mean area under the ROC curve, 0.5 for guessing and 1 where every member is found out, and its percentile
-        interval over records within each draw.
+        Mean area under the ROC curve, 0.5 for guessing and 1 where every member is found out, and its percentile interval: each
+        bootstrap draw takes records, the same in all draws of patients, and draws of patients with replacement.
 
     References
     ----------
@@ -185,13 +189,19 @@ def membership_auc(members: list[Values], others: list[Values], *, draws: int = 
     pairs in the right order.
     """
     rng = np.random.default_rng(seed)
-    right = [(np.sign(one[:, None] - other[None]) + 1) / 2 for one, other in zip(members, others, strict=True)]  # pairs
-    found = np.empty(draws)
-    for draw in range(draws):
-        areas = [pairs[rng.integers(len(pairs), size=len(pairs))][:, rng.integers(pairs.shape[1], size=pairs.shape[1])] for pairs in right]
-        found[draw] = np.mean([area.mean() for area in areas])
-    low, high = np.percentile(found, [2.5, 97.5])
-    return Interval(float(np.mean([pairs.mean() for pairs in right])), float(low), float(high))
+    names = sorted({name for side in (*members, *others) for name in side})
+    times = dict(zip(names, rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws).T, strict=True))
+    areas, values = np.empty((len(members), draws)), []
+    for area, *sides in zip(areas, members, others, strict=True):
+        one, other = (np.array(list(side.values())) for side in sides)
+        right = (np.sign(one[:, None] - other[None]) + 1) / 2  # of each pair
+        values.append(right.mean())
+        ours, theirs = (np.stack([times[name] for name in side], axis=1) for side in sides)  # how often each is drawn
+        pairs = ours.sum(axis=1) * theirs.sum(axis=1)
+        area[:] = np.divide(np.einsum("di,ij,dj->d", ours, right, theirs), pairs, out=np.full(draws, np.nan), where=pairs > 0)
+    taken = rng.integers(len(areas), size=(len(areas), draws))
+    low, high = np.nanpercentile(np.take_along_axis(areas, taken, axis=0).mean(axis=0), [2.5, 97.5])
+    return Interval(float(np.mean(values)), float(low), float(high))
 
 
 def attribute_votes(*, beats: Features, patients: Strings, truth: Strings, synthetic: Features, carried: Strings) -> dict[str, Values]:
@@ -257,26 +267,25 @@ def excess(members: Mapping[str, Values], others: Mapping[str, Values], *, draws
     return Interval(value, float(low), float(high))
 
 
-def recognised(
-    *, synthetic: Features, train: Features, patients: Strings, control: Features, often: float = RARELY, seed: int = 0
-) -> NDArray[np.bool_]:
-    """Say which synthetic beats a classifier of the training patients takes for one of them, as it seldom takes a stranger's.
+def likenesses(*, synthetic: Features, known: Features, patients: Strings, seed: int = 0) -> dict[str, float]:
+    """Say of each patient how much a classifier of patients takes synthetic beats for theirs.
+
+    The attacker holds beats of many patients, does not know which of them a generator learnt from, and has a classifier learn
+    to tell them apart.
 
     Parameters
     ----------
-    synthetic, train, control : array, shape (n, d)
-        Features of beats; `control` are of patients that the generator never saw.
-    patients : array of str, shape (n_train,)
-        Of each training beat: what the classifier learns.
-    often : float
-        Share of the control beats that may be taken so; it sets how sure the classifier must be.
+    synthetic, known : array, shape (n, d)
+        Features of beats: of those released, and of those that the attacker holds.
+    patients : array of str, shape (n_known,)
+        Of each beat held.
     seed : int
         Of the trees.
 
     Returns
     -------
-    array of bool, shape (n_synthetic,)
-        `often` of them in the mean where they are as strange as `control`.
+    dict of str to float
+        Patient -> mean probability that a synthetic beat is theirs. They sum to 1.
 
     Notes
     -----
@@ -289,6 +298,5 @@ def recognised(
     """
     from sklearn.ensemble import ExtraTreesClassifier
 
-    trees = ExtraTreesClassifier(200, min_samples_leaf=2, random_state=seed).fit(train, patients)
-    threshold = np.quantile(trees.predict_proba(control).max(axis=1), 1 - often)
-    return np.asarray(trees.predict_proba(synthetic).max(axis=1) > threshold)
+    trees = ExtraTreesClassifier(200, min_samples_leaf=2, random_state=seed).fit(known, patients)
+    return dict(zip(map(str, trees.classes_), map(float, trees.predict_proba(synthetic).mean(axis=0)), strict=True))

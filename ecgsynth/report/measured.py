@@ -7,6 +7,7 @@ import numpy as np
 
 from ecgsynth.findings import Evaluation
 from ecgsynth.measures import FROZEN_TITLE
+from ecgsynth.metrics.privacy import NEAR
 from ecgsynth.scores import Score
 
 WORDS = {
@@ -21,14 +22,14 @@ WORDS = {
     "warped distance to the class mean, mV": "How differently both kinds scatter about the class's mean beat, timing set aside.",
     "found out by trees, area": "How well boosted trees tell these beats from real test beats: 0.5 is guessing, 1 is always.",
     "near copies": "Share of beats nearer to a training beat than all but one of a hundred fresh real beats are.",
-    "nearer to train than to test": "Share of beats nearer to a training beat than to any real test beat.",
+    "distance to train over distance to test": "Of the middle beat, to the nearest real one of either side: near 0 where beats are copies.",
     "nearest patient over second nearest": "Near 0 where a beat points at one training patient alone, near 1 where it could be of several.",
     "RMSE to the nearest training beat, mV": "Often shown as quality. It rewards copying, so here it tells of memory.",
     "PRD to the nearest training beat, %": "The same as a percentage of that beat.",
     "membership of a patient, area": "How well whoever holds a patient's beats tells if they were learnt from: 0.5 is guessing.",
     "sex of a patient, excess": "How much oftener near copies tell the sex of patients learnt from than that of others.",
     "age of a patient, excess": "The same of being older than half of the patients.",
-    "beats of a recognised patient": "Share of beats taken for one training patient as surely as 5 of 100 strangers' beats are.",
+    "recognition of a patient, area": "The same by a classifier that knows all these patients, learnt from or not.",
 }
 """What each number means, for a reader who has not met it."""
 
@@ -120,12 +121,12 @@ def warnings(evaluation: Evaluation) -> list[str]:
     for what in ("sex", "age"):
         if (score := by_name.get(f"{what} of a patient, excess")) and score.value.low > 0:
             found.append(f"The {what} of patients learnt from can be guessed from these beats, and not as well that of others.")
-    if (score := by_name.get("beats of a recognised patient")) and score.value.low > max(score.real, 0.05):
+    if (score := by_name.get("recognition of a patient, area")) and score.value.low > 0.5:
         found.append(
-            f"Of 100 of these beats, {100 * score.value.value:.0f} look like one patient of the training side, as do "
-            f"{100 * score.real:.0f} of fresh real beats of strangers."
+            "A classifier of patients takes these beats for those of patients learnt from more than for those of others "
+            f"(area {shown(score.value.value)}, 95 % interval {shown(score.value.low)} to {shown(score.value.high)}; 0.5 is guessing)."
         )
-    near = [score for score in evaluation.measured if score.measure == "near copies" and score.value.low > score.real]
+    near = [score for score in evaluation.measured if score.measure == "near copies" and score.value.low > max(score.real, NEAR)]
     if near:
         listed = ", ".join(f"{score.label} ({100 * score.value.value:.1f} against {100 * score.real:.1f} of 100)" for score in near)
         found.append(f"More beats than of fresh real ones are near copies of training beats: {listed}.")
