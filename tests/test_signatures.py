@@ -1,0 +1,262 @@
+"""Each preset trains as its method says: what `fit` sets up, and what a step of it goes down."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from test_gan import changed, trainer, weights_of
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ecgsynth.adversarial import AdversarialTrainer
+from ecgsynth.beats import concatenate
+from ecgsynth.generators import GENERATORS
+from ecgsynth.objectives import OBJECTIVES, gradient_penalty, zero_centred_penalty
+from ecgsynth.vectors import to_vectors
+
+LOG = {"objective": "log", "regulariser": "none", "penalty": 0.0, "critic_steps": 1, "unrolled": 0, "optimizer": "adam", "beta": 0.5}
+CLIPPED = LOG | {"objective": "wasserstein", "critic_steps": 5, "regulariser": "clip", "penalty": 0.01, "optimizer": "rmsprop"}
+PENALISED = LOG | {"objective": "wasserstein", "critic_steps": 5, "regulariser": "gradient", "penalty": 10.0, "beta": 0.0}
+MODERN = LOG | {"objective": "relativistic", "regulariser": "zero-centred", "penalty": 0.01, "beta": 0.0}
+
+PRESETS = {  # rules; networks of both players and how they are told the label; beats in a row of one cell; beats judged together; rate
+    "gan": (LOG, "MlpGenerator", "MlpCritic", "SeparateGenerators", "SeparateCritics", 128, 1, 5e-4),
+    "cgan": (LOG, "MlpGenerator", "MlpCritic", "ToldGenerator", "ToldCritic", 1, 1, 5e-4),
+    "dcgan": (LOG, "DcganGenerator", "DcganCritic", "ToldGenerator", "ToldCritic", 1, 1, 2e-4),
+    "acgan": (LOG, "DcganGenerator", "DcganCritic", "ToldGenerator", "AuxiliaryCritic", 1, 1, 2e-4),
+    "wgan": (CLIPPED, "MlpGenerator", "MlpCritic", "ToldGenerator", "ToldCritic", 1, 1, 5e-5),
+    "wgan-gp": (PENALISED, "MlpGenerator", "MlpCritic", "ToldGenerator", "ToldCritic", 1, 1, 1e-4),
+    "pacgan": (LOG, "MlpGenerator", "MlpCritic", "ToldGenerator", "ToldCritic", 2, 2, 5e-4),
+    "unrolled-gan": (LOG | {"unrolled": 5}, "MlpGenerator", "MlpCritic", "ToldGenerator", "ToldCritic", 1, 1, 5e-4),
+    "rcgan": (LOG, "PatchGenerator", "PatchCritic", "ToldGenerator", "ToldCritic", 1, 1, 1e-3),
+    "bilstm-cnn-gan": (LOG, "PatchGenerator", "ConvCritic", "ToldGenerator", "ToldCritic", 1, 1, 2e-4),
+    "tts-cgan": (PENALISED, "PatchGenerator", "PatchCritic", "ToldGenerator", "AuxiliaryCritic", 1, 1, 3e-4),
+    "cnn-gan": (MODERN, "ConvGenerator", "ConvCritic", "BlindGenerator", "ProjectionCritic", 1, 1, 5e-4),
+}
+
+
+def fitted_trainer(model, split, monkeypatch):
+    made = []
+    original = type(model)._trainer
+    monkeypatch.setattr(type(model), "_trainer", lambda self, *parts: made.append(original(self, *parts)) or made[-1])
+    model.fit(split.train)
+    return made[0]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_fit_sets_up_what_the_preset_says(name, split, monkeypatch):
+    rules, generator, critic, telling, judging, group, pack, rate = PRESETS[name]
+    game = fitted_trainer(GENERATORS[name](steps=1), split, monkeypatch)
+    assert isinstance(game, AdversarialTrainer)
+    found = {key: getattr(game.rules, key) for key in rules}
+    assert found == rules | {"objective": OBJECTIVES[rules["objective"]]}
+    assert (type(game.generator).__name__, type(game.critic).__name__) == (telling, judging)
+    parts = [{type(module).__name__ for module in player.modules()} for player in (game.generator, game.critic)]
+    assert generator in parts[0]
+    assert critic in parts[1]
+    assert (game.recipe.group, game.critic.pack, game.recipe.rate, game.recipe.batch) == (group, pack, rate, 128)
+    kind = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[rules["optimizer"]]
+    assert all(type(optimizer) is kind for optimizer in game._optimizers().values())
+    _, cells = game._draw_batch()
+    assert cells.unflatten(0, (-1, group)).eq(cells[::group, None]).all()
+
+
+def test_the_plain_gan_has_hidden_layers_of_the_sizes_asked(split, monkeypatch):
+    game = fitted_trainer(GENERATORS["gan"](steps=1), split, monkeypatch)
+    sizes = [
+        [layer.out_features for layer in player.modules() if isinstance(layer, torch.nn.Linear)][: len(known)]
+        for player, known in ((game.generator.networks[0], (128, 256, 512)), (game.critic.networks[0], (512, 256, 128)))
+    ]
+    assert sizes == [[128, 256, 512], [512, 256, 128]]
+
+
+def test_the_generator_of_an_auxiliary_gan_learns_what_its_beats_are_taken_for():
+    game = trainer("auxiliary")
+    real, cells = game._draw_batch()
+    state = game._random.get_state()
+    loss = game._generator_loss(real, cells)
+    game._random.set_state(state)
+    verdict = game.critic(game._generate(cells), cells)
+    torch.testing.assert_close(loss, OBJECTIVES["log"].generator(None, verdict.scores) + verdict.label_loss)
+
+
+def test_the_head_of_an_auxiliary_critic_learns():
+    game = trainer("auxiliary")
+    before = weights_of(game.critic.classify)
+    game._critic_step(*game._draw_batch())
+    assert all(changed(before, game.critic.classify))
+
+
+@pytest.mark.parametrize("regulariser", ["gradient", "zero-centred"])
+def test_a_step_of_the_critic_goes_down_loss_and_penalty_and_gives_real_over_generated(regulariser, monkeypatch):
+    game = trainer(regulariser=regulariser, penalty=3.0, penalty_every=2, objective=OBJECTIVES["wasserstein"])
+    totals = []
+    monkeypatch.setattr("ecgsynth.adversarial.descend", lambda optimizer, loss: totals.append(loss.detach()))
+    real, cells = game._draw_batch()
+    state = game._random.get_state()
+    _, gap = game._critic_step(real, cells)
+    game._random.set_state(state)
+    with torch.no_grad():
+        made = game._generate(cells)
+    if regulariser == "gradient":
+        penalty = gradient_penalty(lambda beats: game.critic(beats, cells).scores, real, made, game._random)
+    else:
+        sides = [side.clone().requires_grad_(True) for side in (real, made)]
+        penalty = sum(zero_centred_penalty(game.critic(side, cells).scores, side) for side in sides) / 2
+    on_real, on_made = (game.critic(side, cells).scores.mean() for side in (real, made))
+    assert gap == pytest.approx((on_real - on_made).item(), abs=1e-6)
+    torch.testing.assert_close(totals[0], on_made - on_real + 2 * 3.0 * penalty)
+    game.step = 1  # every second step has none, and the others twice as much
+    game._random.set_state(state)
+    game._critic_step(real, cells)
+    torch.testing.assert_close(totals[1], on_made - on_real)
+
+
+def test_the_generator_sees_k_steps_ahead_and_learns_through_them():
+    game = trainer(unrolled=3)
+    real, cells = game._draw_batch()
+    noise, _ = game.prior.draw(cells, game._random)
+    made = game.generator(noise, cells, None)
+    ahead = game._look_ahead(real, made, cells)
+    critic = copy.deepcopy(game.critic)
+    optimizer = torch.optim.SGD(critic.parameters(), game._rate())
+    for _ in range(3):
+        optimizer.zero_grad()
+        OBJECTIVES["log"].critic(critic(real, cells).scores, critic(made.detach(), cells).scores).backward()
+        optimizer.step()
+    for name, parameter in critic.named_parameters():
+        torch.testing.assert_close(ahead[name], parameter)
+    slopes = torch.autograd.grad(sum(weight.sum() for weight in ahead.values()), made)
+    assert slopes[0].abs().sum() > 0
+
+
+def test_the_average_remembers_as_much_as_asked():
+    game = trainer()
+    before = copy.deepcopy(game.average)
+    game.step = 10**6  # long after the beginning, when it forgets faster
+    game._generator_step(*game._draw_batch())
+    game._update_average()
+    for old, mean, new in zip(before.parameters(), game.average.parameters(), game.generator.parameters(), strict=True):
+        torch.testing.assert_close(mean, 0.9 * old + 0.1 * new)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_labels_are_drawn_in_proportion_to_their_count_to_the_power_asked(power, split, monkeypatch):
+    game = fitted_trainer(GENERATORS["cgan"](steps=1, class_power=power, batch=256), split, monkeypatch)
+    drawn = torch.cat([game._draw_batch()[1] for _ in range(80)]).bincount()
+    counts = torch.tensor([float(cell.n_beats) for cell in GENERATORS["class-mean"]().fit(split.train).cells]) ** power
+    torch.testing.assert_close(drawn / drawn.sum(), counts / counts.sum(), atol=0.012, rtol=0)
+
+
+def test_flow_gan_plays_by_the_rules_of_cnn_gan_with_its_own_critic(split, monkeypatch):
+    game = fitted_trainer(GENERATORS["flow-gan"](steps=2, hidden=16, depth=1, critic_width=4, batch=16), split, monkeypatch)
+    assert game.rules.objective is OBJECTIVES["relativistic"]
+    assert game.rules.regulariser == "zero-centred"
+    assert game.rules.penalty > 0
+
+
+def test_ddpm_is_diffusion_without_what_flow_adds():
+    ddpm, flow = GENERATORS["ddpm"](), GENERATORS["flow"]()
+    assert (ddpm.path, flow.path) == ("diffusion", "straight")
+    assert (ddpm.guidance, ddpm.mode_size) == (1.0, 0)
+
+
+def test_a_vae_draws_its_latent_and_its_encoder_is_told_the_label(split, monkeypatch):
+    game = fitted_trainer(GENERATORS["vae"](steps=1, latent=4, width=4, batch=8), split, monkeypatch)
+    real, cells = game._draw_batch()
+    mean, log_spread = game._model.encode(real, cells)
+    assert not torch.equal(mean, game._model.encode(real, (cells + 1) % 5)[0])
+    noise = torch.randn(len(real), 4, generator=torch.Generator().manual_seed(3))
+    guess, spread = game._model.decoder(mean + log_spread.exp() * noise, cells)
+    surprise = (0.5 * ((real - guess) / spread) ** 2 + spread.log()).sum(dim=1)
+    apart = 0.5 * (mean**2 + (2 * log_spread).exp() - 1 - 2 * log_spread).sum(dim=1)
+    loss = game._lesson._loss(game._model, real, cells, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(loss, (surprise + apart).mean() / real.shape[1])
+
+
+def test_adasyn_makes_its_beats_by_adasyn_where_a_label_stands_among_others(split, monkeypatch):
+    import imblearn.over_sampling
+
+    called = []
+
+    class Spied(imblearn.over_sampling.ADASYN):
+        def fit_resample(self, features, labels):
+            called.append((labels == 1).sum())
+            return super().fit_resample(features, labels)
+
+    monkeypatch.setattr(imblearn.over_sampling, "ADASYN", Spied)
+    made = GENERATORS["adasyn"]().fit(split.train).sample({"V": 30}, seed=0)
+    assert called == [split.train.counts()["V"]]
+    monkeypatch.undo()
+    smote = GENERATORS["smote"]().fit(split.train).sample({"V": 30}, seed=0)
+    assert not np.array_equal(made.signals, smote.signals)
+
+
+def often(beats):
+    """Beats thirty times over: of few beats a covariance is shrunk."""
+    return concatenate([beats] * 30)
+
+
+def test_a_gaussian_has_the_mean_and_the_covariance_of_each_class(split):
+    made = GENERATORS["gaussian"]().fit(often(split.train)).sample({"N": 4000, "V": 4000}, seed=0)
+    real = to_vectors(split.train)
+    axes = np.linalg.svd(real - real.mean(axis=0), full_matrices=False)[2][:3].T
+    for name in "NV":
+        ours, theirs = (to_vectors(beats.take(beats.classes == name)) @ axes for beats in (made, split.train))
+        np.testing.assert_allclose(ours.mean(axis=0), theirs.mean(axis=0), atol=0.15 * theirs.std())
+        np.testing.assert_allclose(np.cov(ours.T), np.cov(theirs.T), atol=0.15 * theirs.var(axis=0).max())
+
+
+def test_ecgsyn_knows_its_classes(split):
+    made = GENERATORS["ecgsyn"]().fit(split.train).sample({"N": 200, "V": 200}, seed=0)
+    normal, ventricular = (np.abs(made.take(made.classes == name).signals).mean(axis=0) for name in "NV")
+    wide = [int((wave[60:160] > wave[60:160].max() / 2).sum()) for wave in (normal, ventricular)]  # samples about the R peak
+    assert wide[1] > 1.5 * wide[0]
+
+
+def test_copies_have_the_rhythm_of_their_own_beat_and_a_gaussian_the_correlation(split):
+    def pairs(beats):
+        return {(beat.tobytes(), float(np.round(rr, 4))) for beat, rr in zip(beats.signals, beats.rr_before, strict=True)}
+
+    train = split.train.take((split.train.classes == "N") & np.isfinite(split.train.rr_before))
+    assert pairs(GENERATORS["memorizer"]().fit(train).sample({"N": 200}, seed=0)) <= pairs(train)
+    middle = train.signals.mean(axis=0)
+    axes = np.linalg.svd(train.signals - middle, full_matrices=False)[2][:10].T
+
+    def parts(beats):
+        return (beats.signals - middle) @ axes, np.log(beats.rr_before)
+
+    codes, rhythm = parts(train)
+    slope = np.linalg.lstsq(codes, rhythm - rhythm.mean(), rcond=None)[0]
+    found = []
+    for beats in (train, GENERATORS["gaussian"]().fit(often(train)).sample({"N": 2000}, seed=0)):
+        codes, rhythm = parts(beats)
+        found.append(np.corrcoef(codes @ slope, rhythm)[0, 1])
+    assert found[0] > 0.4
+    assert found[1] == pytest.approx(found[0], abs=0.15)
+
+
+class _Operations(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(function.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+def test_dcgan_computes_no_pooling_and_no_interpolation(split, monkeypatch):
+    game = fitted_trainer(GENERATORS["dcgan"](steps=1, width=4, critic_width=4), split, monkeypatch)
+    with _Operations() as seen:
+        game.advance()
+    assert not [name for name in seen.names if "pool" in name or "upsample" in name or "interpolate" in name]
+    assert [name for name in seen.names if "convolution" in name]
+
+
+def test_a_training_gives_the_losses_that_its_steps_had(split, monkeypatch):
+    model = GENERATORS["cgan"](steps=3, width=4, critic_width=4, latent=4, batch=16)
+    steps = list(model.fit_steps(split.train))
+    game = fitted_trainer(GENERATORS["cgan"](steps=3, width=4, critic_width=4, latent=4, batch=16), split, monkeypatch)
+    assert steps[-1].step == game.step == 3
+    assert all(np.isfinite([step.generator_loss, step.critic_loss, step.score_gap]).all() for step in steps)
