@@ -295,7 +295,7 @@ def _noise(guarantee: Guarantee, sampling_rate: float, steps: int) -> float:
                 steps=steps,
                 accountant=_ACCOUNTANT,
             )
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:  # the accountant's tables grow with the steps
             raise EcgsynthError(
                 f"no noise keeps epsilon {guarantee.epsilon:g} over {steps} steps: allow more, or take fewer steps"
             ) from error

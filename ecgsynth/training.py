@@ -38,9 +38,10 @@ class Recipe:
     rate : float
         Highest learning rate.
     ema : float
-        How much of the averaged weights stays each step.
+        How much of the averaged weights stays each step: Yazıcı Y et al. (2019), doi:10.48550/arXiv.1806.04498.
     class_power : float
-        Labels are drawn in proportion to their count to this power: 1 natural, 0 equal.
+        Labels are drawn in proportion to their count to this power: 1 natural, 0 equal; between them as in Mikolov T et al.
+        (2013), doi:10.48550/arXiv.1310.4546.
     group : int
         Beats of a batch that come in a row from one cell.
     """

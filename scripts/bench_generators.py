@@ -4,7 +4,7 @@
     python scripts/bench_generators.py --device cuda --batches 512,4096,16384 --only flow,cnn-gan
 
 `--device` also trains on a graphics card, side by side. `--whole` also trains these with their defaults to the end, and tells
-the minutes. All cores are used: the machine must be idle. Uses simulated beats: speed does not depend on whose they are.
+the minutes. All cores are used: the machine must be idle. Uses simulated beats; the models of the package are those of real ones.
 """
 
 import time
@@ -14,7 +14,8 @@ import neurokit2
 from shared import chosen
 
 import ecgsynth as es
-from ecgsynth.generators import settings_of
+from ecgsynth.generators import Generator, settings_of
+from ecgsynth.models import shipped
 
 _WARM = 5  # steps that are not timed
 
@@ -29,10 +30,14 @@ def training_speed(name: str, split: es.Split, steps: int, device: str = "cpu", 
     return (marks[-1][1] - marks[0][1]) / (marks[-1][0] - marks[0][0])
 
 
-def sampling_speed(name: str, split: es.Split, beats: int) -> float:
-    """Beats a second, in the proportions of the training side."""
+def quickly_fitted(name: str, split: es.Split) -> Generator:
+    """Give a generator that has learnt for one step, if it takes steps."""
     make = es.GENERATORS[name]
-    generator = (make(steps=1) if "steps" in settings_of(name) else make()).fit(split.train)
+    return (make(steps=1) if "steps" in settings_of(name) else make()).fit(split.train)
+
+
+def sampling_speed(generator: Generator, split: es.Split, beats: int) -> float:
+    """Beats a second, in the proportions of the training side."""
     counts = es.class_counts(split.train, total=beats)
     generator.sample({"N": 10})
     begun = time.perf_counter()
@@ -70,7 +75,7 @@ def main(steps: int, beats: int, seconds: int, only: str | None, device: str | N
     click.echo(f"{'':<16}{'training beats/s':>18}{'sampling beats/s':>18}{'of neurokit2':>14}")
     click.echo(f"{'neurokit2':<16}{'':>18}{base:>18,.0f}{1:>13.0f}x")
     for name in chosen(only, es.GENERATORS) if only else es.GENERATORS:
-        training, sampling = training_speed(name, split, steps), sampling_speed(name, split, beats)
+        training, sampling = training_speed(name, split, steps), sampling_speed(quickly_fitted(name, split), split, beats)
         shown = f"{training:,.0f}" if training else "no steps"
         click.echo(f"{name:<16}{shown:>18}{sampling:>18,.0f}{sampling / base:>13,.0f}x")
         if device and training and getattr(es.GENERATORS[name], "func", es.GENERATORS[name]).takes_cards:
@@ -78,6 +83,9 @@ def main(steps: int, beats: int, seconds: int, only: str | None, device: str | N
                 there = training_speed(name, split, steps, device, **({"batch": int(batch)} if batch else {}))
                 where = f"  on {device} {batch}"
                 click.echo(f"{where:<16}{there or 0:>18,.0f}{'':>18}{f'training {(there or 0) / training:.1f}x':>14}")
+    for name in () if only else shipped():
+        sampling = sampling_speed(es.load_generator(name), split, beats)
+        click.echo(f"{name:<16}{'in the package':>18}{sampling:>18,.0f}{sampling / base:>13,.0f}x")
     for name in chosen(whole, es.GENERATORS) if whole else ():
         for where in ("cpu", device) if device else ("cpu",):
             click.echo(f"{name}: {training_minutes(name, split, where):.1f} minutes of training on {where}")

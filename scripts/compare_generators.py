@@ -3,7 +3,8 @@
     python scripts/compare_generators.py -o results/generators --minutes 2 --seeds 5 --jobs 2
 
 Each job is done on one core. The minutes are those of training steps; what goes before them (principal components, clusters)
-is not among them, but it is in the time by which training beats/s are counted. `flow`, `ddpm` and `flow-gan` compute in
+is not among them, but it is in the time by which training beats/s are counted. Those with differential privacy take their usual
+steps at most, for which their noise is set. `flow`, `ddpm` and `flow-gan` compute in
 bfloat16 where the processor does, all others in float32. A run that was stopped goes on: what is measured is kept in DIR/work,
 and what fails is a row that says so.
 """
@@ -30,9 +31,10 @@ COLUMNS = ("TSTR macro-F1", "detection (0.5 is ideal)", "training beats/s", "sam
 
 
 def set_up(name: str, seed: int, minutes: float) -> Generator:
-    """Make an untrained generator that has so many minutes, if it trains."""
-    budget = {"minutes": minutes, "steps": 10**9, "validations": 1, "seed": seed} if "steps" in settings_of(name) else {}
-    return es.GENERATORS[name](**budget)
+    """Make an untrained generator that has so many minutes, if it trains; with differential privacy no more than its usual steps."""
+    known = settings_of(name)
+    budget = {"minutes": minutes, "validations": 1, "seed": seed} if "steps" in known else {}
+    return es.GENERATORS[name](**budget, **({"steps": 10**9} if "steps" in known and "epsilon" not in known else {}))
 
 
 def do_job(name: str, seed: int, minutes: float, out: Path) -> Found:

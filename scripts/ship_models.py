@@ -30,7 +30,7 @@ A model of the generator `{row}`: beats of the AAMI classes N S V F Q, learnt fr
 |---|---|
 | Learnt from | MIT-BIH Arrhythmia Database 1.0.0, 48 records, lead MLII (V5 in records 102 and 104) |
 | Beats | {beats:,} of the train side of `ecgsynth split --scheme beats --seed 0`: {counts} |
-| Window | {n_samples} samples at {fs:g} Hz, R peak at sample {r_sample}; 0.5 to 40 Hz; mV; with RR before and after, s |
+| Window | {n_samples} samples at {fs:g} Hz, R peak at sample {r_sample}; 0.5 to 40 Hz; mV; with RR before, after and its running mean, s |
 | Training | {steps:,} steps on one CPU core, seed 0; weights chosen on the val side |
 | Made by | `python scripts/results.py`, `scripts/diversity.py`, `scripts/ship_models.py` |
 | SHA-256 | `{sha256}` |

@@ -216,7 +216,6 @@ def test_looking_one_step_ahead_is_one_step_of_gradient_descent():
     optimizer.step()
     for name, parameter in critic.named_parameters():
         torch.testing.assert_close(ahead[name], parameter)
-    assert all(weight.requires_grad for weight in ahead.values())  # and the generator's gradient goes through it
 
 
 class Normalised(nn.Module):

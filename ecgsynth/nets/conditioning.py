@@ -32,7 +32,12 @@ class Verdict(NamedTuple):
 
 
 class BlindGenerator(nn.Module):
-    """A generator that is not told of the cell: that is in the draft, or in nothing."""
+    """A generator that is not told of the cell: that is in the draft, or in nothing.
+
+    References
+    ----------
+    A latent from a mixture with components a class: Gurumurthy S et al. DeLiGAN (2017), doi:10.1109/CVPR.2017.525.
+    """
 
     def __init__(self, make: MakeGenerator, n_latent: int, n_cells: int) -> None:
         super().__init__()
@@ -64,7 +69,12 @@ class ToldGenerator(nn.Module):
 
 
 class SeparateGenerators(nn.Module):
-    """An unconditional generator for each cell; a training batch is of one cell, so the others stay as they are."""
+    """An unconditional generator for each cell; a training batch is of one cell, so the others stay as they are.
+
+    References
+    ----------
+    Goodfellow IJ et al. Generative adversarial nets (2014), doi:10.48550/arXiv.1406.2661, once a class.
+    """
 
     def __init__(self, make: MakeGenerator, n_latent: int, n_cells: int) -> None:
         super().__init__()

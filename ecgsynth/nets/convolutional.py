@@ -26,7 +26,14 @@ def to_channels(beats: Tensor, side: Tensor | None, shape: Shape) -> Tensor:
 
 
 class ConvCritic(CriticNetwork):
-    """Strided convolutions down to L / 32 positions, then one linear layer over all of them."""
+    """Strided convolutions down to L / 32 positions, then one linear layer over all of them.
+
+    References
+    ----------
+    Radford 2016, as `DcganCritic`. Deviation: no batch normalisation, which gradient penalties do not go with (Gulrajani I et al.
+    2017, doi:10.48550/arXiv.1704.00028). Zhu 2019, doi:10.1038/s41598-019-42516-z, whose LSTM generator it judges as
+    `bilstm-cnn-gan`, pools where this one has strides.
+    """
 
     def __init__(self, shape: Shape, *, n_side: int = 0, pack: int = 1, width: int = 32, n_features: int = 256) -> None:
         super().__init__()
@@ -47,6 +54,12 @@ class ConvGenerator(GeneratorNetwork):
     Where a draft of the beat is given, it goes down through strided convolutions, meets the latent at
     the coarsest resolution and joins each finer one on the way up; the network then gives what is to
     be added to the draft, which is nothing before training.
+
+    References
+    ----------
+    Interpolation before a convolution, in the place of transposed ones: Odena A et al. Deconvolution and checkerboard artifacts.
+    Distill (2016), doi:10.23915/distill.00003. Joined at each resolution as in Ronneberger O et al. U-Net (2015),
+    doi:10.1007/978-3-319-24574-4_28.
     """
 
     def __init__(self, shape: Shape, n_latent: int, *, drafts: bool = False, width: int = 32) -> None:
