@@ -165,7 +165,7 @@ class PrivateTrainer(Trainer):
             "clip": self._clip,
             "steps": self.step,
             "accountant": f"opacus {_ACCOUNTANT}",
-            "beforehand": "cosine frequencies, their scales and the labels are fixed without the beats"
+            "beforehand": "cosine frequencies and their scales are fixed without the beats; labels, leads and the layout are public"
             + ("; counts of labels have noise of their own" if self.guarantee.unit == "beat" else "; labels are not counted"),
         }
 

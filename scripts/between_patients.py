@@ -7,7 +7,7 @@ for each method alike on the validation patients of DS1, over three seeds; then 
 DS2, with the same classifier and number of steps, its gain over real beats alone with a 95 % interval over test patients
 and seeds. In one row the classifier varies gain, duration, place, baseline and noise of real beats while it learns. One thing of
 the test patients is known here: the defaults of `flow` were chosen on the validation side of the scheme `beats`, where they
-have a fifth of their beats. All is done on one core, whose number of threads decides the last digits.
+have a fifth of their beats. Networks compute on one core, whose number of threads decides the last digits.
 """
 
 import json

@@ -1,16 +1,21 @@
-"""All that is measured of eight generators: what their beats are worth, how like real ones they are, and what they tell of patients.
+"""What is measured of eight generators: what their beats are worth, how like real ones they are, and what they tell of patients.
 
     python scripts/evidence.py -o results --scheme beats --seeds 5
     python scripts/evidence.py -o results --scheme dechazal --seeds 5     # between patients, N S V F, shape and rhythm
 
-As many synthetic beats as the training side has, in its proportions. Classifiers are trained for every seed of the generator;
-fidelity, physiology and privacy are measured of seed 0. Models are those of `scripts/results.py` and of
-`scripts/between_patients.py`, trained here where these have not been. All is done on one core, whose number of threads decides
-the last digits; each part is kept in OUT/work as it is done, and several processes may share the work by `--rows`.
+As many synthetic beats as the training side has, in its proportions. Classifiers are trained for every seed of the generator (TRTR,
+TSTR, TRTS; on the scheme `beats` also by the published protocol of TTS-CGAN); fidelity, physiology and privacy are measured of seed
+0, in classes with at least 20 beats on every side. Models are those of `scripts/results.py` and of `scripts/between_patients.py`,
+which also tell what synthetic beats add to real ones; they are trained here where these have not done so. Networks compute on one
+core, whose number of threads decides the last digits; each part is kept in OUT/work as it is done, and several processes may share
+the work by `--rows`.
 """
 
 import json
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -22,6 +27,9 @@ from ecgsynth.cache import Cache
 from ecgsynth.classifiers import CLASSIFIERS, network_for
 from ecgsynth.engine import Local
 from ecgsynth.generators import Generator, settings_of
+from ecgsynth.measures import measure
+from ecgsynth.metrics.bootstrap import over_patients
+from ecgsynth.metrics.utility import rates
 from ecgsynth.scores import Score
 
 ROWS = ("flow", "flow-gan", "outline", "gaussian", "smote", "ecgsyn", "memorizer", "class-mean")
@@ -29,6 +37,8 @@ CLASSES = {"beats": "NSVFQ", "dechazal": "NSVF"}
 MODELS = {"beats": Path("work/mitdb-beats"), "dechazal": Path("between-patients/work")}
 LEARNT = ("real", "synthetic", "real-on-synthetic")
 TITLES = {"real": "TRTR", "synthetic": "TSTR", "real-on-synthetic": "TRTS"}
+METHOD = 2
+"""Raised when the package measures something else, so that numbers of both kinds are not mixed."""
 
 
 def split_by(scheme: str) -> es.Split:
@@ -42,26 +52,44 @@ def untrained(row: str, seed: int) -> Generator:
     return es.GENERATORS[row](**({"seed": seed} if "seed" in settings_of(row) else {}))
 
 
-def measure(row: str, seed: int, split: es.Split, out: Path, device: str) -> Found:
-    """Train what the row needs, and evaluate its beats."""
+def made_by(row: str, seed: int, split: es.Split, out: Path, device: str) -> es.Beats:
+    """Train what the row needs, and make its beats."""
     validation = split.val if split.scheme == "beats" else None  # whose patients are kept for choosing what is added to real beats
     path = out / MODELS[split.scheme] / f"{row}-{seed}.safetensors"
-    model, minutes = trained(untrained(row, seed), path, split.train, validation, device=device)
-    made = model.sample(es.class_counts(split.train), seed=seed)
-    found = es.evaluate(
+    model, _ = trained(untrained(row, seed), path, split.train, validation, device=device)
+    return model.sample(es.class_counts(split.train), seed=seed)
+
+
+def judged(made: es.Beats, seed: int, split: es.Split, out: Path, **asked: Any) -> es.Evaluation:
+    """Have classifiers judge beats."""
+    return es.evaluate(
         synthetic=made,
         train=split.train,
-        val=split.val,
         test=split.test,
         seeds=(seed,),
-        rows=LEARNT,
         classifier=network_for(split.scheme, made),
-        families=("fidelity", "physiology", "privacy") if seed == 0 else (),
         cache=Cache(out / "work" / "scores"),
         engine=Local(1),
+        **asked,
     )
-    scores = {name: {row: seeds[0].to_dict() for row, seeds in rows.items()} for name, rows in found.classifiers.items()}
-    return {"minutes": minutes, "classifiers": scores, "measured": [score.to_dict() for score in found.measured]}
+
+
+def scored(made: Callable[[], es.Beats], seed: int, split: es.Split, out: Path) -> Found:
+    """Train classifiers on beats, and test them."""
+    found = judged(made(), seed, split, out, rows=LEARNT)
+    return {"classifiers": {name: {row: of[0].to_dict() for row, of in rows.items()} for name, rows in found.classifiers.items()}}
+
+
+def published(made: Callable[[], es.Beats], seed: int, split: es.Split, out: Path) -> Found:
+    """Do the same by the protocol of TTS-CGAN."""
+    found = judged(made(), seed, split, out, rows=("real", "synthetic"), classifiers=("cnn",), protocol="tts-cgan")
+    return {row: of[0].to_dict() for row, of in found.rows.items()}
+
+
+def measured(made: Callable[[], es.Beats], split: es.Split, out: Path) -> Found:
+    """Measure fidelity, physiology and privacy."""
+    found = measure(synthetic=made(), train=split.train, val=split.val, test=split.test, cache=Cache(out / "work" / "scores"))
+    return {"measured": [score.to_dict() for score in found]}
 
 
 def utility(rows: dict[str, list[Found]]) -> str:
@@ -80,6 +108,35 @@ def utility(rows: dict[str, list[Found]]) -> str:
     return "\n".join(lines)
 
 
+def by_class(rows: dict[str, list[Found]], classes: str) -> str:
+    """Set TSTR of the network class by class, with intervals over the patients tested on and seeds, in Markdown."""
+    names = ["macro-F1", *(f"{rate} {name}" for name in classes for rate in ("Se", "+P", "F1"))]
+    names += [f"{ectopic} {rate}" for ectopic in ("SVEB", "VEB") for rate in ("Se", "+P")]
+
+    def line(title: str, seeds: list[Found], learnt: str) -> str:
+        confusions = np.array([seed["classifiers"]["cnn"][learnt]["by_patient"] for seed in seeds])
+        found = over_patients(lambda each: rates(each, classes), confusions)
+        cells = [f"{value:.2f} ({low:.2f} to {high:.2f})" for value, low, high in (found[name] for name in names)]
+        return f"| {title} | " + " | ".join(cells) + " |"
+
+    heads = ["TSTR, cnn; 95 % interval over test patients and seeds", *names]
+    lines = [line("real beats (TRTR)", next(iter(rows.values())), "real")]
+    lines += [line(f"`{row}`", seeds, "synthetic") for row, seeds in rows.items()]
+    return "\n".join(["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|", *lines])
+
+
+def by_protocol(rows: dict[str, list[Found]]) -> str:
+    """Set TSTR by the protocol of TTS-CGAN in Markdown."""
+    lines = ["| 800 synthetic beats a class, 500 real test beats a class (TTS-CGAN: 0.746) | macro-F1 | accuracy |", "|---|---|---|"]
+
+    def line(title: str, seeds: list[Found]) -> str:
+        values = [np.array([seed[key] for seed in seeds]) for key in ("macro_f1", "accuracy")]
+        return f"| {title} | " + " | ".join(f"{value.mean():.3f} ± {value.std(ddof=1):.3f}" for value in values) + " |"
+
+    lines.append(line("200 real beats a class", [seed["protocol"]["real"] for seed in next(iter(rows.values()))]))
+    return "\n".join(lines + [line(f"`{row}`", [seed["protocol"]["synthetic"] for seed in seeds]) for row, seeds in rows.items()])
+
+
 def measures(rows: dict[str, list[Found]], label: str) -> str:
     """Set what was measured of beats of one label, with intervals, beside fresh real beats and copies, in Markdown."""
     found = {
@@ -87,7 +144,8 @@ def measures(rows: dict[str, list[Found]], label: str) -> str:
         for row, seeds in rows.items()
     }
     names = list(dict.fromkeys(name for known in found.values() for name in known))
-    lines = ["| | " + " | ".join(f"`{row}`" for row in rows) + " | fresh real beats | copies |", "|---" * (len(rows) + 3) + "|"]
+    title = "all classes" if label == "all" else f"class {label}"
+    lines = [f"| {title} | " + " | ".join(f"`{row}`" for row in rows) + " | fresh real beats | copies |", "|---" * (len(rows) + 3) + "|"]
     for name in names:
         one = next(known[name] for known in found.values() if name in known)
         cells = [str(known[name].value) if name in known else "" for known in found.values()]
@@ -128,25 +186,37 @@ def main(out: Path, scheme: str, seeds: int, names: str | None, device: str) -> 
     torch.set_num_threads(1)
     split = split_by(scheme)
     rows: dict[str, list[Found]] = {row: [] for row in chosen(names, ROWS)}
-    for seed in range(seeds):
-        for row in rows:
-            settings = {
-                "generator": untrained(row, seed).params,
-                **{side: getattr(split, side).digest() for side in ("train", "val", "test")},
-                "classifier": network_for(scheme, split.train).settings,
-            }
-            path = out / "work" / f"evidence-{scheme}" / f"{row}-{seed}.json"
-            found = part(path, settings, lambda row=row, seed=seed: measure(row, seed, split, out, device))
-            rows[row].append(found)
-            macro = {name: round(of["synthetic"]["macro_f1"], 3) for name, of in found["classifiers"].items()}
-            click.echo(f"{scheme}  seed {seed}  {row:<10} TSTR {macro}", err=True)
-    text = f"{utility(rows)}\n\n{measures(rows, 'all')}\n"
+    for seed, row in product(range(seeds), rows):
+        rows[row].append(all_of(row, seed, split, out, device))
+        macro = {name: round(of["synthetic"]["macro_f1"], 3) for name, of in rows[row][-1]["classifiers"].items()}
+        click.echo(f"{scheme}  seed {seed}  {row:<10} TSTR {macro}", err=True)
+    tables = [utility(rows), by_class(rows, CLASSES[scheme]), *([by_protocol(rows)] if scheme == "beats" else [])]
+    known = {score["label"] for seeds in rows.values() for score in seeds[0]["measured"]}
+    tables += [measures(rows, label) for label in ("all", *CLASSES[scheme]) if label in known]
+    text = "\n\n".join(tables) + "\n"
     click.echo(text)
     if not names:
         write(out / f"evidence-{scheme}.json", json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "rows": rows}) + "\n")
         write(out / f"evidence-{scheme}.md", text)
         if scheme == "dechazal":
             draw(rows, out / "membership-and-utility.png")
+
+
+def all_of(row: str, seed: int, split: es.Split, out: Path, device: str) -> Found:
+    """Measure one model of a row, or read what was measured."""
+    settings = {
+        "generator": untrained(row, seed).params,
+        **{side: getattr(split, side).digest() for side in ("train", "val", "test")},
+        "classifier": network_for(split.scheme, split.train).settings,
+    }
+    folder, made = out / "work" / f"evidence-{split.scheme}", lambda: made_by(row, seed, split, out, device)
+    found = part(folder / f"{row}-{seed}.json", settings, lambda: scored(made, seed, split, out))
+    if split.scheme == "beats":
+        protocol = part(folder / f"{row}-{seed}-protocol.json", settings, lambda: published(made, seed, split, out))
+        found = found | {"protocol": protocol}
+    if seed == 0:
+        found = found | part(folder / f"{row}-measured.json", settings | {"method": METHOD}, lambda: measured(made, split, out))
+    return found
 
 
 if __name__ == "__main__":
