@@ -19,15 +19,14 @@ CLASSES = "NSVF"
 # What is changed of the settings that were taken.
 VARIANTS = {
     "taken": {},
+    "one network": {"members": 1},
     "shape alone": {"features": "shape"},
     "as within patients": {name: getattr(es.BeatClassifier(), name) for name in ("positions", "width", "steps")},
     "varied while learning": {"augment": True},
     "all positions": {"positions": None},
     "eight positions": {"positions": 8},
     "two positions": {"positions": 2},
-    "twice as wide": {"width": 2 * NEW_PATIENTS["width"]},
     "twice as long": {"steps": 2 * NEW_PATIENTS["steps"]},
-    "half as long": {"steps": NEW_PATIENTS["steps"] // 2},
     "classes weighted": {"balanced": True},
 }
 

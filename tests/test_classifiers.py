@@ -28,6 +28,24 @@ def test_a_saved_classifier_says_the_same(split, tmp_path, features, unchanged_g
         learnt.save(tmp_path / "c.safetensors")
 
 
+def test_a_committee_gives_the_mean_probability_of_networks_that_learnt_by_other_chance(split, tmp_path):
+    settings = {"features": "shape+rr", "steps": 20, "width": 4}
+    both = BeatClassifier(**settings, members=2).fit(split.train)
+    alone = [BeatClassifier(**settings, seed=seed).fit(split.train).probabilities(split.test) for seed in (0, 10_007)]
+    assert not np.allclose(*alone)
+    np.testing.assert_allclose(both.probabilities(split.test), np.mean(alone, axis=0), atol=1e-6)
+    both.save(tmp_path / "both.safetensors")
+    again = BeatClassifier.load(tmp_path / "both.safetensors")
+    np.testing.assert_array_equal(again.probabilities(split.test), both.probabilities(split.test))
+    assert both.embed(split.test).shape == (len(split.test), 2 * 4 * 4)
+    shares = list(BeatClassifier(**settings, members=2).fit_steps(split.train))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    for members in (0, 65):
+        with pytest.raises(EcgsynthError, match="members must be 1 to 64"):
+            BeatClassifier(members=members)
+
+
 def test_what_is_no_classifier_is_refused(tmp_path):
     with pytest.raises(EcgsynthError, match="no classifier at"):
         BeatClassifier.load(tmp_path / "none")

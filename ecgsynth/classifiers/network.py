@@ -18,13 +18,14 @@ from ecgsynth.files import read_tensors, write_tensors
 from ecgsynth.untrusted import conform, is_above_0, is_count, is_whole, network_of, of_beats
 from ecgsynth.vectors import shape_of
 
-NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "positions": 4, "width": 16, "steps": 1200}
+NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "positions": 4, "width": 16, "steps": 1200, "members": 3}
 """Settings of `BeatClassifier` for patients it has not seen, chosen among those of DS1: `scripts/choose_classifier.py`."""
 
 FORMAT = 1
 
 _SHAPE = ("n_leads", "n_samples", "fs", "r_sample")
 _TOLD = 32  # features of the rhythm
+_MOST_MEMBERS = 64  # more are no committee: a file that says so would fill the memory
 _HEAD = {
     "settings": {str: object},
     "seed": is_count,
@@ -65,6 +66,28 @@ class BeatNet(nn.Module):
         return scores
 
 
+class Committee(nn.Module):
+    """Networks that have learnt the same by other chance: their mean probability counts.
+
+    References
+    ----------
+    Lakshminarayanan B, Pritzel A, Blundell C. Simple and scalable predictive uncertainty estimation using deep ensembles (2017),
+    doi:10.48550/arXiv.1612.01474.
+    """
+
+    def __init__(self, members: list[BeatNet]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def features(self, signals: Tensor) -> Tensor:
+        """Give the features of all: (B, leads, L) -> (B, members * C, L / 16)."""
+        return torch.cat([cast(BeatNet, member).features(signals) for member in self.members], dim=1)
+
+    def forward(self, signals: Tensor, rhythm: Tensor) -> Tensor:
+        """Give scores whose softmax is the mean of the members': (B, leads, L), (B, R) -> (B, K)."""
+        return torch.stack([member(signals, rhythm).log_softmax(dim=1) for member in self.members]).logsumexp(dim=0)
+
+
 class BeatClassifier(Classifier):
     """Learns the label of a beat from its waveform in mV, and from its rhythm if it may.
 
@@ -76,7 +99,7 @@ class BeatClassifier(Classifier):
     features : str
         ``"shape"`` or ``"shape+rr"``, of `FEATURES`.
     steps : int
-        Training steps.
+        Training steps of each network.
     batch : int
         Beats a step, in the proportions of the training set.
     rate : float
@@ -90,6 +113,8 @@ class BeatClassifier(Classifier):
     positions : int, optional
         Places along the beat at which features are kept, a sixteenth of its samples if not given; fewer say
         less of where exactly a wave is.
+    members : int
+        Networks that learn, one after the other, and are asked together: on new patients one alone hangs on chance.
     seed : int
         Same beats, seed and machine: same classifier.
     """
@@ -105,6 +130,7 @@ class BeatClassifier(Classifier):
         balanced: bool = False,
         augment: bool = False,
         positions: int | None = None,
+        members: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__(features=features, seed=seed)
@@ -115,6 +141,9 @@ class BeatClassifier(Classifier):
         self.balanced = balanced
         self.augment = augment
         self.positions = positions
+        self.members = members
+        if not 1 <= members <= _MOST_MEMBERS:
+            raise EcgsynthError(f"members must be 1 to {_MOST_MEMBERS}")
 
     def fit(self, beats: Beats, *, by: str = "class") -> Self:
         """Learn from labelled beats; see `fit_steps`."""
@@ -140,26 +169,33 @@ class BeatClassifier(Classifier):
         numbers = {name: number for number, name in enumerate(self.classes_)}
         labels = torch.tensor([numbers[name] for name in beats.labels(by).tolist()])
         weights = len(labels) / (len(self.classes_) * labels.bincount().float()) if self.balanced else None
-        generator = torch.Generator().manual_seed(self.seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)  # of the CPU alone, which is what is forked
-            self._net = self._untrained()
-        optimizer = torch.optim.AdamW(self._net.parameters(), self.rate, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=max(self.steps, 4))
-        self._net.train()
-        for step, index in zip(range(self.steps), _batches(len(beats), self.batch, generator), strict=False):
+        networks = []
+        for number in range(self.members):
+            seed = self.seed + 10_007 * number
             with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(self.seed * 1_000_003 + step)  # dropout reads no other
+                torch.default_generator.manual_seed(seed)  # of the CPU alone, which is what is forked
+                networks.append(self._untrained_member())
+            for share in self._train(networks[-1], inputs, labels, weights, seed):
+                yield (number + share) / self.members
+        self._net = self._together(networks).eval()
+
+    def _train(self, network: BeatNet, inputs: tuple[Tensor, Tensor], labels: Tensor, weights: Tensor | None, seed: int) -> Iterator[float]:
+        generator = torch.Generator().manual_seed(seed)
+        optimizer = torch.optim.AdamW(network.parameters(), self.rate, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=max(self.steps, 4))
+        network.train()
+        for step, index in zip(range(self.steps), _batches(len(labels), self.batch, generator), strict=False):
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed * 1_000_003 + step)  # dropout reads no other
                 shown, told = (part[index] for part in inputs)
                 if self.augment:
-                    shown = vary(shown, fs=beats.fs, r_sample=beats.r_sample, random=generator)
-                loss = nn.functional.cross_entropy(self._net(shown, told), labels[index], weights)
+                    shown = vary(shown, fs=self.shape_["fs"], r_sample=self.shape_["r_sample"], random=generator)
+                loss = nn.functional.cross_entropy(network(shown, told), labels[index], weights)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
             yield (step + 1) / self.steps
-        self._net.eval()
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write one safetensors file: the weights, and as metadata everything else.
@@ -207,7 +243,7 @@ class BeatClassifier(Classifier):
             made._n_rhythm = known["n_rhythm"]
             mean, spread = (np.array(part, dtype=np.float32) for part in known["usual"])
             made._usual = mean, spread
-        made._net = cast(BeatNet, network_of(made._untrained, arrays))
+        made._net = network_of(made._untrained, arrays)
         with torch.no_grad():  # whatever does not fit together shows now
             made._net(torch.zeros(1, *(known["shape"][name] for name in _SHAPE[:2])), torch.zeros(1, 2 * (made.features != "shape")))
         return made
@@ -219,7 +255,7 @@ class BeatClassifier(Classifier):
     def embed(self, beats: Beats) -> NDArray[np.float32]:
         """Give what the last convolution sees, in the mean over the beat: (n_beats, 4 * width)."""
         with torch.no_grad():
-            parts = [self._net.features(part).mean(dim=2) for part in self._inputs(beats)[0].split(512)]
+            parts = [cast(BeatNet, self._net).features(part).mean(dim=2) for part in self._inputs(beats)[0].split(512)]
         return torch.cat(parts).numpy()
 
     def predict(self, beats: Beats) -> NDArray[np.str_]:
@@ -232,7 +268,13 @@ class BeatClassifier(Classifier):
             parts = [self._net(*part).softmax(dim=1) for part in zip(*(part.split(512) for part in self._inputs(beats)), strict=True)]
         return torch.cat(parts).numpy()
 
-    def _untrained(self) -> BeatNet:
+    def _untrained(self) -> nn.Module:
+        return self._together([self._untrained_member() for _ in range(self.members)])
+
+    def _together(self, networks: list[BeatNet]) -> nn.Module:
+        return networks[0] if self.members == 1 else Committee(networks)
+
+    def _untrained_member(self) -> BeatNet:
         size = (int(self.shape_["n_leads"]), int(self.shape_["n_samples"]), len(self.classes_))
         return BeatNet(*size, n_rhythm=2 * (self.features != "shape"), width=self.width, positions=self.positions)
 

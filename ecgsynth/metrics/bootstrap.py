@@ -100,7 +100,7 @@ def over_patients(rates: Rates, confusions: Confusions, *, base: Confusions | No
 
 
 def over_beats(rates: Rates, confusions: Confusions, *, draws: int = 2000, seed: int = 0) -> Intervals:
-    """Give rates of a classifier with 95 % intervals over beats, as if each were of another patient: `over_patients` else.
+    """Give rates of a classifier with 95 % intervals over beats and seeds, as if each beat were of another patient: `over_patients` else.
 
     Parameters
     ----------
