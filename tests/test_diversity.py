@@ -46,6 +46,13 @@ def test_by_hand():
     assert found == Manifold(precision=1 / 3, recall=1, density=2 / 3, coverage=2 / 3)
 
 
+@pytest.mark.parametrize(("neighbors", "wanted"), [(3, (0.94, 49 / 60, 1.22, 47 / 60)), (5, (1.0, 53 / 60, 1.296, 51 / 60))])
+def test_values_are_those_of_prdc_0_2(neighbors, wanted):
+    rng = np.random.default_rng(0)
+    real, synthetic = rng.normal(size=(60, 4)), 0.8 * rng.normal(size=(50, 4)) + 0.3
+    assert manifold(real=real, synthetic=synthetic, neighbors=neighbors) == pytest.approx(wanted)
+
+
 def test_too_few_points_are_refused():
     with pytest.raises(ValueError, match="more than 5"):
         manifold(real=cloud(5), synthetic=cloud())
