@@ -1,4 +1,4 @@
-"""What is measured of eight generators: what their beats are worth, how like real ones they are, and what they tell of patients.
+"""What is measured of seven generators: what their beats are worth, how like real ones they are, and what they tell of patients.
 
     python scripts/evidence.py -o results --scheme beats --seeds 5
     python scripts/evidence.py -o results --scheme dechazal --seeds 5     # between patients, N S V F, shape and rhythm
@@ -32,7 +32,7 @@ from ecgsynth.metrics.bootstrap import over_patients
 from ecgsynth.metrics.utility import rates
 from ecgsynth.scores import Score
 
-ROWS = ("flow", "flow-gan", "outline", "gaussian", "smote", "ecgsyn", "memorizer", "class-mean")
+ROWS = ("flow", "flow-gan", "gaussian", "smote", "ecgsyn", "memorizer", "class-mean")
 CLASSES = {"beats": "NSVFQ", "dechazal": "NSVF"}
 MODELS = {"beats": Path("work/mitdb-beats"), "dechazal": Path("between-patients/work")}
 LEARNT = ("real", "synthetic", "real-on-synthetic")

@@ -28,11 +28,14 @@ CLASSES = "NSVF"
 FEWEST = 10
 METHOD = 2
 """Raised when the package measures something else, so that numbers of both kinds are not mixed."""
+LEARNT = {"gaussian-8": 8, "gaussian-4": 4}
+"""Rows of which so many patients are learnt from; of others all 17."""
 # Row -> what the table calls it, the generator and its settings; None for the beats of strangers.
 ROWS = {
     "flow": ("`flow`", "flow", {}),
     "gaussian": ("`gaussian`", "gaussian", {}),
-    "outline": ("`outline`", "outline", {}),
+    "gaussian-8": ("`gaussian`, of 8 patients", "gaussian", {}),
+    "gaussian-4": ("`gaussian`, of 4 patients", "gaussian", {}),
     "dp-flow-patient": ("`dp-flow`, epsilon 8 for a patient", "dp-flow", {"unit": "patient", "steps": 300}),
     "class-mean": ("control: `class-mean`", "class-mean", {}),
     "ecgsyn": ("floor: `ecgsyn`, which learns nothing", "ecgsyn", {}),
@@ -61,7 +64,7 @@ def measure(row: str, draw: int, split: es.Split, work: Path, device: str) -> Fo
     return {"members": members, "others": others}
 
 
-def divide(beats: es.Beats, draw: int) -> es.Split:
+def divide(beats: es.Beats, draw: int, patients: int | None) -> es.Split:
     """Divide patients at random: two fifths are learnt from, one fifth is known to the attacker, two fifths are neither.
 
     Classes with too few training beats are left out.
@@ -69,6 +72,7 @@ def divide(beats: es.Beats, draw: int) -> es.Split:
     names = np.random.default_rng(draw).permutation(np.unique(beats.patients))
     share = 2 * len(names) // 5
     sides = (names[:share], names[share:-share], names[-share:])
+    sides = (sides[0][:patients], *sides[1:])
     learnt = beats.take(np.isin(beats.patients, sides[0])).counts()
     beats = beats.take(np.isin(beats.classes, [name for name, count in learnt.items() if count >= FEWEST]))
     return es.Split(*(beats.take(np.isin(beats.patients, side)) for side in sides), scheme="patients", seed=draw)
@@ -97,8 +101,8 @@ def main(out: Path, draws: int, names: str | None, device: str) -> None:
     beats = beats.take(np.isin(beats.classes, list(CLASSES)) & ~np.isin(beats.records, list(mitdb.PACED)))
     rows: dict[str, list[Found]] = {row: [] for row in chosen(names, ROWS)}
     for draw in range(draws):
-        split = divide(beats, draw)
         for row in rows:
+            split = divide(beats, draw, LEARNT.get(row))
             model = untrained(row, draw)
             settings = {
                 "method": METHOD,

@@ -237,13 +237,3 @@ def test_class_counts_by_power_and_total(split):
     with pytest.raises(EcgsynthError, match="too few for 5 classes"):
         class_counts(split.train, total=4)
     assert natural["F"] / natural["N"] < between["F"] / between["N"] < 1
-
-
-def test_an_outline_has_eight_directions_in_which_a_class_varies(split):
-    def directions(name):
-        made = GENERATORS[name]().fit(split.train).sample({"N": 400})
-        waves = made.signals.reshape(len(made), -1)
-        values = np.linalg.svd(waves - waves.mean(axis=0), compute_uv=False)
-        return int((values > 1e-3 * values[0]).sum())
-
-    assert directions("outline") <= 8 < directions("gaussian")

@@ -19,7 +19,7 @@ from ecgsynth.generators.private_flow import PrivateFlow
 from ecgsynth.generators.private_gan import PrivateGan
 from ecgsynth.generators.requests import Request, class_counts
 from ecgsynth.generators.resampling import Adasyn, Memorizer, Smote
-from ecgsynth.generators.statistics import ClassMean, Gaussian, Outline
+from ecgsynth.generators.statistics import ClassMean, Gaussian
 from ecgsynth.generators.streaming import sample_stored_steps
 from ecgsynth.generators.vae import Vae
 from ecgsynth.models import shipped
@@ -76,7 +76,6 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
     "dp-gan": PrivateGan,
     "vae": Vae,
     "gaussian": Gaussian,
-    "outline": Outline,
     "smote": Smote,
     "adasyn": Adasyn,
     "ecgsyn": Ecgsyn,

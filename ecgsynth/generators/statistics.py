@@ -95,18 +95,3 @@ class Gaussian(Generator):
     def _restore(self, arrays: Arrays) -> None:
         self._means, self._factors = arrays["means"], arrays["factors"]
         self._space = ComponentSpace(under("space.", arrays))
-
-
-class Outline(Gaussian):
-    """A `Gaussian` of few components: the shape of a class, with less of what is a patient's own; how much less is to be measured.
-
-    Parameters
-    ----------
-    components : int
-        Principal components kept: `scripts/choose_outline.py` compares how many.
-    """
-
-    name = "outline"
-
-    def __init__(self, *, components: int = 8) -> None:
-        super().__init__(components=components)
