@@ -5,6 +5,7 @@ Whatever is wrong with one is a `ValueError`, to which whoever reads the file ad
 
 import json
 import math
+import os
 import tomllib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecgsynth.places import place
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.places import is_remote, place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +27,19 @@ _UNPACKED = 64  # bytes that one of a compressed file may stand for
 _SMALL = 1 << 24  # bytes that any file may unpack to
 _SPARE = (4, 10_000)  # numbers of a network a weight of its file, and besides: some are made and not kept
 _HEADS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
+
+
+def within(path: Path, folder: Path) -> Path:
+    """Give a path in a folder, if it leads to nothing outside.
+
+    Raises
+    ------
+    EcgsynthError
+        If it is, or lies behind, a link that leads out of the folder.
+    """
+    if not is_remote(path) and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise EcgsynthError(f"{path} is a link that leads out of {folder}: nothing outside of it is read")
+    return path
 
 
 def of_json(text: str | bytes) -> Any:
