@@ -183,7 +183,7 @@ class Beats:
             raise EcgsynthError(f"no beats file at {path}")
         try:
             with local_copy(path) as here:
-                arrays = arrays_of(here)
+                arrays = arrays_of(here, {"head", "signals", *_COLUMNS})
             head = of_json(str(column_of("head", arrays["head"], "U")))
             if head["format"] != FORMAT:
                 raise EcgsynthError(f"{path} is of format {head['format']}; this version reads format {FORMAT}")
