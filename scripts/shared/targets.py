@@ -23,6 +23,7 @@ from ecgsynth.recipe import Quota, Recipe, load_recipe
 from ecgsynth.records import write_record
 from ecgsynth.report import render
 from ecgsynth.review import make_review, read_answers, read_key, score_review
+from ecgsynth.shards import plan
 from ecgsynth.simulate import simulate_records
 from ecgsynth.source import Source
 from ecgsynth.splits import read_summary
@@ -145,6 +146,7 @@ def _read_parts(folder: Path) -> None:
 
 def _read_recipe(folder: Path, names: list[str]) -> None:
     recipe = load_recipe(folder / "recipe.toml")
+    plan(recipe)
     load = recipe.to_toml()
     if recipe.model == "mitdb":
         Source.of(recipe).head()
