@@ -136,6 +136,21 @@ def test_a_model_whose_settings_are_gigantic_is_refused_at_once(split, tmp_path,
     assert time.monotonic() - begun < 10
 
 
+@pytest.mark.parametrize(("kind", "bits"), [("F8_E4M3", 8), ("F8_E5M2", 8), ("F4", 4), ("BF16", 16), ("U16", 16)])
+def test_a_model_of_numbers_of_another_kind_is_refused(split, tmp_path, kind, bits):
+    GENERATORS["gaussian"](components=8).fit(split.train).save(tmp_path / "a.safetensors")
+    data = (tmp_path / "a.safetensors").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + size])
+    name = next(name for name in head if name != "__metadata__")
+    begin, end = head[name]["data_offsets"]
+    head[name] |= {"dtype": kind, "shape": [(end - begin) * 8 // bits]}
+    text = json.dumps(head).encode()
+    (tmp_path / "b.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    with pytest.raises(EcgsynthError, match=r"b\.safetensors is no model of ecgsynth, or it is damaged"):
+        load_generator(tmp_path / "b.safetensors")
+
+
 def test_a_table_of_more_rows_than_its_bytes_can_hold_is_refused(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
