@@ -22,6 +22,9 @@ BEFORE = 0.3
 AFTER = 148 / 360
 FLAT_MV = 0.02
 """A window that moves less than this, peak to peak in mV, holds no heartbeat: four steps of MIT-BIH's converter."""
+MOST_MV = 10_000.0
+"""More than any ECG reaches, mV: recorders bear 300 mV of their electrodes (IEC 60601-2-25), and an R wave whose microvolts are taken
+for millivolts has some thousands. Squares of so much are far from the end of single precision."""
 DIGEST_MV = 0.01
 """Waveforms that are closer than this, in mV, are the same to `Beats.digest`: two steps of MIT-BIH's converter."""
 
@@ -183,7 +186,7 @@ class Beats:
             raise EcgsynthError(f"no beats file at {path}")
         try:
             with local_copy(path) as here:
-                arrays = arrays_of(here)
+                arrays = arrays_of(here, {"head", "signals", *_COLUMNS})
             head = of_json(str(column_of("head", arrays["head"], "U")))
             if head["format"] != FORMAT:
                 raise EcgsynthError(f"{path} is of format {head['format']}; this version reads format {FORMAT}")
@@ -213,6 +216,27 @@ _COLUMNS: dict[str, tuple[Any, Any]] = {
 }
 _KINDS = {np.str_: "U", np.int64: "iu", np.float32: "f"}
 assert set(_COLUMNS) < {f.name for f in fields(Beats)}
+
+
+def impossible(beats: Beats) -> NDArray[np.bool_]:
+    """Say which beats hold what is no number, or lies beyond `MOST_MV`: (n_beats,)."""
+    axes = tuple(range(1, beats.signals.ndim))
+    return ~((beats.signals.max(axis=axes) <= MOST_MV) & (beats.signals.min(axis=axes) >= -MOST_MV))  # NaN is neither
+
+
+def refuse_impossible(beats: Beats, what: str) -> None:
+    """Raise if nothing can be learnt from, or said of, some of these beats, which are called `what`.
+
+    Raises
+    ------
+    EcgsynthError
+        If `impossible` says so of any.
+    """
+    odd = np.flatnonzero(impossible(beats))
+    if len(odd):
+        first = f"number {odd[0]:,}" + (f", of record {beats.records[odd[0]]}" if beats.records[odd[0]] else "")
+        beyond = f"values that are not finite, or beyond {MOST_MV:,.0f} mV, which no ECG reaches"
+        raise EcgsynthError(f"{len(odd):,} of the {what} beats hold {beyond}: leave them out (the first is {first})")
 
 
 def concatenate(parts: Sequence[Beats]) -> Beats:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ecgsynth.beats import Beats, concatenate
+from ecgsynth.beats import Beats, concatenate, refuse_impossible
 from ecgsynth.cache import Cache, content
 from ecgsynth.classifiers import CLASSIFIERS, BeatClassifier
 from ecgsynth.engine import Engine, Job, Local
@@ -114,7 +114,7 @@ def evaluate(
     Raises
     ------
     EcgsynthError
-        If the beats do not fit together, or a class to score is missing from one of them.
+        If the beats do not fit together, hold what no ECG reaches, or a class to score is missing from one of them.
 
     References
     ----------
@@ -170,6 +170,8 @@ def evaluate_steps(
     scored = [name for name in LABELS.get(by, ()) if name in (classes or set(train.counts(by)) & set(test.counts(by)))]
     _check(synthetic, train, test, scored, by)
     everyone = {"synthetic": synthetic, "train": train, "test": test} | ({} if val is None else {"val": val})
+    for side, beats in everyone.items():
+        refuse_impossible(beats, side)
     digests = {side: beats.digest() for side, beats in everyone.items()}
     learnt_here = _learnt_from(synthetic, train, digests["train"], by)
     synthetic, train, test = _alike([beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test)])

@@ -208,19 +208,28 @@ def write_tensors(path: str | Path, head: dict[str, Any], tensors: "dict[str, ND
     Raises
     ------
     EcgsynthError
-        If `path` exists and `force` is not set, or it cannot be written.
+        If something in them is not a number, `path` exists and `force` is not set, or it cannot be written.
     """
     with atomic_path(path, force=force) as temporary:
         temporary.write_bytes(tensor_bytes(head, tensors))
 
 
 def tensor_bytes(head: dict[str, Any], tensors: "dict[str, NDArray[Any]]") -> bytes:
-    """Give the bytes that `write_tensors` writes: the same for the same arrays and head."""
+    """Give the bytes that `write_tensors` writes: the same for the same arrays and head.
+
+    Raises
+    ------
+    EcgsynthError
+        If something in them is not a number.
+    """
     import numpy as np
     from safetensors.numpy import save
 
-    # One metadata key, as the order of several is not fixed and the file's hash would change.
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+        names = ", ".join(broken[:3])
+        raise EcgsynthError(f"what was learnt is broken: {names} holds what is not a number. Learn it again, at a lower rate")
+    # One metadata key, as the order of several is not fixed and the file's hash would change.
     return bytes(save(arrays, metadata={"ecgsynth": json.dumps(head)}))
 
 
@@ -256,5 +265,5 @@ def read_tensors(path: str | Path, what: str) -> "tuple[dict[str, Any], dict[str
         if odd := [name for name, tensor in tensors.items() if tensor.dtype.kind not in "fiub" or not np.isfinite(tensor).all()]:
             raise ValueError(f"{odd[0]} holds what is no number")
         return head, tensors
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:  # the last for kinds numpy lacks
         raise EcgsynthError(f"{path} is no {what} of ecgsynth, or it is damaged ({type(error).__name__}: {error})") from error

@@ -16,7 +16,7 @@ from ecgsynth.metrics.bootstrap import Confusions, Interval, Intervals, over_bea
 from ecgsynth.metrics.utility import Scores, Values, rates
 from ecgsynth.places import place
 from ecgsynth.scores import LESS, MORE, Score, table
-from ecgsynth.untrusted import conform, is_count, is_share, of_json
+from ecgsynth.untrusted import conform, is_count, is_share, of_json, within
 
 ROWS = {
     "real": "trained on real beats (TRTR)",
@@ -184,7 +184,7 @@ class Evaluation:
             If it is not there, or damaged.
         """
         folder = place(folder)
-        path = folder / "evaluation.json"
+        path = within(folder / "evaluation.json", folder)
         if not path.is_file():
             raise EcgsynthError(f"no evaluation in {folder}: make one with `ecgsynth evaluate`")
         try:
@@ -199,8 +199,8 @@ class Evaluation:
                 classifiers={name: _rows_of(rows, len(classes), set(classes)) for name, rows in found.items()},
                 counts=data["counts"],
                 settings=settings,
-                real=_examples(folder / "examples-real.npz"),
-                synthetic=_examples(folder / "examples-synthetic.npz"),
+                real=_examples(within(folder / "examples-real.npz", folder)),
+                synthetic=_examples(within(folder / "examples-synthetic.npz", folder)),
                 measured=tuple(score for score in scores if score.family != "utility"),
             )
         except EcgsynthError:

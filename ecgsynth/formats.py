@@ -18,7 +18,7 @@ from ecgsynth.gate import REASONS
 from ecgsynth.headers import first_line
 from ecgsynth.labels import AAMI_CLASSES
 from ecgsynth.records import Record
-from ecgsynth.untrusted import MOST_SAMPLES, column_of, conform, is_whole, of_beats, of_json
+from ecgsynth.untrusted import check_rows, column_of, conform, is_whole, of_beats, of_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,6 @@ PASSED, FAILED, NOT_ASKED = "passed", "failed", "not asked"
 
 _CSV_RR = 1.2  # of the RR interval around a beat that a row of the CSV shows
 _CSV_MEDIAN_OF = 11  # intervals: about those of ten seconds
-_SMALL, _PACKED = 1 << 24, 64  # bytes of signals that any file may hold, and a byte of a file
 _RHYTHM = ("rr_before", "rr_after", "rr_mean")
 
 
@@ -200,9 +199,7 @@ def read_columns(path: str | Path, columns: Sequence[str] | None = None) -> "pa.
         rows, schema = file.metadata.num_rows, file.schema_arrow
         if not {"signal", *(columns or DESCRIPTIONS)} <= set(schema.names) or not rows:
             raise ValueError("it lacks columns or rows")
-        width = getattr(schema.field("signal").type, "list_size", MOST_SAMPLES)
-        if 4 * rows * width > max(_SMALL, _PACKED * Path(path).stat().st_size):
-            raise ValueError(f"it says it has {rows:,} rows")
+        check_rows(file, "signal", path)
         return file.read(columns)
 
     return _named(path, read)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgsynth.beats import FLAT_MV, Beats
+from ecgsynth.beats import FLAT_MV, Beats, refuse_impossible
 from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import read_tensors, tensor_bytes, write_tensors
@@ -114,10 +114,12 @@ class Gate:
         Raises
         ------
         EcgsynthError
-            If beats are synthetic, or the held-back ones lack a label.
+            If beats are synthetic or hold what no ECG reaches, or the held-back ones lack a label.
         """
         if train.is_synthetic or held_back.is_synthetic:
             raise EcgsynthError("a gate is learnt from real beats; these are synthetic")
+        refuse_impossible(train, "training")
+        refuse_impossible(held_back, "held-back")
         labels = train.labels(by)
         lacking = [label for label in train.counts(by) if label not in held_back.counts(by)]
         if lacking:
@@ -181,7 +183,7 @@ class Gate:
         Raises
         ------
         EcgsynthError
-            If `path` exists and `force` is not set, or it cannot be written.
+            If something learnt is not a number, `path` exists and `force` is not set, or it cannot be written.
         """
         write_tensors(path, *self._state(), force=force)
 

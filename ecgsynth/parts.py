@@ -16,7 +16,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES, SYMBOL_TO_CLASS
 from ecgsynth.places import open_file
-from ecgsynth.untrusted import MOST_SAMPLES, column_of, conform, is_above_0, is_count, is_whole, of_json
+from ecgsynth.untrusted import MOST_SAMPLES, check_rows, column_of, conform, is_above_0, is_count, is_whole, of_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -151,6 +151,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
     try:
         file = pq.ParquetFile(open_file(path))
+        check_rows(file, "signals", path)
     except (OSError, ValueError) as error:
         raise EcgsynthError(f"{path} is no Parquet file, or it is damaged ({error})") from error
     try:

@@ -21,6 +21,9 @@ GATES = ("drop", "mark", "none")
 
 What is not finite is drawn again in any case."""
 
+MOST_BEATS = 10**9
+"""Of a recipe: so many are 100,000 shards of 10,000 beats, whose files have five digits by which they are in order."""
+
 _KINDS: dict[str, Any] = {"quotas": list | tuple, "formats": list | tuple, "splits": dict, "seed": int, "most_rejected": int | float}
 _NAME = re.compile(r"[a-z][a-z0-9]*")
 
@@ -71,7 +74,7 @@ class Recipe:
     model : str
         A model file, or the name of one that comes with ecgsynth.
     quotas : sequence of Quota
-        Which beats.
+        Which beats; `MOST_BEATS` at most.
     seed : int
         Of sampling.
     formats : sequence of str
@@ -115,6 +118,8 @@ class Recipe:
                 raise EcgsynthError(f"a recipe's {known.name} cannot be {getattr(self, known.name)!r}")
         if not self.quotas:
             raise EcgsynthError("a recipe asks for at least one beat: give counts, as in N = 5000")
+        if sum(quota.count for quota in self.quotas) > MOST_BEATS:
+            raise EcgsynthError(f"a recipe asks for at most {MOST_BEATS:,} beats in all: make several datasets of more")
         if not 0 <= self.seed < 2**63 or isinstance(self.seed, bool):
             raise EcgsynthError("seeds are numbered from 0, below 2^63")
         for known_as in ("model", "name", "licence", "date", "description"):

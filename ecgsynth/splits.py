@@ -18,7 +18,7 @@ from ecgsynth.parts import Part, part_name, read_part, write_part
 from ecgsynth.places import place
 from ecgsynth.sides import ASKED, SIDES, Census, rule_of
 from ecgsynth.stored import HEAD, MOST, StoredBeats, open_beats, seal
-from ecgsynth.untrusted import conform, is_count, of_json
+from ecgsynth.untrusted import conform, is_count, of_json, within
 
 _SUMMARY = {"scheme": str, "seed": int, "notes": [str], "beats?": {str: is_count}, "classes?": {str: {str: is_count}}}
 
@@ -105,7 +105,7 @@ def open_side(folder: str | Path, side: str) -> Beats | StoredBeats:
     """
     folder = place(folder)
     read_summary(folder)
-    return open_beats(folder / side if (folder / side / HEAD).is_file() else folder / f"{side}.npz")
+    return open_beats(within(folder / side if (folder / side / HEAD).is_file() else folder / f"{side}.npz", folder))
 
 
 def load_side(folder: str | Path, side: str, *, most: int = MOST) -> Beats:
@@ -128,7 +128,7 @@ def read_summary(folder: str | Path) -> dict[str, Any]:
     EcgsynthError
         If there is none, or it is damaged.
     """
-    path = place(folder) / "split.json"
+    path = within(place(folder) / "split.json", place(folder))
     if not path.is_file():
         raise EcgsynthError(f"no split in {folder}: make one with `ecgsynth split`")
     try:

@@ -17,7 +17,7 @@ from ecgsynth.files import atomic_path
 from ecgsynth.labels import LABELS
 from ecgsynth.parts import PART_FORM, SHAPE_FORM, UNLIKE, Part, PartShape, read_columns, read_part
 from ecgsynth.places import place
-from ecgsynth.untrusted import BEATS, conform, of_json
+from ecgsynth.untrusted import BEATS, conform, of_json, within
 
 HEAD = "beats.json"
 """The file by which a folder of beats is known, and which is written when all its parts are there."""
@@ -62,7 +62,7 @@ class StoredBeats:
             If there is none, or it is not whole.
         """
         folder = place(folder)
-        path = folder / HEAD
+        path = within(folder / HEAD, folder)
         if not path.is_file():
             raise EcgsynthError(f"no beats in {folder}: {HEAD}, which is written last, is not there")
         try:
@@ -72,6 +72,7 @@ class StoredBeats:
             for part in head["parts"]:
                 if Path(part["name"]).name != part["name"] or sum(count for *_, count in part["counts"]) != part["beats"]:
                     raise ValueError("its parts do not add up")
+                within(folder / part["name"], folder)
             if not any(part["beats"] for part in head["parts"]):
                 raise ValueError("it holds no beats")
             return cls(folder, head)

@@ -5,14 +5,16 @@ Whatever is wrong with one is a `ValueError`, to which whoever reads the file ad
 
 import json
 import math
+import os
 import tomllib
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecgsynth.places import place
+from ecgsynth.errors import EcgsynthError
+from ecgsynth.places import is_remote, place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +27,19 @@ _UNPACKED = 64  # bytes that one of a compressed file may stand for
 _SMALL = 1 << 24  # bytes that any file may unpack to
 _SPARE = (4, 10_000)  # numbers of a network a weight of its file, and besides: some are made and not kept
 _HEADS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
+
+
+def within(path: Path, folder: Path) -> Path:
+    """Give a path in a folder, if it leads to nothing outside.
+
+    Raises
+    ------
+    EcgsynthError
+        If it is, or lies behind, a link that leads out of the folder.
+    """
+    if not is_remote(path) and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise EcgsynthError(f"{path} is a link that leads out of {folder}: nothing outside of it is read")
+    return path
 
 
 def of_json(text: str | bytes) -> Any:
@@ -43,18 +58,19 @@ def of_toml(path: str | Path) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from error
 
 
-def arrays_of(path: str | Path) -> "dict[str, NDArray[Any]]":
-    """Read an npz file, none of whose arrays may be larger than what the file holds of it, nor of anything but plain values."""
+def arrays_of(path: str | Path, known: Collection[str]) -> "dict[str, NDArray[Any]]":
+    """Read the arrays of these names from an npz file: of plain values, and no larger than what the file holds of them."""
     import numpy as np
 
     found: dict[str, Any] = {}
-    most = max(_SMALL, _UNPACKED * Path(path).stat().st_size)
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
+            members = [member for member in archive.infolist() if member.filename.removesuffix(".npy") in known]
+            _refuse_unbacked(sum(member.file_size for member in members), path)
+            for member in members:
                 with archive.open(member) as file:
                     shape, _, dtype = getattr(np.lib.format, _HEADS[np.lib.format.read_magic(file)])(file)
-                if math.prod(shape) * dtype.itemsize > min(member.file_size, most) or min(shape, default=0) < 0:
+                if math.prod(shape) * dtype.itemsize > member.file_size or min(shape, default=0) < 0:
                     raise ValueError(f"{member.filename} says it is larger than it is")
                 with archive.open(member) as file:
                     found[member.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
@@ -63,6 +79,22 @@ def arrays_of(path: str | Path) -> "dict[str, NDArray[Any]]":
         raise
     except Exception as error:  # zip and numpy raise whatever the damage leads to
         raise ValueError(str(error).strip() or type(error).__name__) from error
+
+
+def check_rows(file: Any, column: str, path: str | Path) -> None:
+    """Raise if a Parquet file with a column of lists says that it holds far more than so many bytes can."""
+    known, schema = file.metadata, file.schema_arrow
+    width = getattr(schema.field(column).type, "list_size", MOST_SAMPLES) if column in schema.names else 0
+    groups = [known.row_group(number) for number in range(known.num_row_groups)]
+    values = sum(group.column(place).num_values for group in groups for place in range(known.num_columns))
+    _refuse_unbacked(4 * max(values, known.num_rows * width), path)
+
+
+def _refuse_unbacked(size: int, path: str | Path) -> None:
+    """Raise if a file is said to hold far more bytes than it has."""
+    has = place(path).stat().st_size
+    if size > max(_SMALL, _UNPACKED * has):
+        raise ValueError(f"it says it holds {size:,} bytes, and has {has:,}")
 
 
 def network_of(make: "Callable[[], nn.Module]", arrays: "Mapping[str, NDArray[Any]]") -> "nn.Module":

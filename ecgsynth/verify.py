@@ -18,7 +18,7 @@ from ecgsynth.labels import LABELS
 from ecgsynth.models import shipped
 from ecgsynth.recipe import load_recipe
 from ecgsynth.steps import Progress
-from ecgsynth.untrusted import conform, is_count
+from ecgsynth.untrusted import conform, is_count, within
 
 _LONGEST = 1000  # letters of a path
 _FILES = 0.7  # share of the time that checksums take
@@ -99,18 +99,15 @@ def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Ste
     total = _rows(folder)
     if not total:
         return Verified(len(sums), problems, note="addresses of beats are in Parquet files, which it does not have")
-    named = load_recipe(folder / "recipe.toml").model
-    if not model and named not in shipped():  # which may be anywhere: whoever made the dataset says so
-        return Verified(len(sums), problems, note=f"it was made by {named}; --model says where that is")
     try:
-        made = load_generator(model or shipped()[named])
+        made = model_of(folder, model)
     except EcgsynthError as error:
-        return Verified(len(sums), problems, note=f"{error}; --model says where it is")
+        return Verified(len(sums), problems, note=str(error))
     same, near, digest = 0, 0, made.fingerprint()
     rows = np.unique(np.linspace(0, total - 1, beats).astype(int)).tolist()
     for place, row in enumerate(rows):
         yield Progress(_FILES + (1 - _FILES) * place / len(rows), f"beat {row:,}")
-        address = address_of(folder, row)
+        address = _address(*_place_of(folder, row))
         if address.model_sha256 != digest:
             return Verified(len(sums), problems, note="the model is another one than that which made it")
         again = make_again(made, address).signals.ravel()
@@ -124,8 +121,27 @@ def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Ste
     return Verified(len(sums), problems, same, near)
 
 
+def model_of(folder: Path, model: str | Path = "") -> Generator:
+    """Load what made a dataset: one that comes with ecgsynth, or `model`.
+
+    Where the recipe says is not looked: a stranger may have written it, and what it names may be anywhere.
+
+    Raises
+    ------
+    EcgsynthError
+        If it comes not with ecgsynth and `model` does not say where it is, or it cannot be read.
+    """
+    named = load_recipe(folder / "recipe.toml").model
+    if not model and named not in shipped():
+        raise EcgsynthError(f"the dataset was made by {named}; --model says where that is")
+    try:
+        return load_generator(model or shipped()[named])
+    except EcgsynthError as error:
+        raise EcgsynthError(f"{error}; --model says where it is") from error
+
+
 def address_of(folder: str | Path, row: int) -> Address:
-    """Read by what a beat is made again.
+    """Read by what a beat is made again, from files that are as they were.
 
     Parameters
     ----------
@@ -137,13 +153,24 @@ def address_of(folder: str | Path, row: int) -> Address:
     Raises
     ------
     EcgsynthError
-        If there is no such beat, or no Parquet file.
+        If it is no dataset, there is no such beat or no Parquet file, or what says so is not as its checksum is.
     """
-    for path in _parquet(Path(folder)):
+    folder = Path(folder)
+    sums = read_sums(folder)
+    path, place = _place_of(folder, row)
+    for read in (folder / "recipe.toml", path):
+        if sha256(read) != sums.get(read.relative_to(folder).as_posix()):
+            raise EcgsynthError(f"{read} is not as it was: `ecgsynth verify {folder}` says what else is not")
+    return _address(path, place)
+
+
+def _place_of(folder: Path, row: int) -> tuple[Path, int]:
+    """Say in which file a beat is, and which of its rows it is."""
+    for path in _parquet(folder):
         first, total = _rows_of(path)
         if first <= row < first + total:
-            return _address(path, row - first)
-    raise EcgsynthError(f"{folder} has no beat {row:,} in Parquet files: they hold {_rows(Path(folder)):,}, numbered from 0")
+            return path, row - first
+    raise EcgsynthError(f"{folder} has no beat {row:,} in Parquet files: they hold {_rows(folder):,}, numbered from 0")
 
 
 def beats_of(folder: str | Path) -> Beats:
@@ -180,13 +207,12 @@ def read_sums(folder: Path) -> dict[str, str]:
     """
     if not (folder / HEAD).is_file() or not (folder / SUMS).is_file():
         raise EcgsynthError(f"no dataset in {folder}: `ecgsynth build` makes one")
+    for link in (path for path in folder.rglob("*") if path.is_symlink()):
+        within(link, folder)
     try:
         lines = [line.partition("  ") for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
         raise EcgsynthError(f"{folder / SUMS} is damaged: it is no text") from error
-    leading_out = [path for path in folder.rglob("*") if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())]
-    if leading_out:
-        raise EcgsynthError(f"{leading_out[0]} is a link that leads out of the dataset")
     if outside := [path for _, _, path in lines if not _may_be_inside(path)]:
         raise EcgsynthError(f"{folder / SUMS} names a file outside of the dataset, or none: {outside[0][:80]!r}")
     return {path: digest for digest, _, path in lines}

@@ -4,7 +4,8 @@
     python scripts/fuzz.py --only headers,models
 
 Every target is read in a process of its own, whose address space may grow by 1 GiB beyond what it has once the sound input is
-read, and which may neither open files outside of its folder, nor start programs, nor ask the network. Same seed, same mutations.
+read, and which may neither open files outside of its folder, nor start programs, nor ask the network. What C libraries open there is
+known by the access times of files that lie there as bait, where the file system keeps these. Same seed, same mutations.
 The exit code is 1 if anything else came than a result or an `EcgsynthError`.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 import click
 import torch
 from shared import chosen
-from shared.fuzzing import ERROR, RESULT, attack
+from shared.fuzzing import ERROR, RESULT, attack, reading_shows
 from shared.targets import make_targets
 
 from ecgsynth.cli.console import table
@@ -39,10 +40,12 @@ def main(mutations: int, seed: int, only: str | None) -> None:
         os.environ["MPLCONFIGDIR"] = folder
         targets, outside = make_targets(Path(folder) / "inputs"), Path(folder) / "outside"
         outside.mkdir()
-        for path in list((Path(folder) / "inputs").rglob("*.*")):  # sound files, which hostile names lead to
+        for path in list((Path(folder) / "inputs").rglob("*.*")):  # sound files, which hostile names and links lead to
             if path.is_file():
                 (outside / f"bait{path.suffix}").write_bytes(path.read_bytes())
         names = chosen(only, targets)
+        if not reading_shows(outside):
+            click.echo("this file system keeps no access times: what C libraries open is not watched", err=True)
         share = mutations / sum(targets[name].weight for name in names)
         for number, name in enumerate(names, start=1):
             count = max(1, round(share * targets[name].weight))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecgsynth.beats import _COLUMNS, Beats, concatenate
+from ecgsynth.beats import _COLUMNS, MOST_MV, Beats, concatenate, impossible, refuse_impossible
 from ecgsynth.errors import EcgsynthError
 
 
@@ -195,3 +195,16 @@ def test_beats_that_are_unlike_are_not_joined(few):
     for other in (replace(few, fs=250.0), replace(few, r_sample=4), replace(few, signals=few.signals[:, 0]), narrower):
         with pytest.raises(EcgsynthError, match=r"different \(n_leads, n_samples, fs, r_sample\) cannot be joined: \[.*2, 8, 100\.0, 3\)"):
             concatenate([few, other])
+
+
+@pytest.mark.parametrize("leads", [1, 2])
+def test_what_no_ecg_reaches_is_known_beat_by_beat(leads):
+    signals = np.zeros((7, leads, 8), dtype=np.float32)
+    signals[1:6, -1, 5] = [np.nan, np.inf, -np.inf, MOST_MV * 1.001, -MOST_MV * 1.001]
+    signals[6, 0, :2] = [MOST_MV, -MOST_MV]
+    odd = Beats(signals=signals.squeeze(1) if leads == 1 else signals, classes=["N"] * 7, records=["", "r1", *[""] * 5])
+    assert impossible(odd).tolist() == [False, *[True] * 5, False]
+    with pytest.raises(EcgsynthError, match=r"^5 of the odd beats hold .* beyond 10,000 mV, .* \(the first is number 1, of record r1\)$"):
+        refuse_impossible(odd, "odd")
+    refuse_impossible(odd.take(np.array([0, 6])), "odd")
+    refuse_impossible(odd.take(np.array([], dtype=int)), "odd")

@@ -329,7 +329,7 @@ def test_those_who_lack_the_model_still_learn_whether_files_hold(recipe, files, 
     build(replace(recipe, model=str(model)), tmp_path / "set")
     found = drain(verify_steps(tmp_path / "set"))
     assert (found.problems, found.same) == ([], 0)
-    assert found.note == f"it was made by {model}; --model says where that is"
+    assert found.note == f"the dataset was made by {model}; --model says where that is"
     assert drain(verify_steps(tmp_path / "set", model=str(model))).same == 20
     model.unlink()
     found = drain(verify_steps(tmp_path / "set", model=str(model)))

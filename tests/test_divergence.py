@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from ecgsynth.adversarial import AdversarialTrainer
 from ecgsynth.cli.models import _common, _tell_of_fall
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS, TrainingStep, load_generator
-from ecgsynth.generators.trained import TrainedGenerator
 from ecgsynth.private import PrivateTrainer
 from ecgsynth.training import LossTrainer
 
@@ -104,7 +105,7 @@ def test_a_rate_at_which_all_diverges_is_lowered_until_it_is_given_up(name, rate
         model.fit(split.train, split.val)
     assert "\n" not in str(error.value)
     if not np.isfinite(weights_of(model)).all():
-        with pytest.raises(EcgsynthError, match="this model is broken"):
+        with pytest.raises(EcgsynthError, match="what was learnt is broken"):
             model.save(tmp_path / "m")
         assert not list(tmp_path.iterdir())
     assert not make(name, steps=60).fit(split.train, split.val).notes_
@@ -126,6 +127,19 @@ def test_a_training_that_went_wrong_and_is_stopped_goes_on_to_the_same_end(split
         assert len(model.notes_) == 1
         fingerprints.append(model.fingerprint())
     assert len(set(fingerprints)) == 1
+
+
+def test_beats_that_no_ecg_reaches_send_a_training_back(split, monkeypatch):
+    def enlarge(trainer, losses):
+        for parameter in trainer.average.parameters():
+            parameter.data.mul_(1e3)
+        return losses
+
+    done = spoil(monkeypatch, AdversarialTrainer, 8, enlarge)
+    model = make("cgan")
+    model.fit(split.train, split.val)
+    assert done
+    assert "new beats hold what is not a number, or no ECG reaches: back to step 4" in model.notes_[0]
 
 
 def test_beats_that_become_all_alike_send_a_gan_back(split, monkeypatch):
@@ -157,10 +171,11 @@ def test_weights_that_are_no_numbers_are_neither_saved_nor_loaded(split, tmp_pat
     model = make("vae").fit(split.train)
     model.save(tmp_path / "good")
     next(model._network.parameters()).data.view(-1)[3] = value
-    with pytest.raises(EcgsynthError, match="this model is broken"):
+    with pytest.raises(EcgsynthError, match="what was learnt is broken"):
         model.save(tmp_path / "bad")
     assert [path.name for path in tmp_path.iterdir()] == ["good"]
-    super(TrainedGenerator, model).save(tmp_path / "bad")
+    with safe_open(tmp_path / "good", framework="numpy") as good:
+        save_file(model._arrays(), tmp_path / "bad", good.metadata())
     with pytest.raises(EcgsynthError, match="holds what is no number"):
         load_generator(tmp_path / "bad")
 

@@ -157,6 +157,27 @@ def test_beats_that_do_not_fit_are_refused(split, synthetic):
         evaluate(synthetic=only_n, **sides)
 
 
+@pytest.mark.parametrize("side", ["synthetic", "train", "val", "test"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e20])
+def test_beats_that_no_ecg_reaches_are_refused(split, synthetic, side, value):
+    sides = {"synthetic": synthetic, "train": split.train, "val": split.val, "test": split.test}
+    signals = sides[side].signals.copy()
+    signals[3, 7] = value
+    with pytest.raises(EcgsynthError, match=rf"^1 of the {side} beats hold values .* leave them out \(the first is number 3"):
+        evaluate(**sides | {side: replace(sides[side], signals=signals)}, families=(), **QUICK)
+
+
+@pytest.mark.parametrize(("value", "rate"), [(np.nan, 1e-3), (1e30, 1e-3), (0.0, 1e30)])
+def test_a_network_that_comes_to_no_numbers_says_so(split, value, rate):
+    signals = split.train.signals.copy()
+    signals[:5, 7] = value
+    learns = BeatClassifier(steps=20, width=4, rate=rate)
+    with pytest.raises(EcgsynthError, match="a classifier has come to what is no number"):
+        learns.fit(replace(split.train, signals=signals))
+    with pytest.raises(EcgsynthError, match="a classifier has come to what is no number"):
+        BeatClassifier(steps=1, width=4).fit(Beats(signals=np.full((4, 256), 3e38), classes=["N", "N", "V", "V"]))
+
+
 def test_classes_can_be_chosen(split, synthetic):
     found = evaluate(synthetic=synthetic, train=split.train, test=split.test, classes="NV", rows=["real"], **QUICK)
     assert found.classes == ("N", "V")

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -108,3 +109,24 @@ def test_a_gate_refuses_what_it_does_not_know(gate, split):
         Gate.learn(split.train, split.val.take(split.val.classes != "F"))
     with pytest.raises(EcgsynthError, match="learnt from real beats"):
         Gate.learn(replace(split.train, source="flow"), split.val)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e20])
+def test_no_gate_is_learnt_from_what_no_ecg_reaches(split, tmp_path, value):
+    for side, name in (("val", "held-back"), ("train", "training")):
+        sides = {"train": split.train, "val": split.val}
+        signals = sides[side].signals.copy()
+        signals[3, 7] = value
+        sides[side] = replace(sides[side], signals=signals)
+        with pytest.raises(EcgsynthError, match=rf"^1 of the {name} beats hold values that are not finite, or beyond 10,000 mV"):
+            Gate.learn(*sides.values(), classifier=BeatClassifier(steps=2))
+
+
+def test_a_gate_whose_weights_are_no_numbers_is_not_written(gate, tmp_path):
+    broken = replace(gate, classifier=copy.deepcopy(gate.classifier))
+    next(broken.classifier._net.parameters()).data.view(-1)[3] = np.nan
+    with pytest.raises(EcgsynthError, match=r"what was learnt is broken: features\.0\.weight holds what is not a number"):
+        broken.save(tmp_path / "gate")
+    with pytest.raises(EcgsynthError, match="what was learnt is broken"):
+        broken.classifier.save(tmp_path / "classifier")
+    assert not list(tmp_path.iterdir())

@@ -173,9 +173,14 @@ def test_bad_training_beats_are_refused(name, split):
     lonely = Beats(signals=np.zeros((3, 256)), classes=np.array(["N", "N", "F"]))
     with pytest.raises(EcgsynthError, match="class F has one training beat"):
         make(name).fit(lonely)
-    broken = Beats(signals=np.full((4, 256), np.nan), classes=np.array(list("NNVV")))
-    with pytest.raises(EcgsynthError, match="not finite"):
-        make(name).fit(broken)
+    for value in (np.nan, np.inf, 1e20, -1e5):
+        signals = split.train.signals.copy()
+        signals[3, 7] = value
+        broken = replace(split.train, signals=signals)
+        with pytest.raises(EcgsynthError, match=r"1 of the training beats hold values that are not finite, or beyond 10,000 mV"):
+            make(name).fit(broken)
+        with pytest.raises(EcgsynthError, match="1 of the validation beats hold values"):
+            make(name).fit(split.train, broken)
 
 
 @pytest.mark.parametrize("name", list(GENERATORS))

@@ -15,7 +15,7 @@ from ecgsynth.files import sha256
 from ecgsynth.formats import read_csv, read_parquet, to_csv_rows
 from ecgsynth.gate import REASONS
 from ecgsynth.labels import aami_classes
-from ecgsynth.recipe import Quota, Recipe
+from ecgsynth.recipe import MOST_BEATS, Quota, Recipe
 from ecgsynth.records import read_record
 from ecgsynth.shards import COUNTS, Shard, Tally, is_whole, make_shard, plan, read_tallies
 from ecgsynth.source import Source
@@ -87,6 +87,11 @@ def test_a_shard_has_at_most_ten_thousand_beats(count, wanted):
 def test_a_split_that_gets_no_beat_has_no_shard():
     planned = plan(Recipe("known", [Quota("N", 1)], splits={"train": 0.9, "test": 0.1}))
     assert planned == [Shard(0, "train", 0, 1, (1,), 0)]
+
+
+def test_the_largest_recipe_has_shards_of_five_digits():
+    last = plan(Recipe("known", [Quota("N", MOST_BEATS - 1), Quota("V", 1)]))[-1]
+    assert (last.place, last.of, last.row + sum(last.counts)) == (99_999, 100_000, MOST_BEATS)
 
 
 def test_each_quota_of_each_shard_has_numbers_of_its_own_and_asks_for_whole_blocks(tmp_path):

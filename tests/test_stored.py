@@ -223,6 +223,20 @@ def test_more_beats_than_fit_into_memory_are_learnt_in_turn(split, tmp_path, mon
     assert again.fingerprint() == model.fingerprint()
 
 
+def test_beats_that_come_later_are_looked_at_too(split, tmp_path, monkeypatch):
+    for place in (base, trained):
+        monkeypatch.setattr(place, "RARE", 50)
+    monkeypatch.setattr(base, "MOST", 300)
+    first = store(split.train, tmp_path / "sound", batch=50, batches=2).some(300, whole=50)
+    drawn = set(zip(first.records.tolist(), first.samples.tolist(), strict=True))
+    pairs = zip(split.train.records.tolist(), split.train.samples.tolist(), strict=True)
+    later = np.array([pair not in drawn for pair in pairs])
+    odd = replace(split.train, signals=np.where(later[:, None], 1e20, split.train.signals))
+    assert later.any()
+    with pytest.raises(EcgsynthError, match="of the training beats hold values that are not finite, or beyond 10,000 mV"):
+        small("flow").fit(store(odd, tmp_path / "odd", batch=50, batches=2))
+
+
 def test_what_counts_on_all_beats_says_so(split, tmp_path, monkeypatch):
     stored = store(split.train, tmp_path / "train")
     monkeypatch.setattr(base, "MOST", 300)

@@ -13,6 +13,8 @@ from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.formats import DESCRIPTIONS, read_parquet
 from ecgsynth.generators import GENERATORS, load_generator
+from ecgsynth.parts import part_name, write_part
+from ecgsynth.stored import seal
 from ecgsynth.untrusted import arrays_of, column_of, conform, is_count, is_share, network_of, of_beats, of_json, of_toml
 
 FORM = {"name": str, "count": is_count, "shares?": [is_share], "by": {"class", "symbol"}, "more": {str: (float, None)}}
@@ -60,19 +62,25 @@ def test_arrays_are_no_larger_than_their_file(tmp_path):
     path = tmp_path / "a.npz"
     arrays = {"a": np.arange(1000), "b": np.array(["x", "yy"])}
     np.savez_compressed(path, **arrays)
-    found = arrays_of(path)
+    found = arrays_of(path, "ab")
     assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+    assert set(arrays_of(path, "ac")) == {"a"}
     np.savez_compressed(path, a=np.zeros(10**7))  # 80 MB in 80 kB
-    with pytest.raises(ValueError, match=r"a\.npy says it is larger than it is"):
-        arrays_of(path)
+    with pytest.raises(ValueError, match=r"it says it holds 80,000,128 bytes, and has 7\d,\d\d\d$"):
+        arrays_of(path, "a")
+    assert arrays_of(path, "b") == {}
+    np.savez_compressed(path, **dict.fromkeys("abc", np.zeros(10**6)))  # each of which may be
+    assert arrays_of(path, "ab").keys() == {"a", "b"}
+    with pytest.raises(ValueError, match="it says it holds 24,000,384 bytes"):
+        arrays_of(path, "abc")
     head = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }\n"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(80))
     with pytest.raises(ValueError, match=r"a\.npy says it is larger than it is"):
-        arrays_of(path)
+        arrays_of(path, "a")
     np.savez(path, a=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        arrays_of(path)
+        arrays_of(path, "a")
 
 
 def test_columns_are_of_their_kind():
@@ -95,7 +103,8 @@ def test_heads_of_beats_that_cannot_be(tmp_path, beats, name, value):
     with pytest.raises(ValueError, match="cannot be"):
         of_beats(head, (3, 2, 10**6))
     beats.take(np.arange(5)).save(tmp_path / "a.npz")
-    arrays = arrays_of(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as file:
+        arrays = dict(file)
     np.savez(tmp_path / "b.npz", **(arrays | {"head": np.array(json.dumps({**json.loads(str(arrays["head"])), name: value}))}))
     assert len(Beats.load(tmp_path / "a.npz")) == 5
     with pytest.raises(EcgsynthError, match="no beats file, or it is damaged"):
@@ -127,6 +136,21 @@ def test_a_model_whose_settings_are_gigantic_is_refused_at_once(split, tmp_path,
     assert time.monotonic() - begun < 10
 
 
+@pytest.mark.parametrize(("kind", "bits"), [("F8_E4M3", 8), ("F8_E5M2", 8), ("F4", 4), ("BF16", 16), ("U16", 16)])
+def test_a_model_of_numbers_of_another_kind_is_refused(split, tmp_path, kind, bits):
+    GENERATORS["gaussian"](components=8).fit(split.train).save(tmp_path / "a.safetensors")
+    data = (tmp_path / "a.safetensors").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + size])
+    name = next(name for name in head if name != "__metadata__")
+    begin, end = head[name]["data_offsets"]
+    head[name] |= {"dtype": kind, "shape": [(end - begin) * 8 // bits]}
+    text = json.dumps(head).encode()
+    (tmp_path / "b.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    with pytest.raises(EcgsynthError, match=r"b\.safetensors is no model of ecgsynth, or it is damaged"):
+        load_generator(tmp_path / "b.safetensors")
+
+
 def test_a_table_of_more_rows_than_its_bytes_can_hold_is_refused(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -136,5 +160,25 @@ def test_a_table_of_more_rows_than_its_bytes_can_hold_is_refused(tmp_path):
     table = {name: pa.nulls(rows, pa.string()) for name in DESCRIPTIONS} | {"signal": column}
     pq.write_table(pa.table(table), tmp_path / "a.parquet", compression="zstd")
     assert (tmp_path / "a.parquet").stat().st_size < 10**6
-    with pytest.raises(EcgsynthError, match="it says it has 100,000 rows"):
+    with pytest.raises(EcgsynthError, match="it says it holds 109,200,000 bytes, and has"):
         read_parquet([tmp_path / "a.parquet"])
+    table["signal"] = pa.nulls(rows, pa.list_(pa.float32(), 0))  # which takes nothing, but the other columns do
+    pq.write_table(pa.concat_tables([pa.table(table)] * 3), tmp_path / "a.parquet", compression="zstd")
+    with pytest.raises(EcgsynthError, match="it says it holds 21,600,000 bytes, and has"):
+        read_parquet([tmp_path / "a.parquet"])
+
+
+def test_a_part_of_more_beats_than_its_bytes_can_hold_is_refused(beats, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    part = write_part(tmp_path / part_name(0), [beats.take(np.zeros(3900, dtype=int))] * 4)
+    stored = seal(tmp_path, [part], source="real", info={})
+    assert len(stored.load()) == len(next(stored.columns("patients"))["patients"]) == 15_600
+    with pq.ParquetFile(tmp_path / part_name(0)) as file:
+        table, told = file.read(), file.metadata.metadata[b"ecgsynth"]
+    many = pa.concat_tables([table] * 4).replace_schema_metadata({"ecgsynth": told})
+    pq.write_table(many, tmp_path / part_name(0), compression="zstd")
+    for read in (stored.load, lambda: list(stored.columns("patients"))):
+        with pytest.raises(EcgsynthError, match=r"part-000000.parquet .*it says it holds \d\d,\d{3},\d{3} bytes, and has"):
+            read()

@@ -157,7 +157,7 @@ class BeatClassifier(Classifier):
         Raises
         ------
         EcgsynthError
-            If there are fewer than two labels, or no RR intervals for a classifier that may see them.
+            If there are fewer than two labels, no RR intervals for a classifier that may see them, or what it learns is no number.
         """
         self._learn_labels(beats, by)
         if self.features != "shape":
@@ -191,11 +191,13 @@ class BeatClassifier(Classifier):
                 if self.augment:
                     shown = vary(shown, fs=self.shape_["fs"], r_sample=self.shape_["r_sample"], random=generator)
                 loss = nn.functional.cross_entropy(network(shown, told), labels[index], weights)
+            _refuse_broken(loss)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
             yield (step + 1) / self.steps
+        _refuse_broken(*network.state_dict().values())
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write one safetensors file: the weights, and as metadata everything else.
@@ -203,7 +205,7 @@ class BeatClassifier(Classifier):
         Raises
         ------
         EcgsynthError
-            If `path` exists and `force` is not set, or it cannot be written.
+            If something learnt is not a number, `path` exists and `force` is not set, or it cannot be written.
         """
         write_tensors(path, *self.state(), force=force)
 
@@ -285,6 +287,11 @@ class BeatClassifier(Classifier):
             return signals, torch.zeros(len(beats), 0)
         mean, spread = self._usual
         return signals, torch.from_numpy((told_rhythm(beats, self._n_rhythm) - mean) / spread)
+
+
+def _refuse_broken(*values: Tensor) -> None:
+    if not all(value.isfinite().all() for value in values):
+        raise EcgsynthError("a classifier has come to what is no number: look for odd values among its beats, or set a lower rate")
 
 
 def _batches(total: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

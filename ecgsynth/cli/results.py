@@ -131,11 +131,12 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
     from ecgsynth.generators import load_generator
     from ecgsynth.report import save_report
     from ecgsynth.splits import read_summary
+    from ecgsynth.untrusted import within
 
     result = Evaluation.load(folder)
     if model is None and (folder / "model.safetensors").is_file():
-        model = folder / "model.safetensors"
-    where = split_folder or folder / "split"
+        model = within(folder / "model.safetensors", folder)
+    where = split_folder or within(folder / "split", folder)
     summary = read_summary(where) if split_folder or (where / "split.json").is_file() else None
     history = load_generator(model).history_ if model is not None else ()
     path = output or folder / "report.html"

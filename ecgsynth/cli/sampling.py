@@ -91,14 +91,12 @@ def sample(
 
 def _sample_again(dataset: Path | None, index: int | None, model: Any, output: Path, *, force: bool, as_json: bool) -> None:
     """Make a beat of a dataset again."""
-    from ecgsynth.generators import load_generator
-    from ecgsynth.recipe import load_recipe
-    from ecgsynth.verify import address_of, make_again
+    from ecgsynth.verify import address_of, make_again, model_of
 
     if dataset is None or index is None:
         raise click.UsageError("--dataset and --index go together")
     address = address_of(dataset, index)
-    generator = load_generator(model or load_recipe(dataset / "recipe.toml").model)
+    generator = model_of(dataset, model or "")
     if generator.fingerprint() != address.model_sha256:
         raise EcgsynthError(f"beat {index:,} is of another model: --model says where the file with SHA-256 {address.model_sha256} is")
     made = make_again(generator, address)

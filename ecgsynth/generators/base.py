@@ -340,7 +340,7 @@ class Generator(ABC):
         Raises
         ------
         EcgsynthError
-            If `path` exists and `force` is not set, or it cannot be written.
+            If something learnt is not a number, `path` exists and `force` is not set, or it cannot be written.
         """
         with atomic_path(path, force=force) as temporary:
             temporary.write_bytes(self._serialize())

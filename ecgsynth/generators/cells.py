@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgsynth.beats import Beats
+from ecgsynth.beats import Beats, refuse_impossible
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.stored import StoredBeats
 from ecgsynth.vectors import shape_of
@@ -60,5 +60,6 @@ def refuse_unlearnable(train: Beats, validation: Beats | None, by: str) -> None:
         raise EcgsynthError(f"{by} {', '.join(lonely)} has one training beat; at least two are needed to learn it (or leave it out)")
     if validation is not None and (shape_of(validation)[:2], validation.fs) != (shape_of(train)[:2], train.fs):
         raise EcgsynthError("training and validation beats differ in leads, length or sampling rate")
-    if not np.isfinite(train.signals).all():
-        raise EcgsynthError("the training beats hold values that are not finite")
+    refuse_impossible(train, "training")
+    if validation is not None:
+        refuse_impossible(validation, "validation")

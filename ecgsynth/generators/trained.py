@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ecgsynth.beats import Beats
+from ecgsynth.beats import Beats, impossible, refuse_impossible
 from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.devices import CPU
 from ecgsynth.distributed import n_th
@@ -132,6 +132,7 @@ class TrainedGenerator(Generator):
         rest = whole.of(counts.keys() - set(rare), self.by)
         kept = np.isin(train.labels(self.by), rare)
         beats = rest.window(number, len(train) - int(kept.sum()), seed=self.seed)
+        refuse_impossible(beats, "training")
         codes, own = self._space.encode(to_vectors(beats, self.layout.n_rhythm)), self._cells_of(beats)
         told = self._tell(codes, own, known, cells)
         return torch.from_numpy(np.concatenate([known[kept], told])), torch.from_numpy(np.concatenate([cells[kept], own]))
@@ -204,8 +205,8 @@ class TrainedGenerator(Generator):
         made = self.sample(class_counts(of, total=_SCORED, by=by), seed=self.seed)
         counts = class_counts(scored, total=min(_DETECTED, len(scored)), by=by)
         fresh = self.sample(counts, seed=self.seed, first=len(made))
-        if not all(np.isfinite(beats.signals).all() for beats in (made, fresh)):
-            raise DivergenceError("new beats hold what is not a number")
+        if any(impossible(beats).any() for beats in (made, fresh)):
+            raise DivergenceError("new beats hold what is not a number, or no ECG reaches")
         score = None
         if len(self.classes) > 1:
             predicted = BeatClassifier(steps=_SCORE_STEPS, width=32).fit(made, by=by).predict(scored)
@@ -233,17 +234,6 @@ class TrainedGenerator(Generator):
         keeper.load_state_dict(extra)
         self.history_ = [TrainingStep(**step) for step in extra["history"]]
         self.notes_ = list(keeper.notes)
-
-    def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Write one safetensors file, as any generator does.
-
-        Raises
-        ------
-        EcgsynthError
-            If something learnt is not a number, `path` exists and `force` is not set, or it cannot be written.
-        """
-        _refuse_broken(self._arrays())
-        super().save(path, force=force)
 
     def _identity(self) -> str:
         """Say what this training is, apart from its budget: a checkpoint of another one does not fit."""
@@ -288,13 +278,6 @@ class TrainedGenerator(Generator):
 def under(prefix: str, arrays: Arrays) -> Arrays:
     """Give the arrays whose name begins so, without that beginning."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _refuse_broken(arrays: Arrays) -> None:
-    """Raise if something learnt is not a number."""
-    broken = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
-    if broken:
-        raise EcgsynthError(f"this model is broken: {', '.join(broken[:3])} holds what is not a number. Train it again, at a lower rate")
 
 
 def _are_alike(made: Beats, real: Beats, label: str, by: str) -> bool:

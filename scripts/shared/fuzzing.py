@@ -28,6 +28,7 @@ RESULT, ERROR = "result", "error"
 _CLOCKS = ((signal.ITIMER_PROF, signal.SIGPROF, 1), (signal.ITIMER_REAL, signal.SIGALRM, 6))
 _SILENT = 12 * SECONDS  # after which a process that says nothing, not even that it hangs, is ended
 _OUTSIDE = ("/etc/passwd",)
+_LINKED = 0.05  # of the files of a sealed folder, when they are spoilt
 _FORBIDDEN = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect", "socket.getaddrinfo", "pickle.find_class")
 
 
@@ -53,12 +54,15 @@ class Target:
         Reads what depends on these files of the folder.
     weight : float
         Share of the mutations.
+    sealed : bool
+        Whether nothing outside of the folder may be read, so that its files may become links that lead out.
     """
 
     folder: Path
     files: Mapping[str, Mutation]
     read: Callable[[Path, list[str]], Any]
     weight: float = 1.0
+    sealed: bool = False
 
 
 @dataclass
@@ -116,14 +120,42 @@ def _where(error: BaseException) -> str:
     return place
 
 
-def spoil(target: Target, seed: list[int]) -> dict[Path, bytes]:
-    """Spoil one or two files in place; gives what they were."""
+def spoil(target: Target, seed: list[int], outside: Path) -> dict[Path, bytes]:
+    """Spoil one or two files in place, or let them lead to one of their kind outside; gives what they were."""
     rng = np.random.default_rng(seed)
     names = rng.choice(list(target.files), size=min(len(target.files), int(rng.choice([1, 1, 1, 2]))), replace=False)
     before = {target.folder / str(name): (target.folder / str(name)).read_bytes() for name in names}
     for path, data in before.items():
-        path.write_bytes(target.files[path.relative_to(target.folder).as_posix()](data, rng))
+        bait = outside / f"bait{path.suffix}"
+        if target.sealed and bait.is_file() and rng.random() < _LINKED:
+            path.unlink()
+            path.symlink_to(bait)
+        else:
+            path.write_bytes(target.files[path.relative_to(target.folder).as_posix()](data, rng))
     return before
+
+
+def _restore(path: Path, data: bytes) -> None:
+    path.unlink(missing_ok=True)  # or what it leads to would be written
+    path.write_bytes(data)
+
+
+def lay(outside: Path) -> None:
+    """Let the files outside be as if nobody had ever read them."""
+    for bait in outside.iterdir():
+        os.utime(bait, (0, 0))
+
+
+def taken(outside: Path) -> list[str]:
+    """Say which of them have been read since: what Arrow, safetensors and libsndfile open Python does not hear of."""
+    return [bait.name for bait in outside.iterdir() if bait.stat().st_atime_ns]
+
+
+def reading_shows(outside: Path) -> bool:
+    """Say whether this file system keeps the times by which `taken` goes."""
+    lay(outside)
+    next(outside.iterdir()).read_bytes()
+    return bool(taken(outside))
 
 
 def _guard(outside: Path) -> None:
@@ -148,14 +180,18 @@ def _child(target: Target, numbers: range, seed: list[int], outside: Path, conne
     resource.setrlimit(resource.RLIMIT_AS, (size + BYTES, size + BYTES))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     _guard(outside)
+    lay(outside)
     for number in numbers:
-        sound = spoil(target, [*seed, number])
+        sound = spoil(target, [*seed, number], outside)
         begun = time.process_time()
         names = [path.relative_to(target.folder).as_posix() for path in sound]
         outcome = tried(lambda names=names: target.read(target.folder, names))
         took = time.process_time() - begun
+        if read := taken(outside):
+            outcome = f"trespasses: reads {', '.join(read)}"
+            lay(outside)
         for path, data in sound.items():
-            path.write_bytes(data)
+            _restore(path, data)
         connection.send((number, outcome, took, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)))
     connection.send(None)
 
@@ -178,7 +214,7 @@ def attack(target: Target, mutations: int, seed: list[int], outside: Path) -> Fo
         found.findings.append(f"mutation {done}: the process ends with {process.exitcode}, or hangs")
         done += 1
         for name, data in files.items():
-            (target.folder / name).write_bytes(data)
+            _restore(target.folder / name, data)
     return found
 
 

@@ -36,6 +36,10 @@ VALUES: list[Any] = [None, True, False, 0, -1, 1, 2, 3.5, 10**6, 10**12, 10**30,
 VALUES += [*WORDS, [], {}, [[]], [None], {"": None}, [0] * 5, ["N"], "class", "symbol", "samples", "frequencies", 7, 16, 64, 1e-9]
 
 
+BITS = {"F8_E4M3": 8, "F8_E5M2": 8, "F4": 4, "BF16": 16, "U16": 16, "BOOL": 8, "I64": 64, "C64": 64}
+"""Kinds of numbers of safetensors, some of which numpy does not have."""
+
+
 def of_bytes(data: bytes, rng: np.random.Generator) -> bytes:
     """Cut, flip, overwrite, move or repeat bytes."""
     if not data:
@@ -144,7 +148,7 @@ def _json(value: Any) -> bytes:
 
 
 def of_safetensors(data: bytes, rng: np.random.Generator) -> bytes:
-    """Change the head of a safetensors file, the place or shape of its arrays, their numbers, or any byte."""
+    """Change the head of a safetensors file, the place, shape or kind of its arrays, their numbers, or any byte."""
     if rng.random() < 0.15:
         return of_bytes(data, rng)
     (size,) = struct.unpack("<Q", data[:8])
@@ -152,12 +156,22 @@ def of_safetensors(data: bytes, rng: np.random.Generator) -> bytes:
     kind = rng.random()
     if kind < 0.6:
         head["__metadata__"] = of_value(head["__metadata__"], rng)
-    elif kind < 0.8:
+    elif kind < 0.75:
         head = of_value(head, rng)
+    elif kind < 0.8:
+        _change_kind(head, rng)
     else:
         rest = of_bytes(rest, rng)[: len(rest)].ljust(len(rest), b"\xff")
     text = _json(head)
     return struct.pack("<Q", len(text)) + text + rest
+
+
+def _change_kind(head: dict[str, Any], rng: np.random.Generator) -> None:
+    """Let an array hold another kind of numbers, in as many bytes."""
+    array = head[str(rng.choice([name for name in head if name != "__metadata__"]))]
+    bits = array["data_offsets"][1] - array["data_offsets"][0] << 3
+    array["dtype"] = str(rng.choice(list(BITS)))
+    array["shape"] = [bits // BITS[array["dtype"]]]
 
 
 def of_npz(data: bytes, rng: np.random.Generator) -> bytes:

@@ -23,11 +23,13 @@ from ecgsynth.recipe import Quota, Recipe, load_recipe
 from ecgsynth.records import write_record
 from ecgsynth.report import render
 from ecgsynth.review import make_review, read_answers, read_key, score_review
+from ecgsynth.shards import plan
 from ecgsynth.simulate import simulate_records
 from ecgsynth.source import Source
 from ecgsynth.splits import read_summary
 from ecgsynth.steps import drain
 from ecgsynth.stored import HEAD, StoredBeats, seal
+from ecgsynth.untrusted import within
 from ecgsynth.verify import address_of, beats_of, verify_steps
 from shared.fuzzing import Target
 from shared.mutations import of_bytes, of_json, of_npz, of_parquet, of_safetensors, of_text
@@ -77,7 +79,7 @@ def _read_records(folder: Path, names: list[str]) -> None:
     asked = {stem for stem in stems if stem not in ("s1", "s2", "lay")} | ({"fixed", "gaps"} if stems & {"s1", "s2"} else set())
     for name in sorted(asked | ({"gaps"} if "lay" in stems else set())):
         try:
-            lead = es.LEADS if len((folder / names[0]).read_bytes()) % 2 else None
+            lead = es.LEADS if (folder / names[0]).lstat().st_size % 2 else None
             es.extract_beats([es.read_record(folder / name, lead=lead)])
         except es.EcgsynthError as error:
             errors.append(error)
@@ -127,7 +129,7 @@ def _read_evaluation(folder: Path, names: list[str]) -> None:
     found = Evaluation.load(folder)
     str(found)
     found.to_dict()
-    render(found, split=read_summary(folder), history=load_generator(folder / "model.safetensors").history_)
+    render(found, split=read_summary(folder), history=load_generator(within(folder / "model.safetensors", folder)).history_)
 
 
 def _read_review(folder: Path, names: list[str]) -> None:
@@ -145,6 +147,7 @@ def _read_parts(folder: Path) -> None:
 
 def _read_recipe(folder: Path, names: list[str]) -> None:
     recipe = load_recipe(folder / "recipe.toml")
+    plan(recipe)
     load = recipe.to_toml()
     if recipe.model == "mitdb":
         Source.of(recipe).head()
@@ -220,8 +223,8 @@ def _targets(where: Path, few: es.Beats, split: es.Split) -> dict[str, Target]:
     of_evaluation |= by_suffix(evaluation, of_safetensors, ".safetensors")
     return {
         "headers": Target(records, by_suffix(records, of_text, ".hea"), _read_records, weight=3),
-        "signals": Target(records, by_suffix(records, of_bytes, ".dat"), _read_records),
-        "annotations": Target(records, by_suffix(records, of_bytes, ".atr"), _read_records, weight=2),
+        "signals": Target(records, by_suffix(records, of_bytes, ".dat"), _read_records, sealed=True),
+        "annotations": Target(records, by_suffix(records, of_bytes, ".atr"), _read_records, weight=2, sealed=True),
         "models": Target(models, by_suffix(models, of_safetensors, ".safetensors"), _read_models),
         "gates": Target(gates, {"gate.safetensors": of_safetensors}, lambda folder, _: Gate.load(folder / "gate.safetensors").check(few)),
         "checkpoints": Target(where / "resumed", {"checkpoint.pt": of_bytes}, lambda folder, _: _resume(folder, split.train), weight=0.5),
@@ -229,17 +232,20 @@ def _targets(where: Path, few: es.Beats, split: es.Split) -> dict[str, Target]:
         "Parquet": Target(
             where / "parquet", {"beats.parquet": of_parquet}, lambda folder, _: read_parquet([folder / "beats.parquet"]), weight=2
         ),
-        "parts": Target(where / "parts", {HEAD: of_json, part_name(0): of_parquet}, lambda folder, _: _read_parts(folder), weight=2),
+        "parts": Target(
+            where / "parts", {HEAD: of_json, part_name(0): of_parquet}, lambda folder, _: _read_parts(folder), weight=2, sealed=True
+        ),
         "CSV": Target(where / "parquet", {"beats.csv": of_text}, read_of(read_csv, "beats.csv"), weight=0.8),
         "splits": Target(
             where / "splits" / "split",
             {"split.json": of_json, "val.npz": of_npz},
             lambda folder, _: es.Split.load(folder).summary(),
             weight=0.7,
+            sealed=True,
         ),
         "recipes": Target(recipes, {"recipe.toml": of_text}, _read_recipe),
         "policies": Target(recipes, {"policy.toml": of_text}, read_of(Policy.load, "policy.toml")),
         "reviews": Target(where / "reviews", {"key.json": of_json, "answers.json": of_json}, _read_review, weight=0.06),
-        "datasets": Target(dataset, of_dataset, _read_dataset, weight=0.5),
-        "evaluations": Target(evaluation, of_evaluation, _read_evaluation, weight=0.3),
+        "datasets": Target(dataset, of_dataset, _read_dataset, weight=0.5, sealed=True),
+        "evaluations": Target(evaluation, of_evaluation, _read_evaluation, weight=0.3, sealed=True),
     }

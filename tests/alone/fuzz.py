@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,42 @@ def test_whatever_else_comes_is_found(harness, read, words):
     found = harness(read)
     assert len(found.findings) == 4
     assert all(words in finding for finding in found.findings)
+
+
+def test_what_a_library_opens_unseen_by_python_is_found(harness, tmp_path):
+    import pyarrow
+    from shared.fuzzing import reading_shows
+
+    bait = tmp_path / "outside" / "bait"
+    if not reading_shows(bait.parent):
+        pytest.skip("this file system keeps no access times")
+
+    def read(data: bytes) -> None:
+        if not sound(data):
+            pyarrow.OSFile(str(bait)).read()
+
+    found = harness(read)
+    assert len(found.findings) == 4
+    assert all("trespasses: reads bait" in finding for finding in found.findings)
+    assert not harness(len).findings
+
+
+def test_files_of_a_sealed_folder_become_links_that_may_not_be_followed(harness, tmp_path):
+    from shared import fuzzing
+
+    def refuse_links(folder: Path, names: list[str]) -> None:
+        if (folder / "file").is_symlink():
+            raise EcgsynthError("it leads out")
+
+    sealed = fuzzing.Target(tmp_path / "inputs", {"file": lambda data, rng: data}, refuse_links, sealed=True)
+    assert 0 < fuzzing.attack(sealed, 60, [0], tmp_path / "outside").outcomes["error"] < 20
+    follows = replace(sealed, read=lambda folder, names: (folder / "file").read_bytes())
+    found = fuzzing.attack(follows, 60, [0], tmp_path / "outside").findings
+    assert found
+    assert all("trespasses: opens" in finding for finding in found)
+    assert (tmp_path / "inputs" / "file").read_bytes() == bytes(range(100))
+    assert not (tmp_path / "inputs" / "file").is_symlink()
+    assert (tmp_path / "outside" / "bait").read_bytes() == b"secret"
 
 
 def test_the_same_seed_spoils_alike(monkeypatch):
