@@ -156,6 +156,7 @@ def show_training(
 
     interrupted, said, latest, step = False, 0, "", None
     with progress("train") as show, soft_interrupt() as asked, closing(Curve(_curve_of(output), checkpoint)) as curve:
+        generator.before_saving = curve.sync
         with closing(generator.fit_steps(train_beats, validation, checkpoint, by=by, device=device)) as steps:
             for step in steps:
                 if generator.tells_of_training:  # the losses are of the training beats
