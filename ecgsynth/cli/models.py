@@ -72,17 +72,17 @@ def train(
     _check_begin(output, checkpoint, resume=resume, force=options["force"])
     generator = GENERATORS[name](**_settings(GENERATORS[name], options))
     train_beats, notes = without_rare(open_side(split_folder, "train"), by, at_least)
-    _tell(notes)
     validation = load_side(split_folder, "val")
-    if not click.get_current_context().with_resource(joined()):  # which another process of this training tells of
-        for _ in generator.fit_steps(train_beats, validation, checkpoint if resume else None, by=by, device=device):
-            pass
-        return
-    if not resume:
-        discard(checkpoint)
     force = options["force"] or resume
-    finished = show_training(generator, train_beats, validation, output, by=by, device=device, checkpoint=checkpoint, force=force)
-    _tell_of_model(generator, output, finished=finished, checkpoint=checkpoint, as_json=as_json)
+    with joined() as first:
+        if first:
+            _tell(notes)
+            if not resume:
+                discard(checkpoint)
+            finished = show_training(generator, train_beats, validation, output, by=by, device=device, checkpoint=checkpoint, force=force)
+            _tell_of_model(generator, output, finished=finished, checkpoint=checkpoint, as_json=as_json)
+        else:
+            finished = _learn_beside(generator, train_beats, validation, by=by, device=device, checkpoint=checkpoint if resume else None)
     if not finished:
         raise click.exceptions.Exit(130)
 
@@ -152,6 +152,7 @@ def show_training(
 ) -> bool:
     """Train, showing progress; save the model and its curve. Gives whether it was not interrupted."""
     from ecgsynth.cli.curve import Curve
+    from ecgsynth.distributed import any_of
     from ecgsynth.files import discard
 
     interrupted, said, latest, step = False, 0, "", None
@@ -165,7 +166,7 @@ def show_training(
                 latest = step.scores_text() or latest
                 if step.step % 10 == 1 or step.share >= 1:
                     show(step.share, step.losses_text() + latest)
-                if asked() and step.share < 1:
+                if any_of(asked()) and step.share < 1:
                     interrupted = True
                     break
         _tell(generator.notes_, said)
@@ -176,6 +177,14 @@ def show_training(
     if not interrupted:
         discard(checkpoint)
     return not interrupted
+
+
+def _learn_beside(generator: Any, train_beats: Any, validation: Any, *, by: str, device: str, checkpoint: Path | None) -> bool:
+    """Train in a process beside the first, which tells of it and writes files. Gives whether none was interrupted."""
+    from ecgsynth.distributed import any_of
+
+    with soft_interrupt() as asked, closing(generator.fit_steps(train_beats, validation, checkpoint, by=by, device=device)) as steps:
+        return not any(any_of(asked()) and step.share < 1 for step in steps)
 
 
 def _tell(notes: list[str], said: int = 0) -> int:
