@@ -122,17 +122,17 @@ def test_a_job_whose_workers_are_lost_again_and_again_is_given_up_in_a_line(with
     assert "worker died" in said
 
 
-def test_a_dataset_that_a_cluster_builds_has_the_same_bytes(with_ray, split, gate, tmp_path):
+def test_a_dataset_has_the_same_bytes_whatever_builds_it(with_ray, split, gate, tmp_path):
     GENERATORS["gaussian"]().fit(split.train).save(tmp_path / "model")
     gate.save(tmp_path / "gate")
     named = {"model": str(tmp_path / "model"), "gate_file": str(tmp_path / "gate"), "gate": "mark"}
     recipe = Recipe(quotas=[Quota("N", 60), Quota("V", 20)], splits={"train": 0.5, "test": 0.5}, seed=3, **named)
-    folders = {"here": None, "cluster": OnRay(2)}
+    folders = {"here": None, "two processes": Local(2), "cluster": OnRay(2)}
     for name, engine in folders.items():
         assert build(recipe, tmp_path / name, engine=engine)
-    here, there = (contents(tmp_path / name) for name in folders)
+    here, *others = (contents(tmp_path / name) for name in folders)
     assert len(list((tmp_path / "here").rglob("*.parquet"))) == 2
-    assert here == there
+    assert others == [here, here]
 
 
 def test_an_evaluation_by_a_cluster_is_the_same(with_ray, split):
