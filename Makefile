@@ -2,18 +2,35 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 TOOLS = build/tools
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: demo test lint docs links lock locked audit mutants sbom clean
+# Where the locks hold, all but torch is installed by its hash; elsewhere, and torch, by versions. Of a lock, and what is asked for.
+LOCK_HOLDS := $(filter 3.11-Linux-x86_64,$(shell $(PYTHON) -c 'import platform as p; v = p.python_version_tuple(); \
+    print(v[0] + "." + v[1], p.system(), p.machine(), sep="-")'))
+ifdef LOCK_HOLDS
+install = $(PIP) --require-hashes --no-deps --requirement $(1) && $(PIP) --constraint constraints.txt $(TORCH) && \
+    $(PIP) --no-deps --no-build-isolation --editable $(2)
+else
+install = $(PIP) --constraint constraints.txt --editable $(2)
+endif
+
+.PHONY: demo test coverage lint docs links lock audit mutants sbom clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ecgsynth run
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# The tests, and how many of the lines of the package they run.
+coverage: $(VENV)/.installed-dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --timeout 900
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -25,12 +42,12 @@ $(VENV)/.made:
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP) .
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt requirements-demo.lock
+	$(call install,requirements-demo.lock,.)
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP) '.[dev]'
+$(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt requirements.lock
+	$(call install,requirements.lock,'.[dev]')
 	@touch $(VENV)/.installed $@
 
 docs: $(VENV)/.installed-dev
@@ -44,23 +61,13 @@ links: docs
 GPU = cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 \
     nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink \
     nvidia-nvshmem-cu13 nvidia-nvtx triton
+COMPILE = printf 'hatchling\neditables\n' | $(TOOLS)/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate \
+    --python-version 3.11.9 --python-platform x86_64-unknown-linux-gnu --constraint constraints.txt \
+    $(foreach name,torch $(GPU),--no-emit-package $(name)) pyproject.toml -
 
 lock: $(TOOLS)/.installed
-	$(TOOLS)/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11.9 \
-	    --python-platform x86_64-unknown-linux-gnu --constraint constraints.txt --all-extras \
-	    $(foreach name,torch $(GPU),--no-emit-package $(name)) pyproject.toml --output-file requirements.lock
-
-# An environment of the lock: torch by its version alone, all else by its hash.
-locked: build/locked/.made
-	build/locked/bin/python -m pip check
-	build/locked/bin/ecgsynth --version
-
-build/locked/.made: requirements.lock
-	$(PYTHON) -m venv --clear build/locked
-	build/locked/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
-	build/locked/bin/python -m pip install --quiet --constraint constraints.txt $(TORCH)
-	build/locked/bin/python -m pip install --quiet --no-deps --no-build-isolation .
-	@touch $@
+	$(COMPILE) --output-file requirements-demo.lock
+	$(COMPILE) --all-extras --output-file requirements.lock
 
 # Known weaknesses of the versions that are pinned.
 audit: $(TOOLS)/.installed
@@ -68,7 +75,7 @@ audit: $(TOOLS)/.installed
 
 # Change each line that decides a published number in every way that is known, and see whether a test notices.
 mutants: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt mutmut
+	$(PIP) --constraint constraints.txt mutmut==3.8.1
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(VENV)/bin/mutmut run
 
 # What a release is made of, as CycloneDX.
@@ -78,7 +85,7 @@ sbom: $(TOOLS)/.installed $(VENV)/.installed
 
 $(TOOLS)/.installed: Makefile
 	$(PYTHON) -m venv --clear $(TOOLS)
-	$(TOOLS)/bin/python -m pip install --quiet uv pip-audit cyclonedx-bom
+	$(TOOLS)/bin/python -m pip install --quiet uv==0.13.9 pip-audit==2.10.1 cyclonedx-bom==7.5.0
 	@touch $@
 
 clean:

@@ -17,7 +17,7 @@ def joined() -> Iterator[bool]:
     Raises
     ------
     EcgsynthError
-        If the others cannot be reached.
+        If the others cannot be reached, or one is lost.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         yield n_th() == 0
@@ -30,6 +30,10 @@ def joined() -> Iterator[bool]:
     try:
         yield n_th() == 0
         dist.barrier(dist.new_group(backend="gloo") if _own_cards() else None)  # that of cards would ask which is whose
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise EcgsynthError("a process of this training was lost; --resume goes on from the last checkpoint, if one was written") from error
     finally:
         dist.destroy_process_group()
 
@@ -62,3 +66,8 @@ def mean_of(value: float) -> float:
     total = torch.tensor(value, dtype=torch.float64)
     dist.all_reduce(total)
     return float(total) / n_processes()
+
+
+def any_of(flag: bool) -> bool:
+    """Say whether something holds in any process; all have to ask."""
+    return mean_of(float(flag)) > 0

@@ -150,18 +150,32 @@ class OnRay(Engine):
             import ray
         except ImportError as error:
             raise EcgsynthError("this engine is not installed: pip install 'ecgsynth[scale]', or --engine local") from error
-        own = not ray.is_initialized()
-        if own:
-            here: dict[str, Any] = {} if self.address else {"num_cpus": self.workers, "include_dashboard": False}
+        if ray.is_initialized():
+            yield ray
+            return
+        here: dict[str, Any] = {} if self.address else {"num_cpus": self.workers, "include_dashboard": False}
+        with _telling_on_stderr():
             try:
                 ray.init(address=self.address, log_to_driver=False, logging_level="error", **here)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise EcgsynthError(f"no cluster of Ray at {self.address}: {str(error).splitlines()[0]}") from error
-        try:
-            yield ray
-        finally:
-            if own:
+            try:
+                yield ray
+            finally:
                 ray.shutdown()
+
+
+@contextmanager
+def _telling_on_stderr() -> Iterator[None]:
+    """Have Ray tell of lost workers on standard error, as results come on standard output; it has no setting for that."""
+    from ray._private import worker
+
+    tell: Any = getattr(worker, "print_to_stdstream", None)
+    worker.print_to_stdstream = lambda data, **how: tell({**data, "is_err": True}, **how)
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = tell
 
 
 def engine_of(name: str, *, workers: int | None = None, address: str | None = None) -> Engine:

@@ -15,7 +15,7 @@ import requests
 import urllib3
 
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import sha256, user_cache
+from ecgsynth.files import sha256, sync, sync_name, user_cache
 
 PHYSIONET_MITDB = "https://physionet.org/files/mitdb/1.0.0/"
 
@@ -147,7 +147,9 @@ def _obtain(session: requests.Session, url: str, path: Path, digest: str, stop: 
             _download(session, url, part, digest, stop)
             if _matches(part, digest):
                 size = part.stat().st_size
+                sync(part)
                 os.replace(part, path)
+                sync_name(path)
                 return size, False
             part.unlink()
         path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.evaluation import evaluate_steps
 from ecgsynth.files import atomic_path, discard
 from ecgsynth.findings import Evaluation
-from ecgsynth.generators import GENERATORS, Request, class_counts, load_generator, settings_of
+from ecgsynth.generators import GENERATORS, Request, class_counts, fall_of, load_generator, settings_of, without_rare
 from ecgsynth.records import LEADS, Record, find_records, read_record
 from ecgsynth.report import save_report
 from ecgsynth.simulate import simulate_records
@@ -169,22 +169,23 @@ def _train(folder: Path, settings: Settings) -> Iterator[StageProgress]:
     split = Split.load(folder / "split")
     taken = settings_of(settings.generator)  # a generator that needs no training has neither
     generator = GENERATORS[settings.generator](**{name: getattr(settings, name) for name in ("minutes", "seed") if name in taken})
+    train, notes = without_rare(split.train, settings.by)
     latest, said = "", 0
-    yield StageProgress("train", 0.0, settings.generator)
-    for step in generator.fit_steps(split.train, split.val, checkpoint, by=settings.by):
+    yield StageProgress("train", 0.0, settings.generator, "; ".join(notes))
+    for step in generator.fit_steps(train, split.val, checkpoint, by=settings.by):
         latest = step.scores_text() or latest
         yield StageProgress("train", step.share, step.losses_text() + latest, "; ".join(generator.notes_[said:]))
         said = len(generator.notes_)
     generator.save(path)
     discard(checkpoint)
-    yield StageProgress("train", 1.0, latest, "; ".join(generator.notes_[said:]))
+    yield StageProgress("train", 1.0, latest, "; ".join([*generator.notes_[said:], *fall_of(generator.history_)]))
 
 
 def _sample(folder: Path, settings: Settings) -> Steps[StageProgress, None, None]:
     path = folder / "synthetic.npz"
     if path.is_file():
         return
-    train = Beats.load(folder / "split" / "train.npz")
+    train, _ = without_rare(Beats.load(folder / "split" / "train.npz"), settings.by)
     model = load_generator(folder / "model.safetensors")
     of: Beats | dict[str, int] = model.counts if "privacy" in model.shape_ else train  # exact counts are no part of the promise
     steps = model.sample_steps(Request(class_counts(of, power=settings.power, by=settings.by), seed=settings.seed))
@@ -205,6 +206,7 @@ def _evaluate(folder: Path, settings: Settings) -> Steps[StageProgress, None, Ev
         val=split.val,
         seeds=range(settings.seeds),
         rows=ROWS,
+        classes=[name for name in synthetic.counts(settings.by) if name in split.test.counts(settings.by)],
         classifiers=("cnn",),
         families=[name for name in settings.families.split(",") if name],
         by=settings.by,

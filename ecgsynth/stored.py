@@ -168,10 +168,9 @@ class StoredBeats:
             share = max(round(most * count / len(self)), min(count, whole))
             drawn[label] = np.sort(np.random.default_rng([seed, number]).choice(count, share, replace=False, shuffle=False))
         seen: Counter[tuple[str, str]] = Counter()
-        kept, digest, classes = [], hashlib.sha256(), []
+        kept, digest = [], hashlib.sha256()
         for beats in self.batches():
             digest.update(beats.rounded().tobytes())
-            classes.append("".join(beats.classes.tolist()))
             pairs = list(zip(beats.classes.tolist(), beats.symbols.tolist(), strict=True))
             wanted = np.zeros(len(beats), dtype=bool)
             for label in set(pairs):
@@ -179,8 +178,9 @@ class StoredBeats:
                 places = drawn[label][np.searchsorted(drawn[label], seen[label]) : np.searchsorted(drawn[label], seen[label] + len(own))]
                 wanted[own[places - seen[label]]] = True
                 seen[label] += len(own)
-            kept.append(beats.take(wanted))
-        digest.update("".join(classes).encode())
+            if wanted.any():
+                kept.append(beats.take(wanted))
+        self._add_classes(digest)
         return replace(concatenate(kept), info={**self.info, DRAWN_OF: digest.hexdigest()})
 
     def window(self, number: int, size: int, *, seed: int = 0) -> Beats:
@@ -209,9 +209,13 @@ class StoredBeats:
         found = hashlib.sha256()
         for beats in self.batches():
             found.update(beats.rounded().tobytes())
-        for columns in self.columns("classes"):
-            found.update("".join(columns["classes"].tolist()).encode())
+        self._add_classes(found)
         return found.hexdigest()
+
+    def _add_classes(self, digest: Any) -> None:
+        """Add the classes of all beats to a digest of their signals."""
+        for columns in self.columns("classes"):
+            digest.update("".join(columns["classes"].tolist()).encode())
 
 
 def open_beats(path: str | Path) -> Beats | StoredBeats:

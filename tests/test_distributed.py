@@ -1,9 +1,11 @@
 """Several processes that train together come to what one comes to."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,8 +16,8 @@ from ecgsynth.splits import Split
 SETTINGS = ["--steps", "30", "--set", "batch=64", "--set", "precision=float32", "--set", "hidden=32", "--set", "depth=1"]
 
 
-def train(folder, output, *options, processes=1):
-    """Train in so many processes, as torchrun begins them; gives how each ended and what the first said."""
+def begin(folder, output, *options, processes=1):
+    """Begin a training in so many processes, as torchrun does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -25,8 +27,17 @@ def train(folder, output, *options, processes=1):
         environment = os.environ | {"OMP_NUM_THREADS": "1", **(told if processes > 1 else {})}
         command = [sys.executable, "-m", "ecgsynth", "train", str(folder), "-o", str(output), *options]
         begun.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    return begun
+
+
+def end(begun):
+    """Wait for processes; gives how each ended and what it said."""
     said = [process.communicate(timeout=200) for process in begun]
     return [process.returncode for process in begun], said
+
+
+def train(*arguments, **how):
+    return end(begin(*arguments, **how))
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +69,35 @@ def test_two_processes_learn_what_one_learns(folder, tmp_path, name):
     ended, _ = train(folder, tmp_path / "other", "-g", name, *settings, "--seed", "1")
     other = load_generator(tmp_path / "other")._arrays()  # a control: another seed comes to something else
     assert max(float(np.abs(first[key].astype(np.float64) - other[key]).max()) for key in first) > 0.05
+
+
+def test_all_stop_after_the_same_step_or_say_that_one_was_lost(folder, tmp_path):
+    """SIGTERM to all, and once more, as torchrun and Slurm may each send it; then SIGKILL to one."""
+    model, curve = tmp_path / "model", tmp_path / "model.csv.part"
+
+    def begun(*options):
+        processes = begin(folder, model, "-g", "flow", "--steps", "100000", *SETTINGS[2:], *options, processes=2)
+        deadline = time.monotonic() + 120
+        while not (curve.exists() and curve.stat().st_size > 500) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return processes
+
+    stopped = begun()
+    for process in (*stopped, stopped[0]):
+        process.send_signal(signal.SIGTERM)
+    ended, said = end(stopped)
+    assert ended == [130, 130], said
+    assert "stopped early: the best weights so far are kept" in said[0][1]
+    load_generator(model)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.checkpoint", "model.csv"]
+
+    lost = begun("--resume")
+    lost[1].kill()
+    ended, said = end(lost)
+    assert ended == [1, -signal.SIGKILL]
+    lines = [line for line in said[0][1].splitlines() if not line.startswith("note: ")]
+    assert lines == ["ecgsynth: a process of this training was lost; --resume goes on from the last checkpoint, if one was written"]
+    assert (tmp_path / "model.checkpoint").is_file()
 
 
 def test_what_cannot_be_shared_is_refused_in_a_line(folder, tmp_path):

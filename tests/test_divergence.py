@@ -10,9 +10,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from ecgsynth.adversarial import AdversarialTrainer
-from ecgsynth.cli.models import _common, _tell_of_fall
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.generators import GENERATORS, TrainingStep, load_generator
+from ecgsynth.generators import GENERATORS, TrainingStep, fall_of, load_generator, without_rare
 from ecgsynth.private import PrivateTrainer
 from ecgsynth.training import LossTrainer
 
@@ -188,21 +187,24 @@ def test_with_differential_privacy_no_step_is_taken_again(split, monkeypatch, tm
         model.fit(split.train)
 
 
-def test_a_score_that_fell_and_a_class_of_few_beats_are_told_of(split, capsys):
+def of_few(beats, **counts):
+    """Give 300 normal beats and so many of other classes."""
+    return beats.take(np.concatenate([np.flatnonzero(beats.classes == name)[:count] for name, count in {"N": 300, **counts}.items()]))
+
+
+def test_a_score_that_fell_and_a_class_of_few_beats_are_told_of(split):
     scored = [TrainingStep(step, step / 3, 1.0, validation_score=score, best=step < 3) for step, score in ((1, 0.5), (2, 0.8), (3, 0.2))]
-    _tell_of_fall(scored[:2])
-    assert capsys.readouterr().err == ""
-    _tell_of_fall(scored)
-    assert "fell from 0.800 to 0.200: the weights of step 2 are kept" in capsys.readouterr().err
-    labels = split.train.classes
-    few = np.concatenate([np.flatnonzero(labels == "N")[:300], np.flatnonzero(labels == "V")[:2]])
-    assert _common(split.train.take(few), "class", 2).counts() == {"N": 300, "V": 2}
-    assert capsys.readouterr().err == "note: class V (2) has few training beats: new ones will be much like them, or poor\n"
+    assert fall_of(scored[:2]) == []
+    assert "fell from 0.800 to 0.200: the weights of step 2 are kept" in fall_of(scored)[0]
+    kept, notes = without_rare(of_few(split.train, S=1, V=2), "class")
+    assert kept.counts() == {"N": 300, "V": 2}
+    assert notes == [
+        "class V (2) has few training beats: new ones will be much like them, or poor",
+        "class S (1) left out: fewer than 2 training beats",
+    ]
 
 
 @every_kind
 def test_a_class_of_two_beats_is_learnt(name, split):
-    labels = split.train.classes
-    few = np.concatenate([np.flatnonzero(labels == "N")[:300], np.flatnonzero(labels == "V")[:2]])
-    model = make(name).fit(split.train.take(few), split.val)
+    model = make(name).fit(of_few(split.train, V=2), split.val)
     assert np.isfinite(model.sample({"N": 5, "V": 600}).signals).all()

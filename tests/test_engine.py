@@ -1,9 +1,11 @@
 """Jobs give the same whatever does them, and whoever asks is told how far they are."""
 
 import gc
+import json
 import os
 import signal
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -12,8 +14,13 @@ import torch
 from threadpoolctl import threadpool_info
 
 from ecgsynth import engine as module
+from ecgsynth.build import build
+from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.engine import Job, Local, OnRay, engine_of
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.evaluation import evaluate
+from ecgsynth.generators import GENERATORS, class_counts
+from ecgsynth.recipe import Quota, Recipe
 from ecgsynth.steps import drain
 
 ENGINES = {"one process": Local(1), "two processes": Local(2), "Ray": OnRay(2)}
@@ -39,6 +46,15 @@ def end_once(path):
         with open(path, "w"):
             os.kill(os.getpid(), signal.SIGKILL)
     return "done by another"
+
+
+def end_always(folder):
+    with open(folder / str(os.getpid()), "w"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def jobs(*calls):
@@ -89,6 +105,42 @@ def test_a_process_that_is_killed_is_told_of_in_a_line():
 def test_what_a_lost_worker_of_a_cluster_did_is_done_by_another(with_ray, tmp_path):
     lost = Job("lost", 1, partial(end_once, tmp_path / "ended"))
     assert drain(OnRay(2).steps([lost, *jobs(add_one)]))[0] == "done by another"
+
+
+def test_a_job_whose_workers_are_lost_again_and_again_is_given_up_in_a_line(with_ray, tmp_path, monkeypatch, capsys):
+    """What Ray tells of each is none of the results, which are on standard output."""
+    monkeypatch.setattr(module, "_TRIES", 1)
+    with pytest.raises(EcgsynthError, match=r"^a worker was lost 2 times, as by want of memory: "):
+        drain(OnRay(2).steps([Job("lost", 1, partial(end_always, tmp_path))]))
+    assert len(list(tmp_path.iterdir())) == 2
+    said, deadline = "", time.monotonic() + 30
+    while "worker died" not in said and time.monotonic() < deadline:
+        time.sleep(0.1)
+        out, err = capsys.readouterr()
+        assert out == ""
+        said += err
+    assert "worker died" in said
+
+
+def test_a_dataset_has_the_same_bytes_whatever_builds_it(with_ray, split, gate, tmp_path):
+    GENERATORS["gaussian"]().fit(split.train).save(tmp_path / "model")
+    gate.save(tmp_path / "gate")
+    named = {"model": str(tmp_path / "model"), "gate_file": str(tmp_path / "gate"), "gate": "mark"}
+    recipe = Recipe(quotas=[Quota("N", 60), Quota("V", 20)], splits={"train": 0.5, "test": 0.5}, seed=3, **named)
+    folders = {"here": None, "two processes": Local(2), "cluster": OnRay(2)}
+    for name, engine in folders.items():
+        assert build(recipe, tmp_path / name, engine=engine)
+    here, *others = (contents(tmp_path / name) for name in folders)
+    assert len(list((tmp_path / "here").rglob("*.parquet"))) == 2
+    assert others == [here, here]
+
+
+def test_an_evaluation_by_a_cluster_is_the_same(with_ray, split):
+    made = GENERATORS["gaussian"]().fit(split.train).sample(class_counts(split.train), seed=1)
+    asked = {"classifier": BeatClassifier(steps=5), "rows": ("real", "synthetic"), "classifiers": ("cnn",), "families": ("privacy",)}
+    sides = {"synthetic": made, "train": split.train, "val": split.val, "test": split.test}
+    here, there = (json.dumps(evaluate(**sides, **asked, engine=engine).to_dict()) for engine in (Local(1), OnRay(2)))
+    assert here == there
 
 
 def test_no_jobs_are_done_at_once(engine):

@@ -36,6 +36,27 @@ def test_all_files_come(server, tmp_path):
     assert not any(step.kept for step in done)
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(server, tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def note_fsync(handle):
+        fsync(handle)
+        done.append(("on the disk", os.fstat(handle).st_ino))
+
+    def note_replace(part, path):
+        number = part.stat().st_ino
+        assert ("on the disk", number) in done
+        replace(part, path)
+        done.append(("named", number))
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    steps(server, tmp_path)
+    names = [number for number, (what, _) in enumerate(done) if what == "named"]
+    assert len(names) == len(FILES)
+    assert ("on the disk", tmp_path.stat().st_ino) in done[names[-1] :]
+
+
 def test_a_second_call_asks_for_nothing(server, tmp_path):
     assert fetch(tmp_path, base_url=server.url.rstrip("/"), sums=SUMS) == tmp_path
     assert len(server.requests) == len(FILES)

@@ -35,6 +35,22 @@ def test_the_version_is_one():
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-demo.lock"])
+def test_locks_have_a_hash_of_every_package_in_the_version_that_is_pinned(lock):
+    """But of torch, whose builds differ by processor."""
+
+    def named(lines):
+        return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in lines}
+
+    pinned = named(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    locked = named(re.findall(r"^([\w.-]+)==(\S+) \\\n    --hash=sha256:", (ROOT / lock).read_text(), re.MULTILINE))
+    assert len(locked) == (ROOT / lock).read_text().count("==")
+    assert {name: version for name, version in locked.items() if pinned.get(name, version) != version} == {}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = project["dependencies"] + (project["optional-dependencies"]["dev"][1:] if lock == "requirements.lock" else [])
+    assert set(named((re.split(r"[\[>]", name)[0], "") for name in asked)) - set(locked) == {"torch"}
+
+
 def test_stages_import_only_from_stages_before_them():
     order = [
         "errors",

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from dataclasses import replace
 from itertools import permutations
 
@@ -25,6 +26,24 @@ def test_parts_add_up_and_are_nearest_to_the_shares():
         parts = apportion(total, SHARES)
         assert parts.sum() == total
         assert (np.abs(parts - total * np.array(SHARES)) < 1).all()
+
+
+def test_sides_are_those_of_a_permutation_in_few_bytes_a_beat():
+    counts = {"FF": 3, "NL": 300, "NN": 1_000_000, "VV": 70_000}
+    tracemalloc.start()
+    try:
+        rule = rule_of("beats", Census(counts, [], np.zeros((0, 5), dtype=np.int64)), seed=3)
+        kept, peak = (size / sum(counts.values()) for size in tracemalloc.get_traced_memory())
+    finally:
+        tracemalloc.stop()
+    assert kept < 1.1
+    assert peak < 7
+    rng = np.random.default_rng(3)
+    for label, count in counts.items():
+        wanted = np.empty(count, dtype=np.int8)
+        wanted[rng.permutation(count)] = np.repeat(np.arange(3), apportion(count, SHARES))
+        asked = {"classes": np.full(count, label[0]), "symbols": np.full(count, label[1])}
+        assert np.array_equal(rule.sides(asked), wanted)
 
 
 @pytest.mark.parametrize("scheme", ["beats", "patients"])

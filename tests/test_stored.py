@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
@@ -81,6 +82,33 @@ def test_some_are_drawn_in_their_proportions_and_rare_labels_whole(beats, stored
     assert not same(stored.some(500, seed=2), drawn)
     rare = min(stored.counts(), key=stored.counts().get)
     assert stored.some(500, seed=1, whole=beats.counts()[rare]).counts()[rare] == beats.counts()[rare]
+
+
+def test_nothing_is_kept_of_beats_that_are_not_drawn(beats):
+    one = beats.take(np.arange(20_000) % len(beats))
+    one = replace(one, signals=one.signals[:, :2], r_sample=0)
+    whole = {"classes": one.classes, "symbols": one.symbols}
+    counts = Counter(zip(one.classes.tolist(), one.symbols.tolist(), strict=True))
+
+    class Long(StoredBeats):
+        """As long as it is asked to be."""
+
+        def pairs(self):
+            return Counter({pair: count * self.head["times"] for pair, count in counts.items()})
+
+        def batches(self):
+            return (one for _ in range(self.head["times"]))
+
+        def columns(self, *names):
+            return ({name: whole[name] for name in names} for _ in range(self.head["times"]))
+
+    peaks = []
+    for times in (10, 60):
+        tracemalloc.start()
+        Long(None, {"source": "real", "info": {}, "times": times}).some(1000)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 0.5 * 50 * len(one)  # bytes a beat
 
 
 def test_whoever_judges_a_part_of_the_beats_says_so(beats, stored, capsys):

@@ -178,12 +178,15 @@ def progress(label: str) -> Iterator[Callable[[float, str], None]]:
 
 @contextmanager
 def soft_interrupt(soft: Callable[[], bool] = lambda: True) -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C or SIGTERM only be asked about, so that a step ends whole; the second stops at once, as all do if not `soft`."""
+    """Let the first Ctrl-C, and SIGTERM, only be asked about, so that a step ends whole; all stop at once if not `soft`.
+
+    A second Ctrl-C stops at once; a second SIGTERM does not, as torchrun and Slurm may each send one.
+    """
     asked = False
 
     def remember(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked or not soft():
+        if (asked and number == signal.SIGINT) or not soft():
             raise KeyboardInterrupt
         asked = True
 

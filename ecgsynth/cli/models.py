@@ -10,9 +10,6 @@ import click
 from ecgsynth.cli.console import PLACE, emit, force_option, json_option, note, progress, soft_interrupt
 from ecgsynth.errors import EcgsynthError
 
-_FEW = 10  # training beats of a label, of which it is worth a word
-_FALLEN = 0.05  # of a validation score, of which it is worth a word
-
 
 @click.command()
 @click.argument("split_folder", metavar="SPLIT", required=False, type=PLACE)
@@ -61,7 +58,7 @@ def train(
     """
     from ecgsynth.distributed import joined
     from ecgsynth.files import discard
-    from ecgsynth.generators import GENERATORS
+    from ecgsynth.generators import GENERATORS, without_rare
     from ecgsynth.splits import load_side, open_side
 
     if list_them:
@@ -74,30 +71,33 @@ def train(
     checkpoint = output.with_name(output.name + ".checkpoint")
     _check_begin(output, checkpoint, resume=resume, force=options["force"])
     generator = GENERATORS[name](**_settings(GENERATORS[name], options))
-    train_beats = _common(open_side(split_folder, "train"), by, at_least)
+    train_beats, notes = without_rare(open_side(split_folder, "train"), by, at_least)
     validation = load_side(split_folder, "val")
-    if not click.get_current_context().with_resource(joined()):  # which another process of this training tells of
-        for _ in generator.fit_steps(train_beats, validation, checkpoint if resume else None, by=by, device=device):
-            pass
-        return
-    if not resume:
-        discard(checkpoint)
     force = options["force"] or resume
-    finished = show_training(generator, train_beats, validation, output, by=by, device=device, checkpoint=checkpoint, force=force)
-    _tell_of_model(generator, output, finished=finished, checkpoint=checkpoint, as_json=as_json)
+    with joined() as first:
+        if first:
+            _tell(notes)
+            if not resume:
+                discard(checkpoint)
+            finished = show_training(generator, train_beats, validation, output, by=by, device=device, checkpoint=checkpoint, force=force)
+            _tell_of_model(generator, output, finished=finished, checkpoint=checkpoint, as_json=as_json)
+        else:
+            finished = _learn_beside(generator, train_beats, validation, by=by, device=device, checkpoint=checkpoint if resume else None)
     if not finished:
         raise click.exceptions.Exit(130)
 
 
 def _tell_of_model(generator: Any, output: Path, *, finished: bool, checkpoint: Path, as_json: bool) -> None:
     """Say what came of a training, and what is to be known of the model."""
+    from ecgsynth.generators import fall_of
+
     kept = next((step.validation_score for step in reversed(generator.history_) if step.best), None)
     data = {"output": str(output), "generator": generator.name, "params": generator.params, "finished": finished, "validation_score": kept}
     data["sha256"] = generator.fingerprint()
     if not finished:
         goes_on = f"; the same command with --resume goes on ({checkpoint})" if checkpoint.is_file() else ""
         note(f"stopped early: the best weights so far are kept{goes_on}")
-    _tell_of_fall(generator.history_)
+    _tell(fall_of(generator.history_))
     if generator.holds_real_beats:
         note("note: this model holds the real training beats; guard it as you guard them")
     if promise := generator.shape_.get("privacy"):
@@ -147,34 +147,17 @@ def _promised(promise: dict[str, Any]) -> str:
     )
 
 
-def _common(beats: Any, by: str, at_least: int) -> Any:
-    """Leave out the beats of labels that are too rare to learn, and say so."""
-    import numpy as np
-
-    from ecgsynth.beats import Beats
-
-    counts = beats.counts(by)
-    rare = [name for name, count in counts.items() if count < at_least]
-    few = [f"{name} ({count})" for name, count in counts.items() if at_least <= count < _FEW]
-    if few:
-        note(f"note: {by} {', '.join(few)} has few training beats: new ones will be much like them, or poor")
-    if not rare:
-        return beats
-    if len(rare) == len(counts):
-        raise EcgsynthError(f"no {by} has {at_least} training beats: --at-least sets how many are needed")
-    note(f"note: {by} {', '.join(f'{name} ({counts[name]})' for name in rare)} left out: fewer than {at_least} training beats")
-    return beats.take(~np.isin(beats.labels(by), rare)) if isinstance(beats, Beats) else beats.of(counts.keys() - set(rare), by)
-
-
 def show_training(
     generator: Any, train_beats: Any, validation: Any, output: Path, *, by: str, device: str, checkpoint: Path, force: bool
 ) -> bool:
     """Train, showing progress; save the model and its curve. Gives whether it was not interrupted."""
     from ecgsynth.cli.curve import Curve
+    from ecgsynth.distributed import any_of
     from ecgsynth.files import discard
 
     interrupted, said, latest, step = False, 0, "", None
     with progress("train") as show, soft_interrupt() as asked, closing(Curve(_curve_of(output), checkpoint)) as curve:
+        generator.before_saving = curve.sync
         with closing(generator.fit_steps(train_beats, validation, checkpoint, by=by, device=device)) as steps:
             for step in steps:
                 if generator.tells_of_training:  # the losses are of the training beats
@@ -183,7 +166,7 @@ def show_training(
                 latest = step.scores_text() or latest
                 if step.step % 10 == 1 or step.share >= 1:
                     show(step.share, step.losses_text() + latest)
-                if asked() and step.share < 1:
+                if any_of(asked()) and step.share < 1:
                     interrupted = True
                     break
         _tell(generator.notes_, said)
@@ -196,20 +179,19 @@ def show_training(
     return not interrupted
 
 
-def _tell(notes: list[str], said: int) -> int:
+def _learn_beside(generator: Any, train_beats: Any, validation: Any, *, by: str, device: str, checkpoint: Path | None) -> bool:
+    """Train in a process beside the first, which tells of it and writes files. Gives whether none was interrupted."""
+    from ecgsynth.distributed import any_of
+
+    with soft_interrupt() as asked, closing(generator.fit_steps(train_beats, validation, checkpoint, by=by, device=device)) as steps:
+        return not any(any_of(asked()) and step.share < 1 for step in steps)
+
+
+def _tell(notes: list[str], said: int = 0) -> int:
     """Say what has not been said yet; gives how many are."""
     for text in notes[said:]:
         note(f"note: {text}")
     return len(notes)
-
-
-def _tell_of_fall(history: Any) -> None:
-    """Say if the beats have become worse in training."""
-    scored = [step for step in history if step.validation_score is not None]
-    kept = next((step for step in reversed(scored) if step.best), None)
-    if kept is not None and scored[-1].validation_score < kept.validation_score - _FALLEN:
-        fallen = f"from {kept.validation_score:.3f} to {scored[-1].validation_score:.3f}"
-        note(f"note: the validation score fell {fallen}: the weights of step {kept.step:,} are kept; a lower rate may do better")
 
 
 def _curve_of(output: Path) -> Path:

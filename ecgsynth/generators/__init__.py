@@ -10,10 +10,11 @@ from typing import Any
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import read_tensors
 from ecgsynth.generators.base import Generator
+from ecgsynth.generators.cells import without_rare
 from ecgsynth.generators.flow import Flow
 from ecgsynth.generators.flow_gan import FlowGan
 from ecgsynth.generators.gan import Gan
-from ecgsynth.generators.history import TrainingStep
+from ecgsynth.generators.history import TrainingStep, fall_of
 from ecgsynth.generators.mechanistic import Ecgsyn
 from ecgsynth.generators.private_flow import PrivateFlow
 from ecgsynth.generators.private_gan import PrivateGan
@@ -113,7 +114,18 @@ class _OfAnotherPackage:
 for _point in entry_points(group="ecgsynth.generators"):
     GENERATORS.setdefault(_point.name, _OfAnotherPackage(_point))  # none takes the place of one of ours
 
-__all__ = ["GENERATORS", "Generator", "Request", "TrainingStep", "class_counts", "load_generator", "sample_stored_steps", "settings_of"]
+__all__ = [
+    "GENERATORS",
+    "Generator",
+    "Request",
+    "TrainingStep",
+    "class_counts",
+    "fall_of",
+    "load_generator",
+    "sample_stored_steps",
+    "settings_of",
+    "without_rare",
+]
 
 
 def settings_of(name: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from ecgsynth.stored import StoredBeats
 from ecgsynth.vectors import shape_of
 
 _FEW = 40  # beats of a label below which a lead is not told apart
+_POOR = 10  # training beats of a label, of which it is worth a word
 
 
 class Cell(NamedTuple):
@@ -47,6 +48,31 @@ def numbers_of(beats: Beats, cells: Sequence[Cell], by: str) -> NDArray[np.int64
     usual = {cell.label: number for number, cell in reversed(list(enumerate(cells)))}
     pairs = zip(beats.labels(by).tolist(), beats.leads.tolist(), strict=True)
     return np.array([numbers.get((label, lead), usual[label]) for label, lead in pairs], dtype=np.int64)
+
+
+@overload
+def without_rare(train: Beats, by: str, at_least: int = 2) -> tuple[Beats, list[str]]: ...
+@overload
+def without_rare(train: Beats | StoredBeats, by: str, at_least: int = 2) -> tuple[Beats | StoredBeats, list[str]]: ...
+def without_rare(train: Beats | StoredBeats, by: str, at_least: int = 2) -> tuple[Beats | StoredBeats, list[str]]:
+    """Leave out the beats of labels that are too rare to learn; gives the others, and what is to be known of rare ones.
+
+    Raises
+    ------
+    EcgsynthError
+        If no label has so many.
+    """
+    counts, notes = train.counts(by), []
+    rare = [name for name, count in counts.items() if count < at_least]
+    few = [f"{name} ({count})" for name, count in counts.items() if at_least <= count < _POOR]
+    if few:
+        notes.append(f"{by} {', '.join(few)} has few training beats: new ones will be much like them, or poor")
+    if not rare:
+        return train, notes
+    if len(rare) == len(counts):
+        raise EcgsynthError(f"no {by} has {at_least} training beats: give more records, or ask for fewer (--at-least)")
+    notes.append(f"{by} {', '.join(f'{name} ({counts[name]})' for name in rare)} left out: fewer than {at_least} training beats")
+    return train.take(~np.isin(train.labels(by), rare)) if isinstance(train, Beats) else train.of(counts.keys() - set(rare), by), notes
 
 
 def refuse_unlearnable(train: Beats, validation: Beats | None, by: str) -> None:

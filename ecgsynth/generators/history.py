@@ -1,6 +1,9 @@
 """What is known of a training, step by step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+_FALLEN = 0.05  # of a validation score, of which it is worth a word
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,13 @@ class TrainingStep:
         """Say in a few words what was measured after this step; nothing if nothing was."""
         useful = "" if self.validation_score is None else f"  validation {self.validation_score:.3f}{' (kept)' if self.best else ''}"
         return useful + ("" if self.detection is None else f"  detection {self.detection:.2f}")
+
+
+def fall_of(history: Sequence[TrainingStep]) -> list[str]:
+    """Say if the beats have become worse in training."""
+    scored = [(step, step.validation_score) for step in history if step.validation_score is not None]
+    kept = next(((step, score) for step, score in reversed(scored) if step.best), None)
+    if kept is None or scored[-1][1] >= kept[1] - _FALLEN:
+        return []
+    step, fallen = kept[0].step, f"from {kept[1]:.3f} to {scored[-1][1]:.3f}"
+    return [f"the validation score fell {fallen}: the weights of step {step:,} are kept; a lower rate may do better"]

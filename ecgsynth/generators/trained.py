@@ -219,11 +219,15 @@ class TrainedGenerator(Generator):
             "alike": [label for label in self.classes if _are_alike(made, train, label, by)],
         }
 
+    def before_saving(self) -> None:
+        """Do nothing before a checkpoint is saved; whoever iterates may put here what brings to the disk what goes with it."""
+
     def _save_checkpoint(self, trainer: Trainer, keeper: Keeper, path: Path) -> float:
         """Save what is needed to go on; gives when to do so again."""
         if n_th():  # the first of several processes does
             return np.inf
         begun = time.monotonic()
+        self.before_saving()
         trainer.save(path, self._identity(), keeper.state_dict() | {"history": [asdict(step) for step in self.history_]})
         ended = time.monotonic()
         return ended + max(_SAVE_S, (ended - begun) / _SAVE_COST)

@@ -1,0 +1,77 @@
+"""The course of a training, step by step, outlives what the training outlives."""
+
+import os
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from ecgsynth.cli import main
+from ecgsynth.training import Trainer
+
+TRAIN = ["-g", "vae", "--steps", "9", "--set", "batch=16", "--set", "width=4", "--set", "latent=4", "--set", "validations=1", "--resume"]
+
+
+@pytest.fixture(autouse=True)
+def a_checkpoint_after_every_step(monkeypatch):
+    for name, value in {"_SAVE_S": 0, "_SAVE_COST": 1e9, "_SCORE_STEPS": 2, "_SCORED": 100, "_DETECTED": 60}.items():
+        monkeypatch.setattr(f"ecgsynth.generators.trained.{name}", value)
+
+
+@pytest.fixture(scope="module")
+def folder(split, tmp_path_factory):
+    where = tmp_path_factory.mktemp("curve") / "split"
+    split.save(where)
+    return where
+
+
+def train(folder, output):
+    return CliRunner().invoke(main, ["train", str(folder), "-o", str(output), *TRAIN])
+
+
+def steps_of(path):
+    return [int(line.partition(",")[0]) for line in path.read_text().splitlines()[1:]]
+
+
+def test_no_checkpoint_is_ahead_of_what_is_on_the_disk(folder, tmp_path, monkeypatch):
+    part, synced, saved = tmp_path / "m.csv.part", [], []
+    fsync, save = os.fsync, Trainer.save
+
+    def note_what_is_there(handle):
+        fsync(handle)
+        if os.fstat(handle).st_ino in [path.stat().st_ino for path in tmp_path.rglob("m.csv.part")]:
+            synced[:] = steps_of(next(tmp_path.rglob("m.csv.part")))
+
+    def compare(self, *rest):
+        saved.append((self.step, list(synced)))
+        save(self, *rest)
+
+    monkeypatch.setattr(os, "fsync", note_what_is_there)
+    monkeypatch.setattr(Trainer, "save", compare)
+    assert train(folder, tmp_path / "m").exit_code == 0
+    assert not part.exists()
+    assert [step for step, _ in saved] == list(range(1, 10))
+    assert all(there == list(range(1, step + 1)) for step, there in saved)
+
+
+def test_what_is_damaged_or_missing_is_left_out_and_named(folder, tmp_path, monkeypatch):
+    """A machine that lost its power may leave lines of zeros."""
+
+    def stop(self, *rest):
+        save(self, *rest)
+        if self.step == 6:
+            shutil.copytree(tmp_path / "whole", tmp_path / "stopped")
+
+    save = Trainer.save
+    monkeypatch.setattr(Trainer, "save", stop)
+    (tmp_path / "whole").mkdir()
+    assert train(folder, tmp_path / "whole" / "m").exit_code == 0
+    part = tmp_path / "stopped" / "m.csv.part"
+    lines = part.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 7
+    part.write_bytes(b"".join([*lines[:3], bytes(40) + b"\n", b"4,\xff\xfe\n", b"many,1.0,,,,,False\n", lines[5], lines[6][:9]]))
+    resumed = train(folder, tmp_path / "stopped" / "m")
+    assert resumed.exit_code == 0, resumed.output
+    assert resumed.stderr == f"note: {tmp_path / 'stopped' / 'm.csv'} lacks steps 3 to 4, 6: what was written of them is lost\n"
+    assert steps_of(tmp_path / "stopped" / "m.csv") == [1, 2, 5, 7, 8, 9]
+    assert (tmp_path / "stopped" / "m").read_bytes() == (tmp_path / "whole" / "m").read_bytes()
