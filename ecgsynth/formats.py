@@ -18,7 +18,7 @@ from ecgsynth.gate import REASONS
 from ecgsynth.headers import first_line
 from ecgsynth.labels import AAMI_CLASSES
 from ecgsynth.records import Record
-from ecgsynth.untrusted import check_rows, column_of, conform, is_whole, of_beats, of_json
+from ecgsynth.untrusted import check_rows, column_of, conform, is_whole, of_beats, of_json, text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,8 +148,7 @@ def from_table(table: "pa.Table") -> Beats:
         keep = of_beats(head, shape)
         if empty := [name for name in (*_TEXT.values(), "signal") if table[name].null_count]:
             raise ValueError(f"{', '.join(empty)} of some beat is missing")
-        columns = {name: np.array(table[column].to_pylist(), dtype=np.str_) for name, column in _TEXT.items()}
-        text: dict[str, Any] = {name: column_of(name, column, "U") for name, column in columns.items()}
+        text: dict[str, Any] = {name: text_of(name, table[column].to_pylist()) for name, column in _TEXT.items()}
         rhythm: dict[str, Any] = {name: column_of(name, table[name].to_numpy(), "f").astype(np.float32) for name in _RHYTHM}
         numbers = column_of("number", table["number"].to_numpy(), "iu")
         signals = column_of("signal", values, "f").reshape(shape)

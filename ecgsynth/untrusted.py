@@ -25,6 +25,7 @@ MOST_SAMPLES = 1 << 17
 
 _UNPACKED = 64  # bytes that one of a compressed file may stand for
 _SMALL = 1 << 24  # bytes that any file may unpack to
+_LONGEST = 2000  # letters of a name, or of those of 400 leads
 _SPARE = (4, 10_000)  # numbers of a network a weight of its file, and besides: some are made and not kept
 _HEADS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
 
@@ -132,6 +133,15 @@ def column_of(name: str, array: "NDArray[Any]", kinds: str) -> "NDArray[Any]":
         if ((letters > 0x10FFFF) | (letters >> 11 == 0x1B)).any():  # beyond Unicode, or half of a letter
             raise ValueError(f"{name} holds text that cannot be written")
     return array
+
+
+def text_of(name: str, values: Sequence[str]) -> "NDArray[Any]":
+    """Set text in an array, each row of which takes as much as the longest: no name is so long."""
+    import numpy as np
+
+    if not all(isinstance(value, str) and len(value) <= _LONGEST for value in values):
+        raise ValueError(f"{name} holds what is no text, or more than {_LONGEST:,} letters of it")
+    return np.array(values, dtype=np.str_)
 
 
 def conform(value: Any, form: Any, where: str = "it") -> Any:

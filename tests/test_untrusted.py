@@ -7,15 +7,16 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from reported import make_beats
 from safetensors.numpy import load_file, save_file
 
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.formats import DESCRIPTIONS, read_parquet
+from ecgsynth.formats import DESCRIPTIONS, Rows, read_parquet, to_table, write_parquet
 from ecgsynth.generators import GENERATORS, load_generator
 from ecgsynth.parts import part_name, write_part
 from ecgsynth.stored import seal
-from ecgsynth.untrusted import arrays_of, column_of, conform, is_count, is_share, network_of, of_beats, of_json, of_toml
+from ecgsynth.untrusted import arrays_of, column_of, conform, is_count, is_share, network_of, of_beats, of_json, of_toml, text_of
 
 FORM = {"name": str, "count": is_count, "shares?": [is_share], "by": {"class", "symbol"}, "more": {str: (float, None)}}
 SOUND = {"name": "a", "count": 3, "shares": [0, 0.5], "by": "class", "more": {"b": 1, "c": None}, "unknown": []}
@@ -90,6 +91,26 @@ def test_columns_are_of_their_kind():
     for letter in (0x110000, 0xD800):
         with pytest.raises(ValueError, match="a holds text that cannot be written"):
             column_of("a", np.array([letter, 65], dtype=np.uint32).view("<U1"), "U")
+
+
+def test_text_is_no_longer_than_names_are():
+    assert text_of("leads", ["a" * 2000, "ü"]).tolist() == ["a" * 2000, "ü"]
+    for values in (["a" * 2001, "b"], ["a", None], [1], [b"a"]):
+        with pytest.raises(ValueError, match="leads holds what is no text, or more than 2,000 letters of it"):
+            text_of("leads", values)
+
+
+def test_a_table_of_one_long_name_is_refused(tmp_path):
+    import pyarrow.parquet as pq
+
+    rows = Rows(make_beats(), np.full(30, -1), np.full(30, ""))
+    table = to_table(rows)
+    write_parquet(rows, tmp_path / "a.parquet")
+    assert len(read_parquet([tmp_path / "a.parquet"])) == 30
+    place = table.column_names.index("record")
+    pq.write_table(table.set_column(place, table.schema.field(place), [["x" * 10**6, *[""] * 29]]), tmp_path / "a.parquet")
+    with pytest.raises(EcgsynthError, match="records holds what is no text, or more than 2,000 letters of it"):
+        read_parquet([tmp_path / "a.parquet"])
 
 
 @pytest.mark.parametrize(

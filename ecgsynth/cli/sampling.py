@@ -26,7 +26,7 @@ from ecgsynth.errors import EcgsynthError
 @click.option("--patient", type=int, help="All beats of one synthetic patient, by number; for models trained with --set style=8.")
 @click.option("--rr-before", metavar="LOW,HIGH", help="Only beats whose RR before lies between these, s.")
 @click.option("--rr-after", metavar="LOW,HIGH", help="Only beats whose RR after lies between these, s.")
-@click.option("--dataset", type=PLACE, help="With --index: make a beat of this dataset again; its model is known.")
+@click.option("--dataset", type=PLACE, help="With --index: make a beat of this dataset again, by its model or that of --model.")
 @click.option("--index", type=click.IntRange(min=0), help="Number of the beat in the dataset.")
 @force_option
 @json_option
