@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from ecgsynth.cli import main
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
-from ecgsynth.places import place, upload
+from ecgsynth.pipeline import Settings, run_steps
+from ecgsynth.places import here, place, upload
 from ecgsynth.records import find_records, read_records
 from ecgsynth.splits import Split
 
@@ -227,14 +228,91 @@ def test_a_split_in_the_place_of_another_is_whole_or_none(base, beats, records_f
 def test_a_dataset_whose_upload_is_cut_short_is_made_anew_and_other_things_are_not_replaced(base, tmp_path):
     asked = ("build", *FEW, "--format", "npz", "--no-gate", "-o")
     ended(*asked, f"{base}/set", nth=3)
-    assert not place(f"{base}/set/build.json").exists()
+    result = CliRunner().invoke(main, ["verify", f"{base}/set"])
+    assert (result.exit_code, "no dataset" in result.output) == (1, True)
     run(*asked, f"{base}/set")
-    assert place(f"{base}/set/build.json").exists()
+    run("verify", f"{base}/set")
     place(f"{base}/mine/notes.txt").write_text("mine")
     for command in (("build", *FEW, "--no-gate"), ("sample", *FEW)):
         result = CliRunner().invoke(main, [*command, "-o", f"{base}/mine", "--force"])
         assert (result.exit_code, "other things" in result.output) == (1, True)
     assert place(f"{base}/mine/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("base", ["s3"], indirect=True)
+def test_a_dataset_at_an_address_is_verified_and_reviewed_as_one_here(base, split, tmp_path):
+    split.save(tmp_path / "split")
+    upload(tmp_path / "split", place(f"{base}/split"))
+    asked = [word for name in "NSV" for word in ("--count", f"{name}=20")]
+    run("build", "--model", "mitdb", *asked, "--format", "parquet", "--no-gate", "-o", tmp_path / "set")
+    upload(tmp_path / "set", place(f"{base}/set"))
+    told = [run("verify", where, "--beats", 3, "--json") for where in (tmp_path / "set", f"{base}/set")]
+    assert told[0] == told[1]
+    assert json.loads(told[0])["same"] == 3
+    for where in (tmp_path, base):
+        run("sample", "--dataset", f"{where}/set", "--index", 3, "-o", f"{where}/one.npz")
+        run("review", "make", f"{where}/set", "--real", f"{where}/split/test.npz", "-n", 8, "-o", f"{where}/page.html")
+    assert place(f"{base}/one.npz").read_bytes() == (tmp_path / "one.npz").read_bytes()
+    assert place(f"{base}/page.html").read_bytes() == (tmp_path / "page.html").read_bytes()
+    key = json.loads((tmp_path / "page.html.key.json").read_text())
+    answers = {token: {"verdict": "real"} for token in key["items"]}
+    place(f"{base}/ann.json").write_text(json.dumps({"review": key["review"], "answers": answers}))
+    run("review", "score", f"{base}/ann.json", "--key", f"{base}/page.html.key.json", "--dataset", f"{base}/set")
+    assert "Blind review" in place(f"{base}/set/README.md").read_text()
+    run("verify", f"{base}/set", "--beats", 0)
+    place(f"{base}/set/parquet/train-00000-of-00001.parquet").write_bytes(b"spoilt")
+    assert CliRunner().invoke(main, ["verify", f"{base}/set"]).exit_code == 1
+
+
+@pytest.mark.parametrize("base", ["s3"], indirect=True)
+def test_what_was_measured_is_reported_and_audited_at_an_address(base, split, tmp_path):
+    split.save(tmp_path / "split")
+    upload(tmp_path / "split", place(f"{base}/split"))
+    quick = ("--steps", 5, "--classifiers", "cnn", "--families", "none", "--rows", "real,synthetic")
+    said = []
+    for where in (tmp_path, base):
+        run("sample", "--model", "mitdb", "-o", f"{where}/few.npz", *(word for name in "NSVFQ" for word in ("--count", f"{name}=20")))
+        run("evaluate", f"{where}/few.npz", "--split", f"{where}/split", "-o", f"{where}/run", *quick)
+        run("report", f"{where}/run", "--split", f"{where}/split")
+        run("audit", "--write-policy", f"{where}/policy.toml")
+        asked = f"audit {where}/few.npz --split {where}/split --run {where}/run --policy {where}/policy.toml --steps 5"
+        result = CliRunner().invoke(main, asked.split())
+        said.append((result.exit_code, result.output))
+    assert "do not release" in said[0][1]
+    assert said[0] == said[1]
+    assert contents(f"{base}/run") == contents(tmp_path / "run")
+
+
+@pytest.mark.parametrize("base", ["s3"], indirect=True)
+def test_a_gate_a_recipe_and_patients_may_be_at_an_address(base, records_folder, split, tmp_path):
+    split.save(tmp_path / "split")
+    upload(tmp_path / "split", place(f"{base}/split"))
+    place(f"{base}/patients.csv").write_text("sim01,ann\nsim02,ann\n")
+    run("beats", records_folder, "-o", f"{base}/beats.npz", "--patients", f"{base}/patients.csv")
+    run("split", f"{base}/beats.npz", "-o", f"{base}/other", "--scheme", "patients")
+    run("gate", f"{base}/split", "-o", f"{base}/gate", "--steps", 5)
+    run("sample", "--model", "mitdb", "--like", f"{base}/split/train.npz", "--total", 9, "-o", f"{base}/new")
+    place(f"{base}/recipe.toml").write_text(
+        f'model = "mitdb"\ngate_file = "{base}/gate"\ngate = "mark"\nformats = ["npz"]\n[counts]\nN = 5\n'
+    )
+    run("build", f"{base}/recipe.toml", "-o", f"{base}/set")
+    result = CliRunner().invoke(main, ["beats", str(records_folder), "-o", f"{base}/b.npz", "--patients", f"{base}/no.csv"])
+    assert (result.exit_code, result.output) == (1, f"ecgsynth: no CSV of record,patient at {base}/no.csv\n")
+
+
+@pytest.mark.parametrize("base", ["s3"], indirect=True)
+def test_what_works_in_a_folder_of_this_machine_refuses_an_address(base, records_folder, tmp_path):
+    for command in (["fetch", f"{base}/records"], ["run", f"{base}/records", "-o", f"{base}/run"]):
+        result = CliRunner().invoke(main, command)
+        assert (result.exit_code, result.output.count("\n")) == (1, 1)
+        assert f"{command[-1]} is an address, and this works in a folder of this machine" in result.output
+    with pytest.raises(EcgsynthError, match="is an address"):
+        next(run_steps(f"{base}/run", Settings(records=None)))
+    with pytest.raises(EcgsynthError, match="is an address"):
+        here("s3://bucket/run")
+    upload(records_folder, place(f"{base}/records"))
+    quick = ("-g", "gaussian", "--families", "none", "--classifier-steps", 2)
+    run("run", f"{base}/records", "-o", tmp_path / "run", *quick)  # whose records may be anywhere
 
 
 def test_segments_at_an_address_are_no_records_beside_their_own(base, tmp_path):
