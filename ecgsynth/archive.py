@@ -110,7 +110,6 @@ def _claim(folder: Path, asked: Mapping[str, Any], *, force: bool) -> None:
     for name in sorted(there, key=lambda name: name != HEAD):  # from now on it is not whole
         if name in (HEAD, PLAN) or name.startswith("part-"):
             (folder / name).unlink()
-    folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(plan, force=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

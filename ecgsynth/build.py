@@ -18,7 +18,7 @@ from ecgsynth.engine import Engine, Job
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, sha256, sync, sync_name, user_cache
 from ecgsynth.formats import join_npz, join_text
-from ecgsynth.places import is_remote, place, upload
+from ecgsynth.places import is_remote, place, upload, upload_begun
 from ecgsynth.recipe import Recipe
 from ecgsynth.shards import Shard, Tally, is_whole, make_shard, plan, read_tallies
 from ecgsynth.source import Source
@@ -140,7 +140,7 @@ def _place(work: Path, shard: Shard) -> Path:
 
 def _is_there(folder: Path, head: dict[str, Any], *, force: bool) -> bool:
     """Say whether the dataset is there; refuses a folder of anything else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or upload_begun(folder, HEAD) or (folder.is_dir() and not any(folder.iterdir())):
         return False
     found = _read_head(folder)
     if found is None:

@@ -16,6 +16,7 @@ import urllib3
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import sha256, sync, sync_name, user_cache
+from ecgsynth.places import here
 
 PHYSIONET_MITDB = "https://physionet.org/files/mitdb/1.0.0/"
 
@@ -63,7 +64,7 @@ def iter_fetch(folder: str | Path, *, base_url: str = PHYSIONET_MITDB, sums: Map
     EcgsynthError
         If the server cannot be reached or refuses, a file is wrong twice, or the folder cannot be written.
     """
-    folder = Path(folder)
+    folder = here(folder)
     sums = published_sums() if sums is None else sums
     try:
         folder.mkdir(parents=True, exist_ok=True)

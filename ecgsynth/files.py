@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.places import is_remote, local_copy, place, upload
+from ecgsynth.places import is_remote, local_copy, place, upload, upload_begun
 from ecgsynth.untrusted import conform, of_json
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ _OURS = ".ecgsynth"  # how the name of a scratch folder ends
 def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well.
 
-    The block may make a file or a folder there. If it fails, nothing is left and `path` is as it was.
+    The block may make a file or a folder there. If it fails, nothing is left and `path` is as it was. At an address that holds for
+    files; for folders until their upload begins, see `ecgsynth.places.upload`.
 
     Parameters
     ----------
@@ -175,7 +176,8 @@ def refuse_existing(path: str | Path, *, force: bool, marker: str | None = None)
     """Raise if `path` may not be written: called before long work, so that it is not done in vain.
 
     With `force` a file may be replaced, and so may an empty folder or one that holds `marker`; a
-    folder of other things never is. What a process that was killed left beside it is cleared first.
+    folder of other things never is. One whose upload was cut short may be. What a process that was killed
+    left beside it is cleared first.
 
     Raises
     ------
@@ -184,6 +186,8 @@ def refuse_existing(path: str | Path, *, force: bool, marker: str | None = None)
     """
     path = place(path)
     clear_scratch(path)
+    if marker is not None and upload_begun(path, marker):
+        return
     if path.is_dir() and not (marker is not None and (not any(path.iterdir()) or (path / marker).is_file())):
         raise EcgsynthError(f"{path} is a folder of other things, which is not replaced: give another name")
     if path.exists() and not force:

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from ecgsynth.files import atomic_path
 from ecgsynth.gate import REASONS
 from ecgsynth.headers import first_line
 from ecgsynth.labels import AAMI_CLASSES
+from ecgsynth.places import open_file, place
 from ecgsynth.records import Record
 from ecgsynth.untrusted import check_rows, column_of, conform, is_whole, of_beats, of_json, text_of
 
@@ -176,7 +178,7 @@ def read_parquet(paths: Sequence[str | Path]) -> Beats:
     EcgsynthError
         If a file is none of these, or there is no file.
     """
-    parts = [_named(path, lambda path: from_table(read_columns(path))) for path in paths]
+    parts = [_named(place(path), lambda path: from_table(read_columns(path))) for path in paths]
     if not parts:
         raise EcgsynthError("there is no Parquet file to read")
     return concatenate(parts)
@@ -193,18 +195,20 @@ def read_columns(path: str | Path, columns: Sequence[str] | None = None) -> "pa.
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def read(path: str | Path) -> pa.Table:
-        file = pq.ParquetFile(path)
-        rows, schema = file.metadata.num_rows, file.schema_arrow
-        if not {"signal", *(columns or DESCRIPTIONS)} <= set(schema.names) or not rows:
-            raise ValueError("it lacks columns or rows")
-        check_rows(file, "signal", path)
-        return file.read(columns)
+    def read(path: Path) -> pa.Table:
+        with ExitStack() as stack:
+            file = pq.ParquetFile(open_file(path))
+            stack.callback(file.close, force=True)  # what is at an address, too
+            rows, schema = file.metadata.num_rows, file.schema_arrow
+            if not {"signal", *(columns or DESCRIPTIONS)} <= set(schema.names) or not rows:
+                raise ValueError("it lacks columns or rows")
+            check_rows(file, "signal", path)
+            return file.read(columns)
 
-    return _named(path, read)
+    return _named(place(path), read)
 
 
-def _named(path: str | Path, read: Callable[[str | Path], Any]) -> Any:
+def _named(path: Path, read: Callable[[Path], Any]) -> Any:
     """Read a file; what is wrong with it is said with its name."""
     try:
         return read(path)

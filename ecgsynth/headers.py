@@ -3,12 +3,13 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.places import is_remote
 
 RATES = (40.0, 100_000.0)
 """Between which sampling rates, in Hz, a record is one of an ECG."""
@@ -16,6 +17,7 @@ RATES = (40.0, 100_000.0)
 _LARGEST, _LONGEST, _MOST = 1 << 20, 1024, 1000  # bytes of a header, bytes of a line, signals
 _GAINS = (1e-6, 1e15)  # steps a unit, to either sign
 _BACKED = 64  # samples that a byte on the disk may stand for: compressed ones, and those of gaps
+_AT_ONCE = 1000  # headers that are in memory to see which are segments
 _FEW = 10_000_000  # samples that need no byte behind them
 _BYTES = {
     "8": 1,
@@ -107,11 +109,31 @@ def read_header(path: Path) -> Header:
     return Header(leads, _units_of(parts, layout, len(leads)), float(main.fs), n_samples, tuple(main.comments), wide)
 
 
-def segments_of(file: Path) -> set[str]:
-    """Give the names of the segments that a header tells of; none if it is of one segment, or no header."""
-    with open(file, "rb") as header:
-        words = [line.split() for line in header.read(_LARGEST).splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
+def segments_of(headers: Sequence[Path]) -> dict[Path, set[str]]:
+    """Give those of some headers that are of several segments, each with the names of these.
+
+    One that cannot be read is of none: whoever reads the record tells of it.
+    """
+    found = ((header, _segments_in(head)) for header, head in zip(headers, _heads(headers), strict=True))
+    return {header: names for header, names in found if names}
+
+
+def _segments_in(head: bytes) -> set[str]:
+    words = [line.split() for line in head.splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
     return {line[0].decode("latin-1") for line in words[1:]} if words and _MULTIPLE.match(words[0][0]) else set()
+
+
+def _heads(headers: Sequence[Path]) -> Iterator[bytes]:
+    """Give the text of each header; those at an address are asked for many at a time."""
+    for start in range(0, len(headers), _AT_ONCE):
+        group: Sequence[Any] = headers[start : start + _AT_ONCE]
+        if is_remote(group[0]):
+            texts = group[0].fs.cat_ranges([header.path for header in group], 0, _LARGEST, on_error="return")
+            yield from (text if isinstance(text, bytes) else b"" for text in texts)
+            continue
+        for header in group:
+            with open(header, "rb") as file:
+                yield file.read(_LARGEST)
 
 
 def belongs(file: Path, record: Path) -> Path:

@@ -15,6 +15,7 @@ from ecgsynth.evaluation import evaluate_steps
 from ecgsynth.files import atomic_path, discard
 from ecgsynth.findings import Evaluation
 from ecgsynth.generators import GENERATORS, Request, class_counts, fall_of, load_generator, settings_of, without_rare
+from ecgsynth.places import here
 from ecgsynth.records import LEADS, Record, find_records, read_record
 from ecgsynth.report import save_report
 from ecgsynth.simulate import simulate_records
@@ -106,7 +107,7 @@ def run_steps(folder: str | Path, settings: Settings, *, force: bool = False) ->
     EcgsynthError
         If `folder` holds a run with other settings and `force` is not set, or a stage fails.
     """
-    folder = Path(folder)
+    folder = here(folder)
     _claim(folder, settings, force=force)
     yield from _beats(folder, settings)
     yield from _split(folder, settings)

@@ -3,7 +3,8 @@
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,15 +173,12 @@ def read_record(
         If the header, a signal file or the annotations are missing, damaged or not in mV.
     """
     path = place(path)
-    if is_remote(path):
-        with tempfile.TemporaryDirectory(prefix="ecgsynth.") as folder:
-            copy = _download(path, annotator, Path(folder))
-            return read_record(copy, annotator=annotator, lead=lead, patients=patients)
     try:
-        header = read_header(path)
-        channels = list(range(len(header.leads))) if lead is None else choose_leads(header.leads, lead)
-        signals = _read_signals(path, header, channels)
-        symbols, samples = _read_annotations(path, annotator, header)
+        with _brought(path, annotator) as here:
+            header = read_header(here)
+            channels = list(range(len(header.leads))) if lead is None else choose_leads(header.leads, lead)
+            signals = _read_signals(here, header, channels)
+            symbols, samples = _read_annotations(here, annotator, header)
     except EcgsynthError as error:
         raise EcgsynthError(f"record {path}: {error}") from error
     age, sex = _age_and_sex(header.comments)
@@ -241,7 +239,7 @@ def write_record(record: Record, folder: Path, *, comments: Sequence[str] = ()) 
 
     Samples are kept to half a step of 1/1000 mV, or of the smallest step that holds the record's largest
     value: none is clipped. Samples that are not finite are marked invalid. `Record.patient` has no place
-    in the format.
+    in the format. A record without beats gets an annotation file without annotations.
 
     Parameters
     ----------
@@ -275,16 +273,32 @@ def write_record(record: Record, folder: Path, *, comments: Sequence[str] = ()) 
         comments=[*([" ".join(known)] if known else []), *comments],
         write_dir=str(folder),
     )
+    if not len(record.samples):  # which wfdb does not write: nothing but the word that ends the file
+        (folder / f"{record.name}.atr").write_bytes(b"\0\0")
+        return
     wfdb.wrann(record.name, "atr", record.samples, symbol=record.symbols.tolist(), fs=record.fs, write_dir=str(folder))
 
 
 def _headers_in(folder: Path) -> list[Path]:
     """List the headers of a folder, or of the folders in it, but those of segments, which are read with their record."""
-    headers = [path for path in folder.glob("*.hea") if not path.name.startswith(".") and path.is_file()] or list(folder.rglob("*.hea"))
-    if is_remote(folder):  # where each header would be asked for over a network
-        return headers
-    parts = set[str]().union(*map(segments_of, headers))
-    return [header for header in headers if header.stem not in parts or header.stem in segments_of(header)]
+
+    def files(paths: Iterable[Path]) -> list[Path]:  # at an address each would be asked for, and there is nothing else
+        return [path for path in paths if not path.name.startswith(".") and (is_remote(path) or path.is_file())]
+
+    headers = files(folder.glob("*.hea")) or files(folder.rglob("*.hea"))
+    several = segments_of(headers)
+    parts = {(header.parent, name) for header, names in several.items() for name in names}
+    return [header for header in headers if (header.parent, header.stem) not in parts or header.stem in several.get(header, ())]
+
+
+@contextmanager
+def _brought(path: Path, annotator: str) -> Iterator[Path]:
+    """Give a record of this machine for the block: itself, or a copy of what is at an address."""
+    if not is_remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="ecgsynth.") as folder:
+        yield _download(path, annotator, Path(folder))
 
 
 def _download(path: Path, annotator: str, folder: Path) -> Path:
@@ -304,7 +318,7 @@ def _download(path: Path, annotator: str, folder: Path) -> Path:
         try:
             header = wfdb.rdheader(str(folder / name))
         except Exception as error:
-            raise EcgsynthError(f"record {path}: cannot be read ({first_line(error)})") from error
+            raise EcgsynthError(f"cannot be read ({first_line(error)})") from error
         segments = [segment for segment in getattr(header, "seg_name", None) or [] if segment != "~"]
         waiting += [segment for segment in segments if not (folder / f"{segment}.hea").exists()]
         for file in set(getattr(header, "file_name", None) or []):

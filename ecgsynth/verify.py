@@ -16,6 +16,7 @@ from ecgsynth.formats import read_columns, read_parquet
 from ecgsynth.generators import Generator, load_generator
 from ecgsynth.labels import LABELS
 from ecgsynth.models import shipped
+from ecgsynth.places import place
 from ecgsynth.recipe import load_recipe
 from ecgsynth.steps import Progress
 from ecgsynth.untrusted import conform, is_count, within
@@ -24,6 +25,7 @@ _LONGEST = 1000  # letters of a path
 _FILES = 0.7  # share of the time that checksums take
 _ROW = {"class": set(LABELS["class"]), "symbol": (str, None), "asked_lead": (str, None), "seed": is_count, "number": is_count}
 _ROW |= {"model_sha256": str, "signal": [float]}
+_Held = list[tuple[Path, int, int]]  # Parquet files, the number of the first row of each, and how many it has
 
 
 class Verified(NamedTuple):
@@ -85,7 +87,7 @@ def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Ste
     EcgsynthError
         If the folder is no dataset.
     """
-    folder = Path(folder)
+    folder = place(folder)
     sums = read_sums(folder)
     problems = [f"{path} is not in {SUMS}" for path in files_of(folder) if path not in sums]
     for number, (path, wanted) in enumerate(sums.items()):
@@ -96,18 +98,18 @@ def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Ste
             problems.append(f"{path} is not as it was")
     if problems or not beats:
         return Verified(len(sums), problems)
-    total = _rows(folder)
-    if not total:
+    files = _held(folder)
+    if not files:
         return Verified(len(sums), problems, note="addresses of beats are in Parquet files, which it does not have")
     try:
         made = model_of(folder, model)
     except EcgsynthError as error:
         return Verified(len(sums), problems, note=str(error))
     same, near, digest = 0, 0, made.fingerprint()
-    rows = np.unique(np.linspace(0, total - 1, beats).astype(int)).tolist()
-    for place, row in enumerate(rows):
-        yield Progress(_FILES + (1 - _FILES) * place / len(rows), f"beat {row:,}")
-        address = _address(*_place_of(folder, row))
+    rows = np.unique(np.linspace(0, sum(count for *_, count in files) - 1, beats).astype(int)).tolist()
+    for number, row in enumerate(rows):
+        yield Progress(_FILES + (1 - _FILES) * number / len(rows), f"beat {row:,}")
+        address = _address(*_found(folder, files, row))
         if address.model_sha256 != digest:
             return Verified(len(sums), problems, note="the model is another one than that which made it")
         again = make_again(made, address).signals.ravel()
@@ -155,22 +157,22 @@ def address_of(folder: str | Path, row: int) -> Address:
     EcgsynthError
         If it is no dataset, there is no such beat or no Parquet file, or what says so is not as its checksum is.
     """
-    folder = Path(folder)
+    folder = place(folder)
     sums = read_sums(folder)
-    path, place = _place_of(folder, row)
+    path, number = _found(folder, _held(folder), row)
     for read in (folder / "recipe.toml", path):
         if sha256(read) != sums.get(read.relative_to(folder).as_posix()):
             raise EcgsynthError(f"{read} is not as it was: `ecgsynth verify {folder}` says what else is not")
-    return _address(path, place)
+    return _address(path, number)
 
 
-def _place_of(folder: Path, row: int) -> tuple[Path, int]:
+def _found(folder: Path, files: _Held, row: int) -> tuple[Path, int]:
     """Say in which file a beat is, and which of its rows it is."""
-    for path in _parquet(folder):
-        first, total = _rows_of(path)
-        if first <= row < first + total:
+    for path, first, count in files:
+        if first <= row < first + count:
             return path, row - first
-    raise EcgsynthError(f"{folder} has no beat {row:,} in Parquet files: they hold {_rows(folder):,}, numbered from 0")
+    total = sum(count for *_, count in files)
+    raise EcgsynthError(f"{folder} has no beat {row:,} in Parquet files: they hold {total:,}, numbered from 0")
 
 
 def beats_of(folder: str | Path) -> Beats:
@@ -181,7 +183,7 @@ def beats_of(folder: str | Path) -> Beats:
     EcgsynthError
         If it is no dataset, or has neither.
     """
-    folder = Path(folder)
+    folder = place(folder)
     read_sums(folder)
     paths = _parquet(folder)
     if paths:
@@ -230,8 +232,8 @@ def _parquet(folder: Path) -> list[Path]:
     return [path for split in splits for path in sorted((folder / "parquet").glob(f"{split}-*.parquet"))]
 
 
-def _rows(folder: Path) -> int:
-    return sum(_rows_of(path)[1] for path in _parquet(folder))
+def _held(folder: Path) -> _Held:
+    return [(path, *_rows_of(path)) for path in _parquet(folder)]
 
 
 def _rows_of(path: Path) -> tuple[int, int]:
@@ -242,11 +244,11 @@ def _rows_of(path: Path) -> tuple[int, int]:
     return first, len(rows)
 
 
-def _address(path: Path, place: int) -> Address:
+def _address(path: Path, number: int) -> Address:
     """Take the address of a beat out of its row."""
-    found = read_columns(path, list(_ROW)).slice(place, 1).to_pylist()[0]
+    found = read_columns(path, list(_ROW)).slice(number, 1).to_pylist()[0]
     try:
-        told = conform(found, _ROW, f"beat {place}")
+        told = conform(found, _ROW, f"beat {number}")
     except ValueError as error:
         raise EcgsynthError(f"{path} is damaged: {error}") from error
     signal = np.array(told["signal"], dtype=np.float32)

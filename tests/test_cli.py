@@ -278,7 +278,7 @@ def bad_inputs(work, records_folder):
         "real beats evaluated": (("evaluate", train, "--split", work / "split"), "must be synthetic"),
         "band that is none": (("beats", records_folder, "--band", "wide"), "is no band"),
         "no evaluation": (("report", work / "split"), "no evaluation in"),
-        "no such patients file": (("beats", records_folder, "--patients", work / "nothing.csv"), "No such file"),
+        "no such patients file": (("beats", records_folder, "--patients", work / "nothing.csv"), "no CSV of record,patient"),
     }
 
 

@@ -295,10 +295,17 @@ def test_nothing_outside_the_folder_is_read(tmp_path):
         file.unlink()
         file.write_bytes(kept)
     assert np.array_equal(read_record(inside / "odd").signals, wanted)
-    for suffix in ("hea", "dat", "atr"):  # a whole record may stand elsewhere
+    for suffix in ("hea", "dat", "atr"):  # a record whose header is a link is one of the folder where that leads
         (inside / f"odd.{suffix}").unlink()
         (inside / f"odd.{suffix}").symlink_to(outside / f"odd.{suffix}")
     assert np.array_equal(read_record(inside / "odd").signals, wanted)
+    third = tmp_path / "third"
+    third.mkdir()
+    write(third, digital(1))
+    (inside / "odd.dat").unlink()
+    (inside / "odd.dat").symlink_to(third / "odd.dat")  # but not in pieces
+    with pytest.raises(EcgsynthError, match=r"odd\.dat is a link that leads out of its folder"):
+        read_record(inside / "odd")
     (inside / "odd.dat").unlink()
     os.mkfifo(inside / "odd.dat")  # which would be waited for
     with pytest.raises(EcgsynthError, match=r"odd\.dat, which is not there"):

@@ -2,14 +2,25 @@
 
 import json
 import logging
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
 
+import numpy as np
 import pytest
+import wfdb
 from click.testing import CliRunner
 
 from ecgsynth.cli import main
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
-from ecgsynth.places import place, upload
+from ecgsynth.pipeline import Settings, run_steps
+from ecgsynth.places import here, place, upload
+from ecgsynth.records import find_records, read_records
+from ecgsynth.splits import Split
 
 pytest.importorskip("upath", reason="needs the extra scale")
 
@@ -98,6 +109,230 @@ def test_a_training_stopped_goes_on_from_the_bucket(bucket, split, tmp_path):
     assert resumed.fingerprint() == whole.fingerprint()
 
 
+@pytest.fixture(params=["memory", "s3"])
+def base(request, tmp_path):
+    """Give an address that nobody else uses, of either kind of store."""
+    if request.param == "memory":
+        return f"memory://{tmp_path.name}"
+    return f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
+
+
+@contextmanager
+def ended_in(nth: int, suffix: str = ""):
+    """Let SIGTERM come in the midst of the n-th upload of a file whose name ends so."""
+    from aiobotocore.client import AioBaseClient
+    from fsspec.implementations.memory import MemoryFile
+
+    left, call = [nth], AioBaseClient._make_api_call
+
+    def end(name):
+        left[0] -= name.endswith(suffix)
+        if left[0] == 0 and name.endswith(suffix):
+            left[0] = -1
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def write(self, data):
+        BytesIO.write(self, data[: len(data) // 2])
+        end(self.path)
+        return BytesIO.write(self, data[len(data) // 2 :])
+
+    async def sent(self, operation, told):
+        if operation == "PutObject":
+            end(told["Key"])
+        return await call(self, operation, told)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemoryFile, "write", write, raising=False)
+        patch.setattr(AioBaseClient, "_make_api_call", sent)
+        yield
+
+
+def ended(*words, nth=1, suffix=""):
+    """Run a command that is ended in an upload."""
+    with ended_in(nth, suffix):
+        result = CliRunner().invoke(main, list(map(str, words)))
+    assert result.exit_code == 143, result.output
+
+
+FEW = ("--model", "mitdb", "--count", "N=20")
+
+
+def test_a_file_whose_upload_is_cut_short_is_not_there_and_the_old_one_stays(tmp_path):
+    file = f"memory://{tmp_path.name}/few.npz"
+    ended("sample", *FEW, "-o", file)
+    assert not place(file).exists()
+    run("sample", *FEW, "-o", file)
+    old = place(file).read_bytes()
+    ended("sample", "--model", "mitdb", "--count", "N=30", "-o", file, "--force")
+    assert place(file).read_bytes() == old
+    run("sample", *FEW, "-o", tmp_path / "few.npz")
+    assert (tmp_path / "few.npz").read_bytes() == old
+
+
+def test_a_large_file_whose_upload_is_cut_short_is_not_there_in_part(bucket, tmp_path, monkeypatch):
+    from aiobotocore.client import AioBaseClient
+
+    call, told = AioBaseClient._make_api_call, []
+
+    async def sent(self, operation, asked):
+        if operation == "UploadPart" and not told:
+            told.append(operation)
+            os.kill(os.getpid(), signal.SIGINT)
+        return await call(self, operation, asked)
+
+    size, target = 101 << 20, place(f"{bucket}/large")
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(size)
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", sent)
+    with pytest.raises(KeyboardInterrupt):
+        upload(tmp_path / "large", target)
+    target.fs.invalidate_cache()
+    assert told
+    assert not target.exists() or target.stat().st_size == size
+
+
+def test_beats_whose_upload_is_cut_short_go_on(base, records_folder, tmp_path):
+    ended("beats", records_folder, "-o", f"{base}/beats", "--workers", 1, suffix=".parquet")
+    run("beats", records_folder, "-o", f"{base}/beats", "--workers", 1)
+    run("beats", records_folder, "-o", tmp_path / "beats", "--workers", 1)
+    assert contents(f"{base}/beats") == contents(tmp_path / "beats")
+
+
+@pytest.mark.parametrize("nth", [1, 3])
+def test_a_split_whose_upload_is_cut_short_is_none_and_is_made_anew(base, beats, tmp_path, nth):
+    beats.save(tmp_path / "beats.npz")
+    asked = ("split", tmp_path / "beats.npz", "-o", f"{base}/split")
+    ended(*asked, nth=nth)
+    with pytest.raises(EcgsynthError, match="no split"):
+        Split.load(f"{base}/split")
+    run(*asked)
+    run("split", tmp_path / "beats.npz", "-o", tmp_path / "split")
+    assert contents(f"{base}/split") == contents(tmp_path / "split")
+
+
+def test_a_split_in_the_place_of_another_is_whole_or_none(base, beats, records_folder, tmp_path):
+    """The sides of the old one in parts are folders, of which none may stay beside the new one."""
+    run("beats", records_folder, "-o", tmp_path / "beats", "--workers", 1)
+    beats.save(tmp_path / "beats.npz")
+    asked = ("split", tmp_path / "beats.npz", "-o", f"{base}/split")
+    run("split", tmp_path / "beats", "-o", f"{base}/split")
+    assert CliRunner().invoke(main, list(map(str, asked))).exit_code == 1
+    ended(*asked, "--force", nth=3)
+    with pytest.raises(EcgsynthError, match="no split"):
+        Split.load(f"{base}/split")
+    run(*asked, "--force")
+    assert sorted(contents(f"{base}/split")) == ["split.json", "test.npz", "train.npz", "val.npz"]
+    assert not place(f"{base}/split/train/beats.json").exists()
+
+
+def test_a_dataset_whose_upload_is_cut_short_is_made_anew_and_other_things_are_not_replaced(base, tmp_path):
+    asked = ("build", *FEW, "--format", "npz", "--no-gate", "-o")
+    ended(*asked, f"{base}/set", nth=3)
+    result = CliRunner().invoke(main, ["verify", f"{base}/set"])
+    assert (result.exit_code, "no dataset" in result.output) == (1, True)
+    run(*asked, f"{base}/set")
+    run("verify", f"{base}/set")
+    place(f"{base}/mine/notes.txt").write_text("mine")
+    for command in (("build", *FEW, "--no-gate"), ("sample", *FEW)):
+        result = CliRunner().invoke(main, [*command, "-o", f"{base}/mine", "--force"])
+        assert (result.exit_code, "other things" in result.output) == (1, True)
+    assert place(f"{base}/mine/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("base", ["s3"], indirect=True)
+def test_a_dataset_at_an_address_is_verified_and_reviewed_as_one_here(base, split, tmp_path):
+    split.save(tmp_path / "split")
+    upload(tmp_path / "split", place(f"{base}/split"))
+    asked = [word for name in "NSV" for word in ("--count", f"{name}=20")]
+    run("build", "--model", "mitdb", *asked, "--format", "parquet", "--no-gate", "-o", tmp_path / "set")
+    upload(tmp_path / "set", place(f"{base}/set"))
+    told = [run("verify", where, "--beats", 3, "--json") for where in (tmp_path / "set", f"{base}/set")]
+    assert told[0] == told[1]
+    assert json.loads(told[0])["same"] == 3
+    for where in (tmp_path, base):
+        run("sample", "--dataset", f"{where}/set", "--index", 3, "-o", f"{where}/one.npz")
+        run("review", "make", f"{where}/set", "--real", f"{where}/split/test.npz", "-n", 8, "-o", f"{where}/page.html")
+    assert place(f"{base}/one.npz").read_bytes() == (tmp_path / "one.npz").read_bytes()
+    assert place(f"{base}/page.html").read_bytes() == (tmp_path / "page.html").read_bytes()
+    key = json.loads((tmp_path / "page.html.key.json").read_text())
+    answers = {token: {"verdict": "real"} for token in key["items"]}
+    place(f"{base}/ann.json").write_text(json.dumps({"review": key["review"], "answers": answers}))
+    run("review", "score", f"{base}/ann.json", "--key", f"{base}/page.html.key.json", "--dataset", f"{base}/set")
+    assert "Blind review" in place(f"{base}/set/README.md").read_text()
+    run("verify", f"{base}/set", "--beats", 0)
+    place(f"{base}/set/parquet/train-00000-of-00001.parquet").write_bytes(b"spoilt")
+    assert CliRunner().invoke(main, ["verify", f"{base}/set"]).exit_code == 1
+
+
+@pytest.mark.parametrize("base", ["s3"], indirect=True)
+def test_what_was_measured_is_reported_and_audited_at_an_address(base, split, tmp_path):
+    split.save(tmp_path / "split")
+    upload(tmp_path / "split", place(f"{base}/split"))
+    quick = ("--steps", 5, "--classifiers", "cnn", "--families", "none", "--rows", "real,synthetic")
+    said = []
+    for where in (tmp_path, base):
+        run("sample", "--model", "mitdb", "-o", f"{where}/few.npz", *(word for name in "NSVFQ" for word in ("--count", f"{name}=20")))
+        run("evaluate", f"{where}/few.npz", "--split", f"{where}/split", "-o", f"{where}/run", *quick)
+        run("report", f"{where}/run", "--split", f"{where}/split")
+        run("audit", "--write-policy", f"{where}/policy.toml")
+        asked = f"audit {where}/few.npz --split {where}/split --run {where}/run --policy {where}/policy.toml --steps 5"
+        result = CliRunner().invoke(main, asked.split())
+        said.append((result.exit_code, result.output))
+    assert "do not release" in said[0][1]
+    assert said[0] == said[1]
+    assert contents(f"{base}/run") == contents(tmp_path / "run")
+
+
+@pytest.mark.parametrize("base", ["s3"], indirect=True)
+def test_a_gate_a_recipe_and_patients_may_be_at_an_address(base, records_folder, split, tmp_path):
+    split.save(tmp_path / "split")
+    upload(tmp_path / "split", place(f"{base}/split"))
+    place(f"{base}/patients.csv").write_text("sim01,ann\nsim02,ann\n")
+    run("beats", records_folder, "-o", f"{base}/beats.npz", "--patients", f"{base}/patients.csv")
+    run("split", f"{base}/beats.npz", "-o", f"{base}/other", "--scheme", "patients")
+    run("gate", f"{base}/split", "-o", f"{base}/gate", "--steps", 5)
+    run("sample", "--model", "mitdb", "--like", f"{base}/split/train.npz", "--total", 9, "-o", f"{base}/new")
+    place(f"{base}/recipe.toml").write_text(
+        f'model = "mitdb"\ngate_file = "{base}/gate"\ngate = "mark"\nformats = ["npz"]\n[counts]\nN = 5\n'
+    )
+    run("build", f"{base}/recipe.toml", "-o", f"{base}/set")
+    result = CliRunner().invoke(main, ["beats", str(records_folder), "-o", f"{base}/b.npz", "--patients", f"{base}/no.csv"])
+    assert (result.exit_code, result.output) == (1, f"ecgsynth: no CSV of record,patient at {base}/no.csv\n")
+
+
+@pytest.mark.parametrize("base", ["s3"], indirect=True)
+def test_what_works_in_a_folder_of_this_machine_refuses_an_address(base, records_folder, tmp_path):
+    for command in (["fetch", f"{base}/records"], ["run", f"{base}/records", "-o", f"{base}/run"]):
+        result = CliRunner().invoke(main, command)
+        assert (result.exit_code, result.output.count("\n")) == (1, 1)
+        assert f"{command[-1]} is an address, and this works in a folder of this machine" in result.output
+    with pytest.raises(EcgsynthError, match="is an address"):
+        next(run_steps(f"{base}/run", Settings(records=None)))
+    with pytest.raises(EcgsynthError, match="is an address"):
+        here("s3://bucket/run")
+    upload(records_folder, place(f"{base}/records"))
+    quick = ("-g", "gaussian", "--families", "none", "--classifier-steps", 2)
+    run("run", f"{base}/records", "-o", tmp_path / "run", *quick)  # whose records may be anywhere
+
+
+def test_segments_at_an_address_are_no_records_beside_their_own(base, tmp_path):
+    signals = np.rint(np.random.default_rng(0).normal(0, 100, (2500, 1))).astype(int)
+    for name, part in (("one", signals[:1000]), ("two", signals[1000:]), ("other", signals)):
+        wfdb.wrsamp(name, 360, ["mV"], ["I"], d_signal=part, fmt=["16"], adc_gain=[200.0], baseline=[0], write_dir=str(tmp_path))
+    (tmp_path / "both.hea").write_text("both/2 1 360 2500\none 1000\ntwo 1500\n")
+    for name in ("both", "other"):
+        wfdb.wrann(name, "atr", np.arange(200, 2300, 250), ["N"] * 9, write_dir=str(tmp_path))
+    upload(tmp_path, place(f"{base}/archive"))
+    upload(tmp_path, place(f"{base}/deep/archive"))
+    (place(f"{base}/archive") / "empty.hea").write_bytes(b"")
+    assert [path.name for path in find_records(f"{base}/archive")] == ["both", "empty", "other"]
+    both, other = read_records(f"{base}/deep")
+    assert (both.signals == other.signals).all()
+    place(f"{base}/deep/archive/two.dat").unlink()
+    with pytest.raises(EcgsynthError, match=rf"record {base}/deep/archive/both: its header names two\.dat, which is not there"):
+        list(read_records(f"{base}/deep"))
+
+
 def test_what_is_not_there_is_said_in_a_line(bucket, tmp_path):
     result = CliRunner().invoke(main, ["sample", f"{bucket}/nothing.safetensors", "-o", str(tmp_path / "new.npz"), "--count", "N=2"])
     assert result.exit_code == 1
@@ -105,3 +340,71 @@ def test_what_is_not_there_is_said_in_a_line(bucket, tmp_path):
     assert "unexpected" not in result.output
     with pytest.raises(EcgsynthError, match="cannot be reached"):
         place("nowhere://bucket/beats")
+    with pytest.raises(EcgsynthError, match="give another name"):
+        place("memory://bucket/beats[1]")  # where --force would remove beats1
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A store that lets nobody in."""
+
+    def do_GET(self):
+        self.send_response(403)
+        self.end_headers()
+
+    do_HEAD = do_PUT = do_GET  # noqa: N815
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.mark.parametrize("what", ["no server", "wrong credentials", "no credentials"])
+def test_a_store_that_cannot_be_reached_is_named_in_a_line(what, monkeypatch, tmp_path):
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+    server = HTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = 9 if what == "no server" else server.server_port
+    for name, value in (("ENDPOINT_URL", f"http://127.0.0.1:{port}"), ("DEFAULT_REGION", "us-east-1"), ("MAX_ATTEMPTS", "1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(f"AWS_{name}", raising=False) if what == "no credentials" else monkeypatch.setenv(f"AWS_{name}", "nobody")
+    for name in ("SHARED_CREDENTIALS_FILE", "CONFIG_FILE"):
+        monkeypatch.setenv(f"AWS_{name}", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    s3fs.S3FileSystem.clear_instance_cache()
+    try:
+        for words in (["sample", *FEW, "-o", "s3://bucket/few.npz"], ["beats", "s3://bucket/records", "-o", str(tmp_path / "b.npz")]):
+            result = CliRunner().invoke(main, words)
+            assert (result.exit_code, result.output.count("\n")) == (1, 1)
+            assert "s3://bucket/" in result.output
+            assert "cannot be reached" in result.output
+            assert "unexpected" not in result.output
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_bucket_that_is_not_there_is_not_made(bucket, records_folder):
+    for words in (("sample", *FEW, "-o", "s3://bukcet/few.npz"), ("beats", records_folder, "-o", "s3://bukcet/beats", "--workers", 1)):
+        result = CliRunner().invoke(main, list(map(str, words)))
+        assert (result.exit_code, result.output.count("\n")) == (1, 1)
+        assert "cannot write s3://bukcet/" in result.output
+        assert "bucket does not exist" in result.output
+    assert "bukcet" not in place(bucket).fs.ls("", refresh=True)
+
+
+def test_a_store_that_is_lost_on_the_way_is_named_in_a_line(bucket, split, tmp_path, monkeypatch):
+    from botocore.exceptions import EndpointConnectionError
+
+    split.save(tmp_path / "split")
+    upload(tmp_path / "split", place(f"{bucket}/lost"))
+    for error, said in (
+        (EndpointConnectionError(endpoint_url="http://gone"), "cannot be reached any more"),
+        (PermissionError("Forbidden"), "PermissionError: Forbidden"),
+    ):
+        monkeypatch.setattr("upath.core.UPath.read_text", lambda *given, error=error, **more: (_ for _ in ()).throw(error))
+        result = CliRunner().invoke(main, ["train", f"{bucket}/lost", "-g", "gaussian", "-o", str(tmp_path / "model")])
+        assert (result.exit_code, result.output.count("\n")) == (1, 1)
+        assert said in result.output
+        assert f"{bucket}/lost" in result.output

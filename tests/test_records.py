@@ -1,4 +1,6 @@
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,50 @@ def test_a_record_named_twice_is_read_once_and_hidden_files_are_passed_over(reco
     assert [path.name for path in find_records(tmp_path)] == ["sim01"]
     with pytest.raises(EcgsynthError, match="several records are called sim01"):
         find_records([records_folder, tmp_path])
+
+
+def test_what_is_no_file_is_no_record(records_folder, tmp_path):
+    """Deep in an archive as at its top: a pipe would be waited for."""
+    for folder in (tmp_path, tmp_path / "sub"):
+        folder.mkdir(exist_ok=True)
+        os.mkfifo(folder / "pipe.hea")
+        (folder / "folder.hea").mkdir()
+        shutil.copy(records_folder / "sim01.hea", folder / ".hidden.hea")
+
+    def waited(number, frame):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, waited)
+    signal.alarm(20)
+    try:
+        shutil.copy(records_folder / "sim01.hea", tmp_path / "sub")
+        assert [path.name for path in find_records(tmp_path)] == ["sim01"]
+        shutil.copy(records_folder / "sim02.hea", tmp_path)
+        assert [path.name for path in find_records(tmp_path)] == ["sim02"]
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_segment_hides_no_record_of_its_name_in_another_folder(records_folder, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(records_folder / "sim01.hea", tmp_path / folder)
+    n_samples = int((tmp_path / "one" / "sim01.hea").read_text().split()[3])
+    (tmp_path / "one" / "whole.hea").write_text(f"whole/1 1 360 {n_samples}\nsim01 {n_samples}\n")
+    assert find_records(tmp_path) == [tmp_path / "two" / "sim01", tmp_path / "one" / "whole"]
+
+
+def test_a_record_without_beats_is_written_and_read(records, tmp_path):
+    import wfdb
+
+    record = records[0]
+    none = Record("none", record.signals, record.leads, record.fs, record.symbols[:0], record.samples[:0])
+    write_record(none, tmp_path)
+    read = read_record(tmp_path / "none")
+    assert (len(read.samples), len(read.symbols)) == (0, 0)
+    assert read.signals.shape == record.signals.shape
+    assert len(wfdb.rdann(str(tmp_path / "none"), "atr").sample) == 0
 
 
 def test_annotations_with_a_clock_of_their_own_are_brought_to_the_record(records, tmp_path):

@@ -16,6 +16,8 @@ import click
 from ecgsynth.errors import EcgsynthError
 
 _LONGEST = 2000  # letters of an error
+_STORES = ("aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")  # whose errors tell of an address
+_ADDRESSES = "ecgsynth.addresses"  # where a command's own are kept
 
 
 class Commands(click.Group):
@@ -31,8 +33,8 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
-            where = f" ({error.filename})" if error.filename else ""
-            raise _OneLine(f"{error.strerror or error}{where}") from error
+            where = error.filename or ", ".join(ctx.meta.get(_ADDRESSES, ()))
+            raise _OneLine((error.strerror or f"{type(error).__name__}: {error}") + (f" ({where})" if where else "")) from error
         except MemoryError as error:
             raise _OneLine("not enough memory; try fewer beats at a time") from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt, EOFError):
@@ -40,6 +42,9 @@ class Commands(click.Group):
         except Exception as error:
             if os.environ.get("ECGSYNTH_DEBUG"):
                 raise
+            if type(error).__module__.partition(".")[0] in _STORES:
+                where = ", ".join(ctx.meta.get(_ADDRESSES, ()))
+                raise _OneLine(f"{where or 'an address'} cannot be reached any more ({type(error).__name__}: {error})") from error
             raise _OneLine(f"unexpected {type(error).__name__}: {error}. ECGSYNTH_DEBUG=1 shows where; please report it") from error
 
 
@@ -77,9 +82,12 @@ class _Place(click.ParamType):
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from ecgsynth.places import place
+        from ecgsynth.places import is_remote, place
 
-        return place(value)
+        found = place(value)
+        if ctx is not None and is_remote(found):
+            ctx.meta.setdefault(_ADDRESSES, []).append(str(found))
+        return found
 
 
 PLACE = _Place()

@@ -172,8 +172,10 @@ def _band(text: str) -> tuple[float, float] | None:
 def _read_patients(path: Path) -> dict[str, str]:
     from ecgsynth.errors import EcgsynthError
 
+    if not path.is_file():
+        raise EcgsynthError(f"no CSV of record,patient at {path}")
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if row]
     except (csv.Error, UnicodeDecodeError) as error:
         raise EcgsynthError(f"{path} is no CSV of record,patient ({error})") from error

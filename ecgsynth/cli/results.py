@@ -173,9 +173,12 @@ def run(records: Path | None, output: Path | None, simulated: bool, force: bool,
     """
     from ecgsynth.generators import GENERATORS
     from ecgsynth.pipeline import Settings, StageProgress, run_steps
+    from ecgsynth.places import here
 
     if options["generator"] not in GENERATORS:
         raise click.BadParameter(f"{options['generator']!r} is not one of {', '.join(GENERATORS)}", param_hint="-g")
+    if output is not None:
+        here(output)  # or it is refused, before anything is fetched
     where = None if simulated else _find_or_fetch(records)
     output = output or Path("runs") / (where.resolve().name if where is not None else "simulated")
     settings = Settings(records=None if where is None else str(where.resolve()), **options)

@@ -6,6 +6,7 @@ from pathlib import Path
 from ecgsynth.build import SUMS
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, sha256
+from ecgsynth.places import place
 from ecgsynth.review.score import ALL, Judged
 from ecgsynth.verify import read_sums
 
@@ -27,7 +28,7 @@ def add_to_card(folder: str | Path, found: Sequence[Judged]) -> None:
     EcgsynthError
         If the folder is no dataset, or its card is not as its checksums say.
     """
-    folder = Path(folder)
+    folder = place(folder)
     sums = read_sums(folder)
     path = folder / CARD
     if CARD not in sums or not path.is_file() or sha256(path) != sums[CARD]:

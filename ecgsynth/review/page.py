@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgsynth import places
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, refuse_existing
@@ -50,7 +51,7 @@ class Review:
         EcgsynthError
             If one of them exists and `force` is not set, or cannot be written; a key that is the same may be there.
         """
-        key, key_path = json.dumps(self.key, indent=1) + "\n", Path(key_path)
+        key, key_path = json.dumps(self.key, indent=1) + "\n", places.place(key_path)
         refuse_existing(path, force=force)
         if not (key_path.is_file() and key_path.read_bytes() == key.encode()):  # of one that was stopped before its page
             with atomic_path(key_path, force=force) as temporary:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ecgsynth import places
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.labels import AAMI_CLASSES
 from ecgsynth.metrics.bootstrap import Interval
@@ -99,7 +100,7 @@ def read_answers(path: str | Path, key: Mapping[str, Any]) -> Answers:
     EcgsynthError
         If there is no such file, it is none, or it is of another review.
     """
-    path = Path(path)
+    path = places.place(path)
     if not path.is_file():
         raise EcgsynthError(f"no answers at {path}")
     try:
@@ -136,7 +137,7 @@ def read_key(path: str | Path) -> dict[str, Any]:
         If there is no such file, or it is none.
     """
     try:
-        key: dict[str, Any] = conform(of_json(Path(path).read_text(encoding="utf-8")), _KEY)
+        key: dict[str, Any] = conform(of_json(places.place(path).read_text(encoding="utf-8")), _KEY)
         return key
     except FileNotFoundError as error:
         raise EcgsynthError(f"no key at {path}") from error
