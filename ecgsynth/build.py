@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Generator as Steps
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from ecgsynth.cards import Told, croissant, data_card, model_card
 from ecgsynth.engine import Engine, Job
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path, sha256, sync, sync_name, user_cache
+from ecgsynth.files import atomic_path, discard, names_in, sha256, sync, sync_name, user_cache
 from ecgsynth.formats import join_npz, join_text
 from ecgsynth.places import is_remote, place, upload, upload_begun
 from ecgsynth.recipe import Recipe
@@ -30,7 +30,7 @@ HEAD = "build.json"
 LOCK = "lock"
 SUMS = "SHA256SUMS"
 
-_OURS = (LOCK, HEAD, "shards", "dataset", "replaced")
+_MADE = ("shards", "dataset", "replaced")  # by a build, beside the file by which it is known
 _LAST = 0.1  # share of the time that putting everything in its place takes
 
 
@@ -74,8 +74,7 @@ def build_steps(source: Source, folder: str | Path, *, force: bool = False, engi
     head = source.head()
     work = folder.with_name(folder.name + ".part")
     if _is_there(folder, head, force=force):
-        if _read_head(work) == head:  # it was stopped when all was done but this
-            shutil.rmtree(work, ignore_errors=True)
+        _clear_after(head, work)
         return False
     _refuse_others(work)
     with _alone_in(work):
@@ -91,13 +90,15 @@ def build_steps(source: Source, folder: str | Path, *, force: bool = False, engi
 
 def _build_remote(source: Source, folder: Path, *, force: bool, engine: Engine | None) -> Steps[Progress, None, bool]:
     """Make a dataset on this machine, and put it at an address; the file by which it is known comes last."""
-    if _is_there(folder, source.head(), force=force):
-        return False
+    head = source.head()
     here = user_cache() / "builds" / hashlib.sha256(str(folder).encode()).hexdigest() / folder.name
-    yield from build_steps(source, here, force=True, engine=engine)
-    upload(here, folder, last=HEAD)
-    shutil.rmtree(here.parent, ignore_errors=True)
-    return True
+    there, made = _is_there(folder, head, force=force), _read_head(here) == head  # by a call that was stopped when all was made
+    if not there:
+        yield from build_steps(source, here, force=not made, engine=engine)
+        upload(here, folder, last=HEAD)
+    if made or not there:
+        shutil.rmtree(here.parent, ignore_errors=True)
+    return not there
 
 
 def _jobs(source: Source, work: Path) -> list[Job]:
@@ -164,9 +165,8 @@ def _alone_in(work: Path) -> Iterator[None]:
 
 def _refuse_others(work: Path) -> None:
     """Raise if the folder is there, and is not one of a build."""
-    names = [path.name for path in work.iterdir()] if work.exists() else []
-    strange = [name for name in names if name not in _OURS and not name.startswith(f".{HEAD}.")]
-    if strange or ("shards" in names and HEAD not in names):
+    names = set(names_in(work))
+    if names - {LOCK, HEAD, *_MADE} or ("shards" in names and HEAD not in names):
         raise EcgsynthError(f"{work} holds other things: give another name for the dataset")
 
 
@@ -177,7 +177,7 @@ def _begin(work: Path, head: dict[str, Any], *, force: bool) -> None:
         return
     if found is not None and any((work / "shards").glob("*")) and not force:
         raise EcgsynthError(f"{work} is a build of another recipe, model or version: remove it, or --force to begin anew")
-    for name in ("shards", "dataset", "replaced"):
+    for name in _MADE:
         shutil.rmtree(work / name, ignore_errors=True)
     with atomic_path(work / HEAD, force=True) as temporary:
         temporary.write_text(json.dumps(head, indent=1) + "\n")
@@ -220,10 +220,29 @@ def _assemble(source: Source, tallies: Mapping[str, Tally], work: Path, folder: 
     write_checksums(ready)
     sync(ready)
     if folder.exists():
+        shutil.rmtree(work / "replaced", ignore_errors=True)  # by a build that was stopped after this
         os.rename(folder, work / "replaced")
     os.rename(ready, folder)
     sync_name(folder)
-    shutil.rmtree(work, ignore_errors=True)
+    _take_away(work)
+
+
+def _take_away(work: Path) -> None:
+    """Remove what a build needed, last the file by which it is known: if this is stopped, the same call makes it good."""
+    with suppress(OSError):
+        for name in _MADE:
+            if (work / name).exists():
+                shutil.rmtree(work / name)
+        for name in (HEAD, LOCK):
+            discard(work / name)
+        work.rmdir()
+
+
+def _clear_after(head: Mapping[str, Any], work: Path) -> None:
+    """Take away what a build left that was killed when all was done but this; what another process builds in stays."""
+    if work.is_dir() and (_read_head(work) == head or not {*names_in(work)} - {LOCK}):
+        with suppress(EcgsynthError), _alone_in(work):
+            _take_away(work)
 
 
 def _write_cards(source: Source, shards: Sequence[Shard], tallies: Mapping[str, Tally], ready: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CANNOT_WRITE = (*_FULL, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 _OURS = ".ecgsynth"  # how the name of a scratch folder ends
+_SCRATCH = f".????????{_OURS}"  # behind a name, as `mkdtemp` gives it: none of NAME.txt is one of NAME
 
 
 @contextmanager
@@ -90,17 +92,35 @@ def clear_scratch(path: str | Path) -> None:
     path = place(path)
     if is_remote(path):
         return
-    for scratch in path.parent.glob(f".{glob.escape(path.name)}.????????{_OURS}"):  # as `mkdtemp` names them: none of NAME.txt
+    _clear(path.parent, glob.escape(path.name))
+
+
+def clear_all_scratch(folder: str | Path) -> None:
+    """Remove what processes that were killed left beside any file of a folder; see `clear_scratch`."""
+    folder = place(folder)
+    if not is_remote(folder):
+        _clear(folder, "*")
+
+
+def _clear(folder: Path, name: str) -> None:
+    for scratch in folder.glob(f".{name}{_SCRATCH}"):
         lock = _lock(scratch)
         if lock is None:
             continue
         try:
+            path = folder / scratch.name[1 : -len(_SCRATCH)]
             aside = _aside(scratch, path)
             if aside.exists() and not path.exists():
                 os.rename(aside, path)
             shutil.rmtree(scratch, ignore_errors=True)
         finally:
             os.close(lock)
+
+
+def names_in(folder: Path) -> list[str]:
+    """List what is in a folder, but for what processes write there, or left when they were killed."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return [name for name in names if not fnmatchcase(name, f".*{_SCRATCH}")]
 
 
 def discard(path: str | Path) -> None:

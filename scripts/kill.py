@@ -3,12 +3,14 @@
     python scripts/kill.py --kills 20
 
 Each command runs in a process of its own, killed by SIGKILL and SIGTERM in turn, up to three times before it may come to its end.
-Whatever stands under a final name meanwhile must already be as it is in the end, and in the end there must be nothing else. A training
-writes a checkpoint after every step here, so that many kills strike while one is written.
+Whatever stands under a final name meanwhile must be as it is in the end, or as it was before; a folder that is said to be whole must be
+so; and in the end there must be nothing else. A training that is stopped by SIGTERM saves the best so far, which must be a whole model.
+It writes a checkpoint after every step here, so that many kills strike while one is written.
 """
 
 import functools
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -25,7 +27,7 @@ from ecgsynth.cli import main as ecgsynth
 from ecgsynth.cli.console import table
 from ecgsynth.fetch import fetch
 from ecgsynth.files import sha256
-from ecgsynth.generators import trained
+from ecgsynth.generators import load_generator, trained
 from ecgsynth.records import write_record
 from ecgsynth.simulate import simulate_records
 
@@ -36,7 +38,8 @@ BRIEF = {"_SCORE_STEPS": 3, "_SCORED": 600, "_DETECTED": 200, "_SAVE_S": 0.0, "_
 
 _AT_MOST = 3  # kills before a command may come to its end
 _TOO_LONG = 300  # seconds
-_KEPT = (".part", ".checkpoint")  # ends of names of what is kept for going on
+_KEPT = (".part", ".checkpoint", "plan.json")  # ends of names of what is kept for going on
+_HEADS = ("beats.json", "build.json", "split.json")  # files by which a folder is known that is whole
 _TRAINED = ("--steps", "16", "--set", "hidden=32", "--set", "depth=1", "--set", "batch=32", "--set", "validations=2")
 _JUDGED = ("--steps", "20", "--classifiers", "cnn", "--rows", "real,synthetic", "--families", "none", "--workers", "1", "--no-cache")
 _LABELS = ("--count", "N=300", "--count", "V=60", "--count", "S=40")
@@ -45,6 +48,8 @@ _LABELS = ("--count", "N=300", "--count", "V=60", "--count", "S=40")
 def commands(work: Path, out: Path) -> dict[str, Callable[[], object]]:
     """Give what is run by name, each writing to `out`."""
     split, made = str(work / "split"), str(work / "synthetic.npz")
+    cut = ["beats", str(work / "archive"), "-o", str(out / "beats"), "--workers", "1"]
+    build = ["build", "-m", str(work / "model"), "--gate", str(work / "gate"), "--mark", *_LABELS, "-o", str(out / "set")]
     arguments = {
         "beats": ["beats", str(work / "records"), "-o", str(out / "beats.npz")],
         "split": ["split", str(work / "beats.npz"), "-o", str(out / "split")],
@@ -53,7 +58,10 @@ def commands(work: Path, out: Path) -> dict[str, Callable[[], object]]:
         "sample": ["sample", str(work / "model"), "-o", str(out / "synthetic.npz"), "--count", "N=20000"],
         "evaluate": ["evaluate", made, "--split", split, "-o", str(out / "run"), *_JUDGED],
         "report": ["report", str(work / "run"), "-o", str(out / "report.html")],
-        "build": ["build", "-m", str(work / "model"), "--gate", str(work / "gate"), "--mark", *_LABELS, "-o", str(out / "set")],
+        "beats folder": cut,
+        "beats --force": [*cut, "--force"],
+        "build": build,
+        "build --force": [*build, "--force"],
         "review make": ["review", "make", made, "--real", str(Path(split) / "test.npz"), "-n", "20", "-o", str(out / "review.html")],
         "run": ["run", str(work / "records"), "-g", "gaussian", "--classifier-steps", "2", "--families", "none", "-o", str(out / "run")],
     }
@@ -127,26 +135,40 @@ def final(files: Files) -> Files:
     }
 
 
-def whole(name: str, files: Files, wanted: Files) -> bool:
-    """Say whether whatever stands under a final name is as it will be in the end."""
-    if name == "train":  # one that is stopped by SIGTERM saves the best so far, as after Ctrl-C
-        return all(file in wanted and data for file, data in files.items())
-    return all(wanted.get(file) == data for file, data in files.items())
+def whole(files: Files, state: Files) -> bool:
+    """Say whether all files are of one state, and folders that are said to be whole have all of it."""
+    said = {Path(file).parent for file in files if Path(file).name in _HEADS}
+    return files.items() <= state.items() and all(file in files for file in state if said & {*Path(file).parents})
+
+
+def best_so_far(path: Path, wanted: bytes) -> bool:
+    """Say whether a file of a training that was stopped is whole: what can be loaded, or the beginning of its course."""
+    if path.suffix == ".csv":
+        data = path.read_bytes()
+        return data.endswith(b"\n") and wanted.startswith(data)
+    return wait(start(lambda: load_generator(path), Path(os.devnull))) == 0
+
+
+def as_it_may_be(name: str, out: Path, wanted: Files, before: Files, with_: signal.Signals) -> bool:
+    """Say whether whatever stands under a final name is as it will be in the end, or as it was before."""
+    files = final(contents(out))
+    if name != "train":
+        return whole(files, final(wanted)) or whole(files, before)
+    changed = [file for file, data in files.items() if data not in (wanted.get(file), before.get(file))]
+    return all(with_ == signal.SIGTERM and file in wanted and best_so_far(out / file, wanted[file]) for file in changed)
 
 
 def disturb(name: str, work: Path, kills: int, rng: np.random.Generator) -> Row:
     """Kill a command so many times, in several trials; each must end as an undisturbed run does."""
     row = Row(name)
-    undisturbed = work / f"{name}-undisturbed"
-    undisturbed.mkdir()
+    undisturbed = out_of(work, f"{name}-undisturbed", name)
     begun = time.monotonic()
     if code := wait(start(commands(work, undisturbed)[name], work / "log")):
         raise click.ClickException(f"{name} ends with {code} when nobody disturbs it:\n{(work / 'log').read_text()[-500:]}")
     row.seconds = time.monotonic() - begun
     wanted = contents(undisturbed)
     while row.kills < kills and row.trials < 3 * kills:
-        out = work / f"{name}-{row.trials}"
-        out.mkdir()
+        out = out_of(work, f"{name}-{row.trials}", name)
         row.trials += 1
         problem = trial(row, commands(work, out)[name], out, wanted, rng)
         if problem:
@@ -154,10 +176,17 @@ def disturb(name: str, work: Path, kills: int, rng: np.random.Generator) -> Row:
     return row
 
 
+def out_of(work: Path, folder: str, name: str) -> Path:
+    """Make the folder that a command writes to, with what it is to replace."""
+    shutil.copytree(work / "before" / name, work / folder) if (work / "before" / name).is_dir() else (work / folder).mkdir()
+    return work / folder
+
+
 def trial(row: Row, call: Callable[[], object], out: Path, wanted: Files, rng: np.random.Generator) -> str:
     """Kill a command some times and let it come to its end; gives what is wrong then."""
     log = out.with_name(out.name + ".log")
     for _ in range(_AT_MOST):
+        before = final(contents(out))
         with_ = signal.SIGTERM if row.kills % 2 else signal.SIGKILL
         moment = rng.uniform(0, row.seconds)
         child = start(call, log)
@@ -167,7 +196,7 @@ def trial(row: Row, call: Callable[[], object], out: Path, wanted: Files, rng: n
         if code in (-with_, 128 + with_, 130):
             row.kills += 1
             row.moments.append(moment / row.seconds)
-        if not whole(row.name, final(contents(out)), wanted):
+        if not as_it_may_be(row.name, out, wanted, before, with_):
             return f"{row.name}: half-made files after {with_.name} at {moment:.2f} s"
         if code == 0:
             break
@@ -198,19 +227,26 @@ def prepare(work: Path) -> int:
         setattr(trained, name, value)
     for record in simulate_records(n_patients=12, minutes=2, seed=0):
         write_record(record, work / "records")
+    for record in simulate_records(n_patients=40, minutes=0.5, seed=1):
+        write_record(record, work / "archive")
     server = serve(work / "records", work / "address")
     calls = commands(work, work)
     calls["train"] = functools.partial(ecgsynth, ["train", str(work / "split"), "-g", "gaussian", "-o", str(work / "model")])
     calls["sample"] = functools.partial(
         ecgsynth, ["sample", str(work / "model"), "-o", str(work / "synthetic.npz"), "--like", str(work / "split" / "train.npz")]
     )
-    for name in ("beats", "split", "train", "sample", "gate", "evaluate"):
+    for name, other in {"beats --force": ("--band", "off"), "build --force": ("--seed", "1")}.items():
+        (work / "before" / name).mkdir(parents=True)
+        command = commands(work, work / "before" / name)[name]
+        calls[name] = functools.partial(ecgsynth, [*command.args[0], *other])
+    for name in ("beats", "split", "train", "sample", "gate", "evaluate", "beats --force", "build --force"):
         if code := wait(start(calls[name], work / "log")):
             raise click.ClickException(f"{name} ends with {code}:\n{(work / 'log').read_text()[-500:]}")
     return server
 
 
-NAMES = ("fetch", "beats", "split", "train", "gate", "sample", "evaluate", "report", "build", "review make", "run")
+NAMES = ("fetch", "beats", "beats folder", "beats --force", "split", "train", "gate", "sample", "evaluate", "report")
+NAMES += ("build", "build --force", "review make", "run")
 
 
 def disturb_all(names: tuple[str, ...], kills: int, seed: int, work: Path) -> list[Row]:

@@ -1,16 +1,20 @@
 """An archive of records becomes the same beats whatever cuts them, and a cut that was stopped goes on."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from ecgsynth import archive
+from ecgsynth import archive, files
 from ecgsynth.archive import cut_archive_steps
 from ecgsynth.beats import Beats
+from ecgsynth.cli import main
 from ecgsynth.cutting import Window, extract_beats
 from ecgsynth.engine import Local, OnRay
 from ecgsynth.errors import EcgsynthError
@@ -100,11 +104,14 @@ def test_a_folder_of_anything_else_is_left_alone(cut, records_folder, tmp_path):
     def into(folder, **how):
         return drain(cut_archive_steps(find_records(records_folder), folder, engine=Local(1), **{"per_part": 5, **how}))
 
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(EcgsynthError, match="holds other things"):
-        into(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for name in ("part-of-mine.csv", "plan.json"):
+        (tmp_path / "mine" / name).write_text("{}")
+        with pytest.raises(EcgsynthError, match="holds other things"):
+            into(tmp_path / "mine", force=True)
+    assert len(list((tmp_path / "mine").iterdir())) == 2
     with pytest.raises(EcgsynthError, match="holds beats: give another name, or --force"):
-        into(cut.folder)
+        into(cut.folder, per_part=4)
     begun = tmp_path / "begun"
     steps = cut_archive_steps(find_records(records_folder), begun, per_part=5, engine=Local(1))
     next(steps), next(steps)
@@ -113,6 +120,56 @@ def test_a_folder_of_anything_else_is_left_alone(cut, records_folder, tmp_path):
         into(begun, window=Window(band=None))
     other = into(begun, window=Window(band=None), force=True)
     assert same(other.load(), extract_beats(read_records(records_folder), band=None))
+
+
+def test_what_is_done_is_done_if_it_is_asked_for_again(cut, records_folder, tmp_path, monkeypatch):
+    shutil.copytree(cut.folder, tmp_path / "beats")
+    read = []
+    monkeypatch.setattr(archive, "read_record", lambda path, **how: read.append(path.name) or read_record(path, **how))
+
+    def again(**how):
+        return drain(cut_archive_steps(find_records(records_folder), tmp_path / "beats", per_part=5, engine=Local(1), **how))
+
+    assert same(again().load(), cut.load())
+    assert read == []
+    assert same(again(force=True).load(), cut.load())
+    assert len(read) == len(find_records(records_folder))
+    assert contents(tmp_path / "beats") == contents(cut.folder)
+    (tmp_path / "beats" / "plan.json").unlink()  # which was not kept at first: nobody knows what it is of, but it is read
+    assert same(StoredBeats.open(tmp_path / "beats").load(), cut.load())
+    with pytest.raises(EcgsynthError, match="holds beats: give another name, or --force"):
+        again()
+    assert same(again(force=True).load(), cut.load())
+
+
+def test_the_command_given_again_says_that_all_is_there(records_folder, tmp_path):
+    target = tmp_path / "beats"
+    command = ["beats", str(records_folder), "-o", str(target), "--workers", "1"]
+    for more, end in ([], f"Wrote {target}"), ([], f"{target} is there already, cut alike"), (["--force"], f"Wrote {target}"):
+        told = CliRunner().invoke(main, [*command, *more])
+        assert told.exit_code == 0
+        assert end in told.output
+    assert json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout.splitlines()[-1])["made"] is False
+
+
+def test_a_folder_that_another_call_has_begun_anew_gets_no_part_of_this_one(records_folder, tmp_path, monkeypatch):
+    """A worker may outlive the process that began it, and come to the end of its part when the folder is of another cut."""
+
+    def read(path, **how):
+        (tmp_path / "beats" / "plan.json").write_text('{"ecgsynth": "of another call"}')
+        return read_record(path, **how)
+
+    monkeypatch.setattr(archive, "read_record", read)
+    with pytest.raises(EcgsynthError, match="was begun anew by another call"):
+        drain(cut_archive_steps(find_records(records_folder), tmp_path / "beats", engine=Local(1)))
+    assert [path.name for path in (tmp_path / "beats").iterdir()] == ["plan.json"]
+
+
+def test_litter_that_no_lock_tells_of_is_nothing_else(records_folder, tmp_path, monkeypatch):
+    """As where the file system has no locks."""
+    monkeypatch.setattr(files, "_lock", lambda scratch, anyway=False: os.open(scratch, os.O_RDONLY) if anyway else None)
+    (tmp_path / "beats" / ".plan.json.abcdefgh.ecgsynth").mkdir(parents=True)
+    drain(cut_archive_steps(find_records(records_folder)[:1], tmp_path / "beats", engine=Local(1)))
 
 
 def test_records_without_a_beat_and_unlike_records(records, tmp_path):

@@ -142,6 +142,27 @@ def test_what_is_done_is_not_done_again(recipe, tmp_path, monkeypatch):
     assert made == [1, 2, 3]
 
 
+@pytest.mark.parametrize("put", [False, True], ids=["before its upload", "after its upload"])
+def test_what_was_made_for_an_address_is_neither_made_again_nor_left_if_it_is_stopped(recipe, tmp_path, monkeypatch, put):
+    pytest.importorskip("upath", reason="needs the extra scale")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    address, upload = f"memory://{tmp_path.name}/set", building.upload
+
+    def stopped(*args, **how):
+        if put:
+            upload(*args, **how)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "upload", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            build(recipe, address)
+    monkeypatch.setattr(building, "make_shard", lambda *_: pytest.fail("it is made again"))
+    assert build(recipe, address) != put
+    assert not build(recipe, address)
+    assert list((tmp_path / "cache" / "ecgsynth" / "builds").iterdir()) == []
+
+
 def test_two_recipes_are_not_mixed(recipe, tmp_path):
     other = replace(recipe, seed=9)
     steps = build_steps(Source.of(recipe), tmp_path / "set")

@@ -6,7 +6,7 @@ import pytest
 
 from ecgsynth import files
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path, clear_scratch, discard, refuse_existing, sha256
+from ecgsynth.files import atomic_path, clear_all_scratch, clear_scratch, discard, names_in, refuse_existing, sha256
 
 
 def test_the_file_appears_only_when_the_block_ends_well(tmp_path):
@@ -109,6 +109,22 @@ def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path):
     killed_within(tmp_path / "out.txt")
     discard(tmp_path / "out.txt")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_killed_processes_left_in_a_folder_is_cleared_at_once(tmp_path):
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "split.json").write_text("old")
+    killed_within(tmp_path / "split", replacing=True)
+    killed_within(tmp_path / "out.txt")
+    (tmp_path / ".mine").mkdir()
+    with atomic_path(tmp_path / "other.txt") as temporary:
+        temporary.write_text("of a living process")
+        assert names_in(tmp_path) == [".mine"]
+        clear_all_scratch(tmp_path)
+        assert sorted(names_in(tmp_path)) == [".mine", "split"]
+        assert len(list(tmp_path.iterdir())) == 3
+    assert (tmp_path / "split" / "split.json").read_text() == "old"
+    assert names_in(tmp_path / "nothing") == []
 
 
 def test_what_a_living_process_writes_is_left_alone(tmp_path):

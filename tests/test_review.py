@@ -1,5 +1,6 @@
 """The blind review: a page that tells nothing, and a score that is right."""
 
+import errno
 import json
 import re
 import time
@@ -11,6 +12,7 @@ import pytest
 from browser import chromium
 from click.testing import CliRunner
 
+from ecgsynth import files
 from ecgsynth.beats import Beats
 from ecgsynth.build import build
 from ecgsynth.cli import main
@@ -215,10 +217,41 @@ def test_the_card_says_what_reviewers_found(review, dataset):
     assert "ann" not in card.split("## Blind review")[1].split("##")[0]
     assert "## Licence and sources" in card
     assert drain(verify_steps(dataset, beats=0)).problems == []
-    with open(dataset / "README.md", "a") as file:
-        file.write("more\n")
-    with pytest.raises(EcgsynthError, match="is not as it was"):
-        add_to_card(dataset, knows)
+    for changed, found in (card + "more\n", blind), (card.replace("beats", "beasts", 1), knows):
+        (dataset / "README.md").write_text(changed)
+        with pytest.raises(EcgsynthError, match="is not as it was"):
+            add_to_card(dataset, found)
+    (dataset / "README.md").write_text(card + "more\n")
+    add_to_card(dataset, knows)  # whose part of the card is written anew, to what its checksum says
+    assert (dataset / "README.md").read_text() == card
+
+
+@pytest.mark.parametrize("name", ["README.md", "SHA256SUMS"])
+def test_a_card_that_finds_no_room_is_made_good_by_the_same(review, tmp_path, monkeypatch, name):
+    build(Recipe("mitdb", [Quota("N", 10)], formats=["npz"], gate="none"), tmp_path / "set")
+    blind = score_review([answers(review, verdict=lambda known: "real")], review.key)
+    put = files._put
+
+    def full(temporary, path, aside):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(temporary, path, aside)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_put", full)
+        with pytest.raises(EcgsynthError, match=f"cannot write .*{name}: No space left"):
+            add_to_card(tmp_path / "set", blind)
+    if name == "README.md":  # its checksum is there by then, which no other card matches
+        card = (tmp_path / "set" / name).read_bytes()
+        (tmp_path / "set" / name).write_bytes(card.replace(b"beats", b"beasts"))
+        with pytest.raises(EcgsynthError, match="is not as it was"):
+            add_to_card(tmp_path / "set", blind)
+        (tmp_path / "set" / name).write_bytes(card)
+    else:
+        assert drain(verify_steps(tmp_path / "set", beats=0)).problems == []
+    add_to_card(tmp_path / "set", blind)
+    assert "told real from synthetic: 0.500" in (tmp_path / "set" / "README.md").read_text()
+    assert drain(verify_steps(tmp_path / "set", beats=0)).problems == []
 
 
 def wait_for(pattern: str, folder: Path) -> Path:

@@ -53,8 +53,8 @@ def show_fetch(folder: Path) -> None:
 def beats(records: tuple[Path, ...], output: Path, engine: Any, force: bool, as_json: bool, **options: Any) -> None:
     """Cut the annotated beats out of RECORDS: a folder of WFDB records, or single ones by path.
 
-    A folder of beats holds as many as there is room for, in parts; what is done of it is kept if this is stopped. Records and
-    beats may be at addresses that fsspec knows, as s3://bucket/records.
+    A folder of beats holds as many as there is room for, in parts; what is done of it is kept if this is stopped, and the same
+    command goes on. Records and beats may be at addresses that fsspec knows, as s3://bucket/records.
 
     \b
     Examples:
@@ -63,18 +63,20 @@ def beats(records: tuple[Path, ...], output: Path, engine: Any, force: bool, as_
       ecgsynth beats archive/ -o beats/ --engine ray
     """
     from ecgsynth.files import refuse_existing
+    from ecgsynth.stored import HEAD
 
     options["band"] = _band(options["band"])
+    made = force or not (output / HEAD).is_file()  # if it is there, it is refused or the same
     if output.suffix == ".npz":
         refuse_existing(output, force=force)
         cut = cut_beats(records, **options)
         cut.save(output, force=force)
     else:
         cut = cut_archive(records, output, engine, force=force, **options)
-    _tell_of(cut, output, as_json=as_json)
+    _tell_of(cut, output, made=made, as_json=as_json)
 
 
-def _tell_of(cut: Any, output: Path, *, as_json: bool) -> None:
+def _tell_of(cut: Any, output: Path, *, made: bool, as_json: bool) -> None:
     """Say which beats were cut, and which were not and why."""
     symbols, left_out, lost = Counter(cut.counts("symbol")), Counter[str](), Counter[str]()
     patients, names = _persons(cut)
@@ -84,6 +86,7 @@ def _tell_of(cut: Any, output: Path, *, as_json: bool) -> None:
     rows = [[symbol, symbols[symbol] + lost[symbol], symbols[symbol], lost[symbol]] for symbol, _ in (symbols + lost).most_common()]
     data = {
         "output": str(output),
+        "made": made,
         "beats": len(cut),
         "annotations": len(cut) + sum(left_out.values()),
         "left_out": dict(left_out),
@@ -93,13 +96,14 @@ def _tell_of(cut: Any, output: Path, *, as_json: bool) -> None:
         "patients": patients,
     }
     why = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none"
+    end = f"Wrote {output}" if made else f"{output} is there already, cut alike of records of the same names (--force cuts it again)"
     text = "\n".join(
         [
             table(rows, ["symbol", "annotated", "kept", "left out"]),
             "",
             counts_table({"beats": cut.counts()}),
             f"\n{data['annotations']:,} annotated beats: {len(cut):,} kept, left out: {why}",
-            f"{data['patients']} patients, {data['records']} records. Wrote {output}",
+            f"{data['patients']} patients, {data['records']} records. {end}",
         ]
     )
     emit(data, text, as_json=as_json)

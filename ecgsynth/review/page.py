@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ecgsynth import places
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path, refuse_existing
+from ecgsynth.files import atomic_path, clear_scratch, refuse_existing
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
 from ecgsynth.report.explorer import PAPER, script_digest
 from ecgsynth.strips import arrange, draw
@@ -53,6 +53,7 @@ class Review:
         """
         key, key_path = json.dumps(self.key, indent=1) + "\n", places.place(key_path)
         refuse_existing(path, force=force)
+        clear_scratch(key_path)
         if not (key_path.is_file() and key_path.read_bytes() == key.encode()):  # of one that was stopped before its page
             with atomic_path(key_path, force=force) as temporary:
                 temporary.write_text(key, encoding="utf-8")

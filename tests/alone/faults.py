@@ -17,7 +17,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 import kill  # noqa: E402
 
-WRITERS = ("beats", "split", "train", "gate", "sample", "evaluate", "report", "build", "review make", "run")
+WRITERS = ("beats", "beats folder", "split", "train", "gate", "sample", "evaluate", "report", "build", "review make", "run")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def brief(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-@pytest.mark.parametrize("name", ["beats", "split", "train", "sample", "review make"])
+@pytest.mark.parametrize("name", ["beats", "beats --force", "split", "train", "sample", "review make"])
 def test_a_command_that_is_killed_is_made_good_by_the_same(name, work, tmp_path_factory):
     place = tmp_path_factory.mktemp("place")
     for path in work.iterdir():
@@ -61,19 +61,29 @@ def test_fetch_that_is_killed_is_made_good_by_the_same(work, tmp_path):
     assert row.kills >= 4
 
 
-def test_half_made_files_would_be_noticed(work, tmp_path):
+@pytest.mark.parametrize(("name", "file", "with_"), [("beats", "beats.npz", 9), ("train", "model", 9), ("train", "model", 15)])
+def test_half_made_files_would_be_noticed(name, file, with_, tmp_path):
     """A control: a command that writes straight to its final name."""
 
     def careless():
-        with open(tmp_path / "out" / "beats.npz", "wb") as file:
+        with open(tmp_path / "out" / file, "wb") as made:
             for _ in range(100):
-                file.write(bytes(1000))
-                file.flush()
+                made.write(bytes(1000))
+                made.flush()
                 time.sleep(0.01)
 
     (tmp_path / "out").mkdir()
-    row = kill.Row("beats", seconds=0.5)
-    assert "half-made files" in kill.trial(row, careless, tmp_path / "out", {"beats.npz": bytes(100_000)}, np.random.default_rng(0))
+    row = kill.Row(name, seconds=0.5, kills=int(with_ == signal.SIGTERM))
+    assert "half-made files" in kill.trial(row, careless, tmp_path / "out", {file: bytes(100_000)}, np.random.default_rng(0))
+
+
+def test_a_folder_that_is_said_to_be_whole_and_lacks_a_file_would_be_noticed():
+    state = {"set/build.json": b"1", "set/npz/train.npz": b"2", "other": b"3"}
+    assert kill.whole({"other": b"3"}, state)
+    assert kill.whole({"set/npz/train.npz": b"2"}, state)
+    assert kill.whole({"set/build.json": b"1", "set/npz/train.npz": b"2"}, state)
+    assert not kill.whole({"set/build.json": b"1"}, state)
+    assert not kill.whole({"set/build.json": b"1", "set/npz/train.npz": b"3"}, state)
 
 
 def no_room(call, size):
