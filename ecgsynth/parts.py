@@ -16,7 +16,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES, SYMBOL_TO_CLASS
 from ecgsynth.places import open_file
-from ecgsynth.untrusted import MOST_SAMPLES, check_rows, column_of, conform, is_above_0, is_count, is_whole, of_json
+from ecgsynth.untrusted import MOST_SAMPLES, check_rows, column_of, conform, is_above_0, is_count, is_whole, of_json, text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -185,4 +185,4 @@ def _column(table: "pa.Table", name: str) -> NDArray[Any]:
     if table[name].null_count or table.schema.field(name).type != "string":
         raise ValueError(f"{name} holds values of another kind")
     coded = table[name].combine_chunks().dictionary_encode()
-    return np.array(coded.dictionary.to_pylist(), dtype=np.str_)[coded.indices.to_numpy()] if len(coded) else np.array([], dtype=np.str_)
+    return text_of(name, coded.dictionary.to_pylist())[coded.indices.to_numpy()] if len(coded) else np.array([], dtype=np.str_)
