@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgsynth.beats import AFTER, BEFORE, FLAT_MV, FS, Beats, concatenate
+from ecgsynth.beats import AFTER, BEFORE, FLAT_MV, FS, MOST_MV, Beats, concatenate
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.labels import aami_classes
 from ecgsynth.records import LEADS, Record, choose_leads
@@ -99,7 +99,7 @@ def extract_beats(
     -------
     Beats
         ``info["left_out"]`` lists ``[record, symbol, reason, count]`` for every annotated beat that
-        could not be cut: at an ``"edge"`` of the record, over ``"non-finite"`` samples, or where the
+        could not be cut: at an ``"edge"`` of the record, over ``"non-finite"`` samples, as which those beyond `ecgsynth.beats.MOST_MV` count, or where the
         signal of a lead is ``"flat"``.
 
     Raises
@@ -177,6 +177,7 @@ def _windows(
     signal: NDArray[np.float32], record: Record, window: Window
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.str_]]:
     """Give all windows of one lead, each beat's among them, and why that cannot be used, or ``""``."""
+    signal = np.where(np.abs(signal) <= MOST_MV, signal, np.float32(np.nan))  # what no ECG reaches is as good as missing
     raw, centers = _resample(signal, record.samples, record.fs, window.fs)
     clean = _band_pass(raw, window.fs, window.band)
     n_samples = window.n_samples

@@ -157,6 +157,19 @@ def test_a_gap_stays_where_it_is_at_another_rate():
     assert left_out(beats) == {("N", "non-finite"): 2}
 
 
+@pytest.mark.parametrize("value", [1.1e4, -1.1e4, 1e20, np.inf, -np.inf])
+def test_a_value_that_no_ecg_reaches_is_a_gap(value):
+    signal = noise(6000)
+    signal[2000] = np.nan
+    wanted = extract_beats([make_record(signal, [800, 2000, 5000])])
+    signal[2000] = value
+    found = extract_beats([make_record(signal, [800, 2000, 5000])])
+    assert left_out(found) == {("N", "non-finite"): 1}
+    np.testing.assert_array_equal(found.signals, wanted.signals)
+    signal[2000] = 9e3
+    assert left_out(extract_beats([make_record(signal, [800, 2000, 5000])])) == {}
+
+
 def test_a_gap_at_the_end_is_one_at_another_rate():
     signal = noise(1000)
     signal[-1] = np.nan
