@@ -98,9 +98,9 @@ def extract_beats(
     Returns
     -------
     Beats
-        ``info["left_out"]`` lists ``[record, symbol, reason, count]`` for every annotated beat that
-        could not be cut: at an ``"edge"`` of the record, over ``"non-finite"`` samples, as which those beyond `ecgsynth.beats.MOST_MV` count, or where the
-        signal of a lead is ``"flat"``.
+        ``info["left_out"]`` lists ``[record, symbol, reason, count]`` for every annotated beat that could not be cut: at an
+        ``"edge"`` of the record, over ``"non-finite"`` samples, as which those beyond `ecgsynth.beats.MOST_MV` count, or where
+        the signal of a lead is ``"flat"``.
 
     Raises
     ------
