@@ -12,6 +12,7 @@ from ecgsynth.metrics.bootstrap import Interval, Intervals
 from ecgsynth.metrics.privacy import attribute_votes, excess, likenesses, membership_auc, membership_scores, near_copies
 
 Strings = NDArray[np.str_]
+Places = NDArray[np.int64]
 Scores = dict[str, float]
 """Of patients, by their names."""
 
@@ -56,10 +57,13 @@ class Attackers(NamedTuple):
             excess"`` and ``"age of a patient, excess"``, where known, 0 if patients learnt from are not found out more than others.
         """
         released = released.take(np.random.default_rng(seed).permutation(len(released))[:RELEASED])
+        asked = concatenate([self.members, self.others])
+        behind = self._behind(released, asked)
+        inferred = {name: self._inferred(released, asked, behind, of(asked), seed) for name, of in ATTRIBUTES.items()}
         return {
             "membership of a patient, area": membership_auc(*([scores] for scores in self.membership(released)), seed=seed),
-            "recognition of a patient, area": membership_auc(*([scores] for scores in self._recognition(released, seed)), seed=seed),
-            **{f"{name} of a patient, excess": found for name, of in ATTRIBUTES.items() if (found := self._inferred(released, of, seed))},
+            "recognition of a patient, area": membership_auc(*([scores] for scores in self._recognition(released, asked, seed)), seed=seed),
+            **{f"{name} of a patient, excess": found for name, found in inferred.items() if found},
         }
 
     def membership(self, released: Beats) -> tuple[Scores, Scores]:
@@ -70,30 +74,28 @@ class Attackers(NamedTuple):
         )
         return members, others
 
-    def _recognition(self, released: Beats, seed: int) -> tuple[Scores, Scores]:
+    def _recognition(self, released: Beats, asked: Beats, seed: int) -> tuple[Scores, Scores]:
         """Score each patient in question by how much a classifier that knows them all takes the beats for theirs."""
-        asked = self._asked()
         seen = BeatFeatures().fit(asked)
         found = likenesses(synthetic=seen.transform(released), known=seen.transform(asked), patients=asked.patients, seed=seed)
         members, others = ({name: found[name] for name in np.unique(side.patients)} for side in (self.members, self.others))
         return members, others
 
-    def _inferred(self, released: Beats, attribute: Callable[[Beats], Strings], seed: int) -> Interval | None:
-        """Guess an attribute of all patients in question from near copies, of whichever of them these may be."""
-        asked = self._asked()
-        truth = attribute(asked)
-        asked, truth = asked.take(truth != ""), truth[truth != ""]
-        if not len(asked):
-            return None
-        ours, sides = _waveforms(released), [np.isin(asked.patients, side.patients) for side in (self.members, self.others)]
-        carried = np.where(self._copied(released, asked), truth[_nearest(ours, _waveforms(asked))], "")
+    def _inferred(self, released: Beats, asked: Beats, behind: Places, truth: Strings, seed: int) -> Interval | None:
+        """Guess an attribute of all patients in question, where it is known, from near copies of whichever of them."""
+        carried = np.where(behind >= 0, truth[behind], "")
         votes = []
-        for own in sides:
+        for side in (self.members, self.others):
+            own = np.isin(asked.patients, side.patients) & (truth != "")
             beats = {"beats": _waveforms(asked)[own], "patients": asked.patients[own], "truth": truth[own]}
-            votes.append(attribute_votes(**beats, synthetic=ours, carried=carried) if own.any() else {})
+            votes.append(attribute_votes(**beats, synthetic=_waveforms(released), carried=carried) if own.any() else {})
             if len(votes[-1]) < 2 or min(map(len, votes[-1].values())) < _FEWEST_OF_A_VALUE:
                 return None
         return excess(*votes, seed=seed)
+
+    def _behind(self, released: Beats, asked: Beats) -> Places:
+        """Say which beat of those in question is nearest to each beat released, and -1 where that is no near copy of it."""
+        return np.where(self._copied(released, asked), _nearest(_waveforms(released), _waveforms(asked)), -1)
 
     def _copied(self, released: Beats, asked: Beats) -> NDArray[np.bool_]:
         """Say which beats are near copies: nearer to a beat of their class than fresh ones are, of any class if those are few."""
@@ -104,9 +106,6 @@ class Attackers(NamedTuple):
             ours, theirs, known = map(_waveforms, (released.take(own), asked.take(held), control))
             near[own] = near_copies(synthetic=ours, train=theirs, control=known)
         return near
-
-    def _asked(self) -> Beats:
-        return concatenate([self.members, self.others])
 
 
 def _older(beats: Beats) -> Strings:

@@ -20,7 +20,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from shared import Found, chosen, mitdb_beats, part, trained, write
+from shared import METHOD, Found, chosen, mitdb_beats, part, trained, write
 
 import ecgsynth as es
 from ecgsynth.cache import Cache
@@ -37,8 +37,6 @@ CLASSES = {"beats": "NSVFQ", "dechazal": "NSVF"}
 MODELS = {"beats": Path("work/mitdb-beats"), "dechazal": Path("between-patients/work")}
 LEARNT = ("real", "synthetic", "real-on-synthetic")
 TITLES = {"real": "TRTR", "synthetic": "TSTR", "real-on-synthetic": "TRTS"}
-METHOD = 2
-"""Raised when the package measures something else, so that numbers of both kinds are not mixed."""
 
 
 def split_by(scheme: str) -> es.Split:

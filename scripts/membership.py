@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from shared import Found, chosen, mitdb_beats, part, trained, write
+from shared import METHOD, Found, chosen, mitdb_beats, part, trained, write
 
 import ecgsynth as es
 from ecgsynth import mitdb
@@ -26,8 +26,6 @@ from ecgsynth.metrics.privacy import membership_auc
 
 CLASSES = "NSVF"
 FEWEST = 10
-METHOD = 2
-"""Raised when the package measures something else, so that numbers of both kinds are not mixed."""
 LEARNT = {"gaussian-8": 8, "gaussian-4": 4}
 """Rows of which so many patients are learnt from; of others all 17."""
 # Row -> what the table calls it, the generator and its settings; None for the beats of strangers.

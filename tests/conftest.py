@@ -1,3 +1,4 @@
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from ecgsynth.beats import Beats
 from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.cutting import extract_beats
 from ecgsynth.gate import Gate
+from ecgsynth.places import place, upload
 from ecgsynth.records import LEADS, Record, read_records, write_record
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import Split, split_beats
@@ -80,3 +82,32 @@ def unchanged_global_random():
     yield
     assert (np.random.get_state()[1] == before[0]).all()  # noqa: NPY002
     assert torch.equal(torch.random.get_rng_state(), before[1])
+
+
+@pytest.fixture(scope="module")
+def bucket(records_folder: Path) -> Iterator[str]:
+    """Give the address of a bucket of an S3 server of this machine that holds the records."""
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+    s3fs.S3FileSystem.clear_instance_cache()  # which may know the server of another module
+    server = pytest.importorskip("moto.server", reason="needs moto[server]").ThreadedMotoServer(port=0)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+            patch.setenv(f"AWS_{name}", "nobody")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        where: Any = place("s3://archive")
+        where.fs.makedirs("archive", exist_ok=True)  # servers of one process have the same buckets
+        upload(records_folder, where / "records")
+        yield str(where).rstrip("/")
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "s3"])
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give an address that nobody else uses, of either kind of store."""
+    if request.param == "memory":
+        return f"memory://{tmp_path.name}"
+    return f"{request.getfixturevalue('bucket')}/{tmp_path.name}"

@@ -1,17 +1,13 @@
 """Addresses in the place of paths: what is made there is, to the byte, what is made here."""
 
 import json
-import logging
-import os
-import signal
 import threading
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from io import BytesIO
 
 import numpy as np
 import pytest
 import wfdb
+from addressed import FEW, contents, run
 from click.testing import CliRunner
 
 from ecgsynth.cli import main
@@ -20,46 +16,14 @@ from ecgsynth.generators import GENERATORS
 from ecgsynth.pipeline import Settings, run_steps
 from ecgsynth.places import here, place, upload
 from ecgsynth.records import find_records, read_records
-from ecgsynth.splits import Split
 
 pytest.importorskip("upath", reason="needs the extra scale")
-
-
-@pytest.fixture(scope="module")
-def bucket(records_folder):
-    """Give the address of a bucket of an S3 server of this machine that holds the records."""
-    pytest.importorskip("s3fs", reason="needs s3fs")
-    server = pytest.importorskip("moto.server", reason="needs moto[server]").ThreadedMotoServer(port=0)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
-            patch.setenv(f"AWS_{name}", "nobody")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        where = place("s3://archive")
-        where.fs.mkdir("archive")
-        upload(records_folder, where / "records")
-        yield str(where).rstrip("/")
-    server.stop()
 
 
 @pytest.fixture(autouse=True)
 def brief_validation(monkeypatch):
     monkeypatch.setattr("ecgsynth.generators.trained._SCORE_STEPS", 3)
     monkeypatch.setattr("ecgsynth.generators.trained._SCORED", 1000)
-
-
-def run(*words):
-    result = CliRunner().invoke(main, list(map(str, words)))
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def contents(folder):
-    """Give what is in a folder, by name."""
-    return {path.name: path.read_bytes() for path in place(folder).iterdir() if path.is_file() and path.name != "plan.json"}
 
 
 QUICK = ("--steps", "4", "--set", "hidden=16", "--set", "depth=1", "--set", "validations=1")
@@ -107,136 +71,6 @@ def test_a_training_stopped_goes_on_from_the_bucket(bucket, split, tmp_path):
     resumed = GENERATORS["flow"](steps=6, hidden=16, depth=1, validations=2)
     assert [step.step for step in resumed.fit_steps(split.train, split.val, checkpoint)] == [5, 6]
     assert resumed.fingerprint() == whole.fingerprint()
-
-
-@pytest.fixture(params=["memory", "s3"])
-def base(request, tmp_path):
-    """Give an address that nobody else uses, of either kind of store."""
-    if request.param == "memory":
-        return f"memory://{tmp_path.name}"
-    return f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
-
-
-@contextmanager
-def ended_in(nth: int, suffix: str = ""):
-    """Let SIGTERM come in the midst of the n-th upload of a file whose name ends so."""
-    from aiobotocore.client import AioBaseClient
-    from fsspec.implementations.memory import MemoryFile
-
-    left, call = [nth], AioBaseClient._make_api_call
-
-    def end(name):
-        left[0] -= name.endswith(suffix)
-        if left[0] == 0 and name.endswith(suffix):
-            left[0] = -1
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def write(self, data):
-        BytesIO.write(self, data[: len(data) // 2])
-        end(self.path)
-        return BytesIO.write(self, data[len(data) // 2 :])
-
-    async def sent(self, operation, told):
-        if operation == "PutObject":
-            end(told["Key"])
-        return await call(self, operation, told)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MemoryFile, "write", write, raising=False)
-        patch.setattr(AioBaseClient, "_make_api_call", sent)
-        yield
-
-
-def ended(*words, nth=1, suffix=""):
-    """Run a command that is ended in an upload."""
-    with ended_in(nth, suffix):
-        result = CliRunner().invoke(main, list(map(str, words)))
-    assert result.exit_code == 143, result.output
-
-
-FEW = ("--model", "mitdb", "--count", "N=20")
-
-
-def test_a_file_whose_upload_is_cut_short_is_not_there_and_the_old_one_stays(tmp_path):
-    file = f"memory://{tmp_path.name}/few.npz"
-    ended("sample", *FEW, "-o", file)
-    assert not place(file).exists()
-    run("sample", *FEW, "-o", file)
-    old = place(file).read_bytes()
-    ended("sample", "--model", "mitdb", "--count", "N=30", "-o", file, "--force")
-    assert place(file).read_bytes() == old
-    run("sample", *FEW, "-o", tmp_path / "few.npz")
-    assert (tmp_path / "few.npz").read_bytes() == old
-
-
-def test_a_large_file_whose_upload_is_cut_short_is_not_there_in_part(bucket, tmp_path, monkeypatch):
-    from aiobotocore.client import AioBaseClient
-
-    call, told = AioBaseClient._make_api_call, []
-
-    async def sent(self, operation, asked):
-        if operation == "UploadPart" and not told:
-            told.append(operation)
-            os.kill(os.getpid(), signal.SIGINT)
-        return await call(self, operation, asked)
-
-    size, target = 101 << 20, place(f"{bucket}/large")
-    with open(tmp_path / "large", "wb") as file:
-        file.truncate(size)
-    monkeypatch.setattr(AioBaseClient, "_make_api_call", sent)
-    with pytest.raises(KeyboardInterrupt):
-        upload(tmp_path / "large", target)
-    target.fs.invalidate_cache()
-    assert told
-    assert not target.exists() or target.stat().st_size == size
-
-
-def test_beats_whose_upload_is_cut_short_go_on(base, records_folder, tmp_path):
-    ended("beats", records_folder, "-o", f"{base}/beats", "--workers", 1, suffix=".parquet")
-    run("beats", records_folder, "-o", f"{base}/beats", "--workers", 1)
-    run("beats", records_folder, "-o", tmp_path / "beats", "--workers", 1)
-    assert contents(f"{base}/beats") == contents(tmp_path / "beats")
-
-
-@pytest.mark.parametrize("nth", [1, 3])
-def test_a_split_whose_upload_is_cut_short_is_none_and_is_made_anew(base, beats, tmp_path, nth):
-    beats.save(tmp_path / "beats.npz")
-    asked = ("split", tmp_path / "beats.npz", "-o", f"{base}/split")
-    ended(*asked, nth=nth)
-    with pytest.raises(EcgsynthError, match="no split"):
-        Split.load(f"{base}/split")
-    run(*asked)
-    run("split", tmp_path / "beats.npz", "-o", tmp_path / "split")
-    assert contents(f"{base}/split") == contents(tmp_path / "split")
-
-
-def test_a_split_in_the_place_of_another_is_whole_or_none(base, beats, records_folder, tmp_path):
-    """The sides of the old one in parts are folders, of which none may stay beside the new one."""
-    run("beats", records_folder, "-o", tmp_path / "beats", "--workers", 1)
-    beats.save(tmp_path / "beats.npz")
-    asked = ("split", tmp_path / "beats.npz", "-o", f"{base}/split")
-    run("split", tmp_path / "beats", "-o", f"{base}/split")
-    assert CliRunner().invoke(main, list(map(str, asked))).exit_code == 1
-    ended(*asked, "--force", nth=3)
-    with pytest.raises(EcgsynthError, match="no split"):
-        Split.load(f"{base}/split")
-    run(*asked, "--force")
-    assert sorted(contents(f"{base}/split")) == ["split.json", "test.npz", "train.npz", "val.npz"]
-    assert not place(f"{base}/split/train/beats.json").exists()
-
-
-def test_a_dataset_whose_upload_is_cut_short_is_made_anew_and_other_things_are_not_replaced(base, tmp_path):
-    asked = ("build", *FEW, "--format", "npz", "--no-gate", "-o")
-    ended(*asked, f"{base}/set", nth=3)
-    result = CliRunner().invoke(main, ["verify", f"{base}/set"])
-    assert (result.exit_code, "no dataset" in result.output) == (1, True)
-    run(*asked, f"{base}/set")
-    run("verify", f"{base}/set")
-    place(f"{base}/mine/notes.txt").write_text("mine")
-    for command in (("build", *FEW, "--no-gate"), ("sample", *FEW)):
-        result = CliRunner().invoke(main, [*command, "-o", f"{base}/mine", "--force"])
-        assert (result.exit_code, "other things" in result.output) == (1, True)
-    assert place(f"{base}/mine/notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("base", ["s3"], indirect=True)

@@ -19,6 +19,9 @@ from ecgsynth.metrics.utility import Scores, score_classes
 
 Found = dict[str, Any]
 
+METHOD = 2
+"""Raised when the package measures fidelity, physiology or privacy otherwise, so that numbers of both kinds are not mixed."""
+
 
 def mitdb_beats() -> es.Beats:
     """Cut the beats of MIT-BIH."""
