@@ -5,7 +5,7 @@
 Each job is done on one core. The minutes are those of training steps; what goes before them (principal components, clusters)
 is not among them, but it is in the time by which training beats/s are counted. Those with differential privacy take their usual
 steps at most, for which their noise is set. `flow`, `ddpm` and `flow-gan` compute in
-bfloat16 where the processor does, all others in float32. A run that was stopped goes on: what is measured is kept in DIR/work,
+bfloat16 where the processor does, all others in float32. A run that was stopped goes on: what is measured is kept in DIR/parts,
 and what fails is a row that says so.
 """
 
@@ -45,7 +45,7 @@ def do_job(name: str, seed: int, minutes: float, out: Path) -> Found:
     params = None if name == "real" else set_up(name, seed, minutes).params
     settings = {"params": params, "classifier": vars(CLASSIFIER)}
     with threadpool_limits(1):
-        return part(out / "work" / f"{name}-{minutes:g}-{seed}.json", settings, lambda: measure(name, seed, minutes, out))
+        return part(out / "parts" / f"{name}-{minutes:g}-{seed}.json", settings, lambda: measure(name, seed, minutes, out))
 
 
 def measure(name: str, seed: int, minutes: float, out: Path) -> Found:

@@ -81,7 +81,7 @@ def main(results: Path, seeds: int) -> None:
             model = es.load_generator(work / f"{row}-{seed}.safetensors")
             models.setdefault(row, []).append(model.fingerprint())
             settings = {"model": models[row][-1], "test": split.test.digest(), "most": MOST}
-            path = work.with_name("mitdb-diversity") / f"{row}-{seed}.json"
+            path = results / "parts" / "mitdb-diversity" / f"{row}-{seed}.json"
             rows.setdefault(row, []).append(part(path, settings, lambda model=model, seed=seed: measure(model, split, seed)))
             click.echo(f"seed {seed}  {row}", err=True)
     write(results / "mitdb-diversity.json", json.dumps({"ecgsynth": es.__version__, "models": models, "rows": rows}, indent=1) + "\n")

@@ -7,7 +7,7 @@ As many synthetic beats as the training side has, in its proportions. Classifier
 TSTR, TRTS; on the scheme `beats` also by the published protocol of TTS-CGAN); fidelity, physiology and privacy are measured of seed
 0, in classes with at least 20 beats on every side. Models are those of `scripts/results.py` and of `scripts/between_patients.py`,
 which also tell what synthetic beats add to real ones; they are trained here where these have not done so. Networks compute on one
-core, whose number of threads decides the last digits; each part is kept in OUT/work as it is done, and several processes may share
+core, whose number of threads decides the last digits; each part is kept in OUT/parts as it is done, and several processes may share
 the work by `--rows`.
 """
 
@@ -207,7 +207,7 @@ def all_of(row: str, seed: int, split: es.Split, out: Path, device: str) -> Foun
         **{side: getattr(split, side).digest() for side in ("train", "val", "test")},
         "classifier": network_for(split.scheme, split.train).settings,
     }
-    folder, made = out / "work" / f"evidence-{split.scheme}", lambda: made_by(row, seed, split, out, device)
+    folder, made = out / "parts" / f"evidence-{split.scheme}", lambda: made_by(row, seed, split, out, device)
     found = part(folder / f"{row}-{seed}.json", settings, lambda: scored(made, seed, split, out))
     if split.scheme == "beats":
         protocol = part(folder / f"{row}-{seed}-protocol.json", settings, lambda: published(made, seed, split, out))

@@ -7,7 +7,7 @@ attacker. Who is learnt from is thus chance alone, and an area of 0.5 is guessin
 are not drawn so. The attack is that of `ecgsynth evaluate`: how much nearer synthetic beats come to a patient's than beats of patients
 whom the attacker knows do. The interval is over patients, the same in all draws, and over draws. Some 1,600 beats of patients
 never learnt from, in the place of 20,000 synthetic ones, and copies are the controls. Networks compute on one core; each part is kept in
-OUT/work as it is done, and several processes may share the work by `--rows`.
+OUT/parts as it is done, and several processes may share the work by `--rows`.
 """
 
 import json
@@ -94,7 +94,7 @@ def table(rows: dict[str, list[Found]]) -> str:
 def main(out: Path, draws: int, names: str | None, device: str) -> None:
     """Measure, and write the table."""
     torch.set_num_threads(1)
-    work = out / "work" / "membership"
+    work, parts = (out / kind / "membership" for kind in ("work", "parts"))
     beats = mitdb_beats()
     beats = beats.take(np.isin(beats.classes, list(CLASSES)) & ~np.isin(beats.records, list(mitdb.PACED)))
     rows: dict[str, list[Found]] = {row: [] for row in chosen(names, ROWS)}
@@ -109,7 +109,9 @@ def main(out: Path, draws: int, names: str | None, device: str) -> None:
                 "train": split.train.digest(),
                 "test": split.test.digest(),
             }
-            rows[row].append(part(work / f"{row}-{draw}.json", settings, lambda row=row, d=draw, s=split: measure(row, d, s, work, device)))
+            rows[row].append(
+                part(parts / f"{row}-{draw}.json", settings, lambda row=row, d=draw, s=split: measure(row, d, s, work, device))
+            )
             click.echo(f"draw {draw}  {row}", err=True)
     click.echo(table(rows))
     if not names:

@@ -9,7 +9,7 @@ Membership: an attacker holds single beats, some of the training and some of the
 nearest synthetic beat is than the nearest of the validation side; the area under the ROC curve is 0.5 for guessing. `flow`, which
 promises nothing, and copies stand beside.
 
-Each part is kept in OUT/work as it is done. Several processes may share the work by `--only`; a last call without it writes
+Each part is kept in OUT/parts as it is done. Several processes may share the work by `--only`; a last call without it writes
 the table and the figure.
 """
 
@@ -122,7 +122,7 @@ def main(out: Path, seeds: int, only: str | None) -> None:
         for row in rows:
             params = None if row == "real" else untrained(row, seed).params
             settings = {"generator": params, "classifier": CLASSIFIER.settings, "train": split.train.digest(), "held": HELD}
-            found = part(work / f"{row}-{seed}.json", settings, lambda row=row, seed=seed: measure(row, seed, split, work))
+            found = part(out / "parts" / f"{row}-{seed}.json", settings, lambda row=row, seed=seed: measure(row, seed, split, work))
             rows[row].append(found)
             click.echo(f"{row:<10} seed {seed} macro-F1 {found['macro_f1']:.3f} membership {found.get('membership')}", err=True)
     if only is None:

@@ -7,7 +7,7 @@
 Scheme `beats`, split seed 0; the seed of a row is that of its generator, its sampling and its
 classifier. Nothing is chosen here: settings are the defaults, which were chosen on the validation side.
 
-All is done on one core, whose number of threads decides the last digits. Each part, models too, is kept in OUT/work as it
+All is done on one core, whose number of threads decides the last digits. Each part is kept in OUT/parts, each model in OUT/work, as it
 is done, so a second call goes on. Several processes may share the work by `--rows`; a last call without it writes the tables.
 """
 
@@ -113,7 +113,7 @@ def main(out: Path, seeds: int, by: str, names: str | None) -> None:
     """Measure, and print the table."""
     torch.set_num_threads(1)
     name = {"class": "mitdb-beats", "symbol": "mitdb-symbols"}[by]
-    work = out / "work" / name
+    work, parts = (out / kind / name for kind in ("work", "parts"))
     rows = chosen(names, OF[by])
     split = split_by(by)
     done: dict[str, list[Found]] = {}
@@ -126,7 +126,7 @@ def main(out: Path, seeds: int, by: str, names: str | None) -> None:
                 "classifier": vars(CLASSIFIER) | {"seed": seed},
                 "train": split.train.digest(),
             }
-            found = part(work / f"{row}-{seed}.json", settings, lambda row=row, seed=seed: measure(row, seed, split, by, work))
+            found = part(parts / f"{row}-{seed}.json", settings, lambda row=row, seed=seed: measure(row, seed, split, by, work))
             done.setdefault(row, []).append(found)
             click.echo(f"seed {seed}  {row:<15} macro-F1 {found['macro_f1']:.4f}", err=True)
     if not names:

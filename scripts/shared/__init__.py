@@ -61,7 +61,7 @@ def chosen(text: str | None, known: Iterable[str]) -> list[str]:
 
 
 def part(path: Path, settings: Found, measure: Callable[[], Found]) -> Found:
-    """Give what was measured before, else measure it and keep it in a file.
+    """Give what was measured before, else measure it and keep it in a file, with the version that measured it.
 
     What was measured with other settings is refused, not mixed in.
     """
@@ -73,7 +73,7 @@ def part(path: Path, settings: Found, measure: Callable[[], Found]) -> Found:
         found: Found = kept["found"]
         return found
     found = measure()
-    write(path, json.dumps({"settings": settings, "found": found}))
+    write(path, json.dumps({"ecgsynth": es.__version__, "settings": settings, "found": found}) + "\n")
     return found
 
 
