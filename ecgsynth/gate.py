@@ -45,7 +45,12 @@ _QRS_ENDS = (0.05, 0.5, 0.95)  # of its energy, at which it begins, has its cent
 _HIGH_HZ = 20.0
 _CHUNK = 4096  # beats measured at a time
 
-_HEAD = {"by": set(LABELS), "limits": {str: {name: [float] for name in MEASURES}}, "likely": {str: is_share}, "data_sha256": str}
+
+def _is_limit(value: Any) -> bool:
+    return np.shape(value) == (2,) and bool(np.isfinite(value).all()) and value[0] <= value[1]
+
+
+_HEAD = {"by": set(LABELS), "limits": {str: dict.fromkeys(MEASURES, _is_limit)}, "likely": {str: is_share}, "data_sha256": str}
 
 # Shapes: n beats, C leads, L samples.
 Values = NDArray[np.float64]

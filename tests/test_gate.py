@@ -99,6 +99,14 @@ def test_a_gate_is_kept_whole(gate, split, tmp_path):
         Gate.load(tmp_path / "other")
 
 
+@pytest.mark.parametrize("limit", [(np.nan, 1.0), (0.0, np.inf), (1.0, 0.0), (0.0, 1.0, 2.0), ("0", "1")])
+def test_limits_that_nothing_can_be_held_against_are_refused(gate, tmp_path, limit):
+    odd = replace(gate, limits={label: {**of, "amplitude": limit} for label, of in gate.limits.items()})
+    odd.save(tmp_path / "odd.safetensors")
+    with pytest.raises(EcgsynthError, match=r"is no gate of ecgsynth, or it is damaged .* amplitude cannot be"):
+        Gate.load(tmp_path / "odd.safetensors")
+
+
 def test_a_gate_refuses_what_it_does_not_know(gate, split):
     with pytest.raises(EcgsynthError, match="other leads, length"):
         gate.check(replace(split.test, fs=250.0))

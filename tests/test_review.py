@@ -108,6 +108,9 @@ def test_what_cannot_be_reviewed_is_refused(synthetic, split):
         make_review(synthetic=synthetic.take(synthetic.classes == "N"), real=split.test.take(split.test.classes == "V"))
     with pytest.raises(EcgsynthError, match="differ in leads, length"):
         make_review(synthetic=replace(synthetic, fs=250.0), real=split.test)
+    broken = replace(synthetic, signals=np.where(np.arange(len(synthetic)) == 2, np.nan, synthetic.signals.T).T.astype(np.float32))
+    with pytest.raises(EcgsynthError, match="1 of the synthetic beats hold values that are not finite"):
+        make_review(synthetic=broken, real=split.test)
 
 
 def answers(review: Review, reviewer: str = "ann", **given) -> Answers:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgsynth import places
-from ecgsynth.beats import Beats
+from ecgsynth.beats import Beats, refuse_impossible
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, clear_scratch, refuse_existing
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
@@ -79,8 +79,10 @@ def make_review(*, synthetic: Beats, real: Beats, items: int = 60, strips: float
     Raises
     ------
     EcgsynthError
-        If the two kinds share no class or lead, differ in how they are cut, or there are too few of them.
+        If the two kinds share no class or lead, differ in how they are cut, hold what no ECG reaches, or there are too few of them.
     """
+    refuse_impossible(synthetic, "synthetic")
+    refuse_impossible(real, "real")
     if synthetic.n_leads != real.n_leads or (synthetic.n_samples, synthetic.fs) != (real.n_samples, real.fs):
         raise EcgsynthError("real and synthetic beats differ in leads, length or sampling rate")
     lead = _common_lead(synthetic, real)
