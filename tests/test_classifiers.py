@@ -79,3 +79,12 @@ def test_the_network_is_set_for_new_patients_where_there_are_some(split):
     assert network_for("patients", split.train, steps=7, features=None).settings == BeatClassifier(**NEW_PATIENTS | {"steps": 7}).settings
     without = replace(split.train, rr_before=None)
     assert network_for("patients", without).settings == BeatClassifier().settings  # it cannot be told the rhythm
+
+
+def test_a_classifier_that_scales_beats_is_told_nothing_by_their_size(split):
+    larger = replace(split.test, signals=(2 * split.test.signals + 0.1).astype(np.float32))
+    moved = {}
+    for scaled in (False, True):
+        learnt = BeatClassifier(steps=60, width=4, scaled=scaled).fit(split.train)
+        moved[scaled] = np.abs(learnt.probabilities(larger) - learnt.probabilities(split.test)).max()
+    assert moved[True] < 0.1 < moved[False]

@@ -18,13 +18,14 @@ from ecgsynth.files import read_tensors, write_tensors
 from ecgsynth.untrusted import conform, is_above_0, is_count, is_whole, network_of, of_beats
 from ecgsynth.vectors import shape_of
 
-NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "positions": 4, "width": 16, "steps": 1200, "members": 3}
+NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "positions": 4, "width": 16, "steps": 1200, "members": 3, "scaled": True}
 """Settings of `BeatClassifier` for patients it has not seen, chosen among those of DS1: `scripts/choose_classifier.py`."""
 
 FORMAT = 1
 
 _SHAPE = ("n_leads", "n_samples", "fs", "r_sample")
 _TOLD = 32  # features of the rhythm
+_FLAT = 4e-4  # mV², which are added to the variance of a beat that is scaled
 _MOST_MEMBERS = 64  # more are no committee: a file that says so would fill the memory
 _HEAD = {
     "settings": {str: object},
@@ -42,10 +43,18 @@ class BeatNet(nn.Module):
     """Four strided convolutions, whose output is joined by the rhythm where it is given, and two linear layers."""
 
     def __init__(
-        self, n_leads: int, n_samples: int, n_labels: int, *, n_rhythm: int = 0, width: int = 16, positions: int | None = None
+        self,
+        n_leads: int,
+        n_samples: int,
+        n_labels: int,
+        *,
+        n_rhythm: int = 0,
+        width: int = 16,
+        positions: int | None = None,
+        scaled: bool = False,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [nn.InstanceNorm1d(n_leads, eps=_FLAT)] if scaled else []
         channels = n_leads
         for out, kernel in ((width, 7), (2 * width, 5), (4 * width, 5), (4 * width, 3)):
             layers += [nn.Conv1d(channels, out, kernel, stride=2, padding=kernel // 2, bias=False), nn.BatchNorm1d(out), nn.ReLU()]
@@ -113,6 +122,8 @@ class BeatClassifier(Classifier):
     positions : int, optional
         Places along the beat at which features are kept, a sixteenth of its samples if not given; fewer say
         less of where exactly a wave is.
+    scaled : bool
+        See each lead of each beat less its mean and over its standard deviation, so that how large beats are tells nothing.
     members : int
         Networks that learn, one after the other, and are asked together: on new patients one alone hangs on chance.
     seed : int
@@ -130,6 +141,7 @@ class BeatClassifier(Classifier):
         balanced: bool = False,
         augment: bool = False,
         positions: int | None = None,
+        scaled: bool = False,
         members: int = 1,
         seed: int = 0,
     ) -> None:
@@ -141,6 +153,7 @@ class BeatClassifier(Classifier):
         self.balanced = balanced
         self.augment = augment
         self.positions = positions
+        self.scaled = scaled
         self.members = members
         if not 1 <= members <= _MOST_MEMBERS:
             raise EcgsynthError(f"members must be 1 to {_MOST_MEMBERS}")
@@ -278,7 +291,8 @@ class BeatClassifier(Classifier):
 
     def _untrained_member(self) -> BeatNet:
         size = (int(self.shape_["n_leads"]), int(self.shape_["n_samples"]), len(self.classes_))
-        return BeatNet(*size, n_rhythm=2 * (self.features != "shape"), width=self.width, positions=self.positions)
+        rhythm = 2 * (self.features != "shape")
+        return BeatNet(*size, n_rhythm=rhythm, width=self.width, positions=self.positions, scaled=self.scaled)
 
     def _inputs(self, beats: Beats) -> tuple[Tensor, Tensor]:
         """Give waveform and rhythm: (n, leads, L), (n, R)."""
