@@ -205,12 +205,12 @@ def all_of(row: str, seed: int, split: es.Split, out: Path, device: str) -> Foun
     settings = {
         "generator": untrained(row, seed).params,
         **{side: getattr(split, side).digest() for side in ("train", "val", "test")},
-        "classifier": network_for(split.scheme, split.train).settings,
     }
+    told = settings | {"classifier": network_for(split.scheme, split.train).settings}
     folder, made = out / "parts" / f"evidence-{split.scheme}", lambda: made_by(row, seed, split, out, device)
-    found = part(folder / f"{row}-{seed}.json", settings, lambda: scored(made, seed, split, out))
+    found = part(folder / f"{row}-{seed}.json", told, lambda: scored(made, seed, split, out))
     if split.scheme == "beats":
-        protocol = part(folder / f"{row}-{seed}-protocol.json", settings, lambda: published(made, seed, split, out))
+        protocol = part(folder / f"{row}-{seed}-protocol.json", told, lambda: published(made, seed, split, out))
         found = found | {"protocol": protocol}
     if seed == 0:
         found = found | part(folder / f"{row}-measured.json", settings | {"method": METHOD}, lambda: measured(made, split, out))
