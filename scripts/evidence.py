@@ -169,7 +169,7 @@ def draw(rows: dict[str, list[Found]], path: Path) -> None:
     axes.axvline(0.5, color="grey", linewidth=0.8)
     axes.set_xlabel("membership of a patient, area under the ROC curve (0.5 is guessing)")
     axes.set_ylabel("TSTR macro-F1 on new patients")
-    axes.legend(fontsize=8, loc="upper left")
+    axes.legend(fontsize=8, loc="lower right")
     figure.savefig(path, dpi=150)
 
 
