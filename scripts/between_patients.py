@@ -5,7 +5,8 @@
 Everything learns from the training patients of DS1. What is added to the real beats, and how much of each class, is chosen
 for each method alike on the validation patients of DS1, over three seeds; then each is measured once on the patients of
 DS2, with the same classifier and number of steps, its gain over real beats alone with a 95 % interval over test patients
-and seeds. In one row the classifier varies gain, duration, place, baseline and noise of real beats while it learns. One thing of
+and seeds. In one row the classifier varies gain, duration, place, baseline and noise of real beats while it learns, in another it sees
+them as large as they are, as cross-validation within DS1 did not choose. One thing of
 the test patients is known here: the defaults of `flow` were chosen on the validation side of the scheme `beats`, where they
 have a fifth of their beats. Networks compute on one core, whose number of threads decides the last digits. Each part is kept in
 OUT/parts, each `flow` in OUT/work, as it is done.
@@ -37,6 +38,7 @@ ROWS = {
     "weights": "real beats, classes weighted",
     "smote": "real beats and `smote`",
     "varied": "real beats, varied while learning",
+    "unscaled": "real beats, not scaled",
 }
 ADDING = ("real+synthetic", "smote")
 
@@ -64,7 +66,8 @@ def training_set(row: str, how: How | None, train: es.Beats, seed: int, flows: F
 
 def measured(side: str, row: str, how: How | None, seed: int, split: es.Split, flows: Flows, parts: Path) -> list[list[list[int]]]:
     """Train a classifier, and count what it says of each patient of a side; or read what was counted."""
-    classifier = BeatClassifier(**NEW_PATIENTS | {"balanced": row == "weights", "augment": row == "varied", "seed": seed})
+    asked_for = {"balanced": row == "weights", "augment": row == "varied", "scaled": row != "unscaled"}
+    classifier = BeatClassifier(**NEW_PATIENTS | asked_for, seed=seed)
     asked: es.Beats = getattr(split, side)
     settings = {
         "generator": es.GENERATORS["flow"](seed=seed).params if "synthetic" in row else None,

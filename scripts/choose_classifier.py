@@ -20,7 +20,7 @@ CLASSES = "NSVF"
 VARIANTS = {
     "taken": {},
     "one network": {"members": 1},
-    "not scaled": {"scaled": False},
+    "one unscaled network": {"members": 1, "scaled": False},
     "shape alone": {"features": "shape"},
     "as within patients": {name: getattr(es.BeatClassifier(), name) for name in ("positions", "width", "steps")},
     "varied while learning": {"augment": True},

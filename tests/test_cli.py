@@ -99,6 +99,7 @@ def test_training_with_differential_privacy_says_what_it_promises(work):
     assert data["generator"] == "dp-flow"
     assert data["privacy"]["epsilon"] <= 4
     assert "at delta 0.0001 for each beat" in result.stderr
+    assert "can tell which patients" not in result.stderr
     assert not (work / "private.safetensors.csv").exists()
     like = call("sample", work / "private.safetensors", "--like", work / "split" / "train.npz", "-o", work / "p.npz")
     assert "no part of what the model promises" in like.stderr
@@ -353,6 +354,7 @@ def test_ctrl_c_in_training_keeps_the_best_and_resume_goes_on(work, tmp_path):
     _, stderr = interrupt(process, (tmp_path / "m.safetensors.checkpoint").is_file)
     assert process.returncode == 130
     assert "stopped early" in stderr
+    assert "can tell which patients" in stderr
     assert "Traceback" not in stderr
     assert model.is_file()
     done = len((tmp_path / "m.safetensors.csv").read_text().splitlines()) - 1
