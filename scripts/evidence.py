@@ -111,16 +111,18 @@ def by_class(rows: dict[str, list[Found]], classes: str) -> str:
     names = ["macro-F1", *(f"{rate} {name}" for name in classes for rate in ("Se", "+P", "F1"))]
     names += [f"{ectopic} {rate}" for ectopic in ("SVEB", "VEB") for rate in ("Se", "+P")]
 
-    def line(title: str, seeds: list[Found], learnt: str) -> str:
+    def found(seeds: list[Found], learnt: str) -> Found:
         confusions = np.array([seed["classifiers"]["cnn"][learnt]["by_patient"] for seed in seeds])
-        found = over_patients(lambda each: rates(each, classes), confusions)
-        cells = [f"{value:.2f} ({low:.2f} to {high:.2f})" for value, low, high in (found[name] for name in names)]
-        return f"| {title} | " + " | ".join(cells) + " |"
+        return over_patients(lambda each: rates(each, classes), confusions)
 
-    heads = ["TSTR, cnn; 95 % interval over test patients and seeds", *names]
-    lines = [line("real beats (TRTR)", next(iter(rows.values())), "real")]
-    lines += [line(f"`{row}`", seeds, "synthetic") for row, seeds in rows.items()]
-    return "\n".join(["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|", *lines])
+    columns = {"real beats (TRTR)": found(next(iter(rows.values())), "real")}
+    columns |= {f"`{row}`": found(seeds, "synthetic") for row, seeds in rows.items()}
+    heads = ["TSTR, cnn; 95 % interval over test patients and seeds", *columns]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for name in names:
+        cells = [f"{value:.2f} ({low:.2f} to {high:.2f})" for value, low, high in (column[name] for column in columns.values())]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def by_protocol(rows: dict[str, list[Found]]) -> str:
