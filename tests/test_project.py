@@ -184,6 +184,7 @@ TABLES = [table for pattern in ("*.md", "*/*.md") for table in sorted((ROOT / "r
 @pytest.mark.parametrize("table", TABLES, ids=lambda path: path.name)
 def test_every_measured_table_is_shown_as_it_was_measured(table):
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    assert table.read_text().startswith("| ")
     included = f"```{{include}} ../{table.relative_to(ROOT)}\n```"
     assert any(table.read_text().strip() in page.read_text() or included in page.read_text() for page in pages)
 
