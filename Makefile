@@ -22,8 +22,9 @@ endif
 demo: $(VENV)/.installed
 	$(BIN)/ecgsynth run
 
+# Two files of tests at a time, each process on one core.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The tests, and how many of the lines of the package they run.
 coverage: $(VENV)/.installed-dev
