@@ -14,6 +14,9 @@ from ecgsynth.training import Losses, Trainer, descend
 
 # Shapes: B batch, D coordinates of a beat.
 
+_BETA2 = 0.99  # Adam's memory of squared gradients
+_EPSILON = 1e-8
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -27,6 +30,8 @@ class Rules:
     unrolled: int
     optimizer: str
     beta: float
+    critic_pace: float = 1.0
+    classify_generated: bool = True
 
 
 class AdversarialTrainer(Trainer):
@@ -46,13 +51,12 @@ class AdversarialTrainer(Trainer):
     References
     ----------
     Metz L et al. Unrolled generative adversarial networks (2017), doi:10.48550/arXiv.1611.02163: `unrolled`.
-    Deviation: the critic looks ahead by plain gradient descent at its learning rate, not by Adam.
     """
 
     def __init__(self, *, critic: nn.Module, prior: Prior, rules: Rules, **rest: Any) -> None:
         super().__init__(**rest)
         self.critic, self.prior, self.rules = critic.to(self.device), prior, rules
-        self._critic_optimizer = self._optimizer(critic)
+        self._critic_optimizer = self._optimizer(critic, rules.critic_pace)
         self._generator_optimizer = self._optimizer(self.generator)
 
     @property
@@ -60,10 +64,12 @@ class AdversarialTrainer(Trainer):
         """How many real beats were learnt from, each as often as it was."""
         return super().drawn * self.rules.critic_steps
 
-    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+    def _optimizer(self, network: nn.Module, pace: float = 1.0) -> torch.optim.Optimizer:
+        """Make an optimizer whose rate is `pace` times that of the recipe."""
+        weights = [{"params": list(network.parameters()), "pace": pace}]
         if self.rules.optimizer == "rmsprop":
-            return torch.optim.RMSprop(network.parameters(), self.recipe.rate)
-        return torch.optim.Adam(network.parameters(), self.recipe.rate, betas=(self.rules.beta, 0.99), fused=True)
+            return torch.optim.RMSprop(weights, self.recipe.rate)
+        return torch.optim.Adam(weights, self.recipe.rate, betas=(self.rules.beta, _BETA2), fused=True)
 
     def _update(self, real: Tensor, cells: Tensor) -> Losses:
         for turn in range(self.rules.critic_steps):
@@ -110,7 +116,7 @@ class AdversarialTrainer(Trainer):
 
     def _critic_loss(self, on_real: Verdict, on_generated: Verdict) -> Tensor:
         loss: Tensor = self.rules.objective.critic(on_real.scores, on_generated.scores)
-        for verdict in (on_real, on_generated):
+        for verdict in (on_real, on_generated) if self.rules.classify_generated else (on_real,):
             if verdict.label_loss is not None:
                 loss = loss + verdict.label_loss
         return loss
@@ -134,14 +140,23 @@ class AdversarialTrainer(Trainer):
         return loss if verdicts[-1].label_loss is None else loss + verdicts[-1].label_loss
 
     def _look_ahead(self, real: Tensor, generated: Tensor, cells: Tensor) -> dict[str, Tensor]:
-        """Give the state that the critic would have after some steps on this batch, as a function of the generator's."""
+        """Give the state that the critic would have after some steps of Adam on this batch, as a function of the generator's."""
         weights: dict[str, Tensor] = dict(self.critic.named_parameters())
+        known = self._critic_optimizer.state
+        at = {name: known[weight] if weight in known else {} for name, weight in weights.items()}
+        means = {name: at[name].get("exp_avg", torch.zeros_like(weight)) for name, weight in weights.items()}
+        squares = {name: at[name].get("exp_avg_sq", torch.zeros_like(weight)) for name, weight in weights.items()}
+        done = max((int(state["step"]) for state in at.values() if state), default=0)
         buffers = {name: buffer.clone() for name, buffer in self.critic.named_buffers()}  # batch normalisation writes to them
-        rate = self._rate() * self.slowed
-        for _ in range(self.rules.unrolled):
+        rate, beta = self._rate() * self.slowed * self.rules.critic_pace, self.rules.beta
+        for step in range(done + 1, done + 1 + self.rules.unrolled):
             state = weights | buffers
             on_real, on_generated = (functional_call(self.critic, state, (beats, cells)) for beats in (real, generated))
             loss = self._critic_loss(on_real, on_generated)
             slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True, materialize_grads=True)
-            weights = {name: weight - rate * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
+            for name, slope in zip(weights, slopes, strict=True):
+                means[name] = beta * means[name] + (1 - beta) * slope
+                squares[name] = _BETA2 * squares[name] + (1 - _BETA2) * slope.square()
+                spread = (squares[name] / (1 - _BETA2**step)).clamp_min(_EPSILON**2).sqrt()  # a root has no slope at 0
+                weights[name] = weights[name] - rate * means[name] / (1 - beta**step) / (spread + _EPSILON)
         return weights | buffers

@@ -146,7 +146,7 @@ class Trainer(ABC):
             self._window = number
         for optimizer in self._optimizers().values():
             for group in optimizer.param_groups:
-                group["lr"] = self._rate() * self.slowed
+                group["lr"] = self._rate() * self.slowed * group.get("pace", 1.0)
         losses = self._update(*self._draw_batch())
         self._update_average()
         self.step += 1

@@ -146,12 +146,21 @@ def test_the_auxiliary_critic_is_not_told_the_label():
 # wgan, wgan-gp
 
 
-def test_weights_stay_clipped_after_every_wgan_step():
+def test_weights_stay_clipped_after_every_wgan_step(monkeypatch):
     game = trainer(objective=OBJECTIVES["wasserstein"], regulariser="clip", penalty=0.01, critic_steps=3, optimizer="rmsprop")
     assert type(game._critic_optimizer).__name__ == "RMSprop"
+    widest, whole = [], game._critic_step
+
+    def watched(*batch):
+        found = whole(*batch)
+        widest.append(max(parameter.abs().max().item() for parameter in game.critic.parameters()))
+        return found
+
+    monkeypatch.setattr(game, "_critic_step", watched)
     for _ in range(3):
         game._update(*game._draw_batch())
-        assert max(parameter.abs().max().item() for parameter in game.critic.parameters()) <= 0.01
+    assert len(widest) == 9
+    assert max(widest) <= 0.01
 
 
 @pytest.mark.parametrize("critic_steps", [1, 5])
@@ -202,20 +211,6 @@ def test_looking_ahead_leaves_the_critic_as_it_was():
     assert not any(changed(before, game.critic))
     assert all(changed(players, game.generator))
     assert all(parameter.requires_grad for parameter in game.critic.parameters())
-
-
-def test_looking_one_step_ahead_is_one_step_of_gradient_descent():
-    game = trainer(unrolled=1)
-    real, cells = game._draw_batch()
-    generated = game._generate(cells)
-    ahead = game._look_ahead(real, generated, cells)
-    critic = copy.deepcopy(game.critic)
-    optimizer = torch.optim.SGD(critic.parameters(), game._rate())
-    game_loss = OBJECTIVES["log"].critic(critic(real, cells).scores, critic(generated.detach(), cells).scores)
-    game_loss.backward()
-    optimizer.step()
-    for name, parameter in critic.named_parameters():
-        torch.testing.assert_close(ahead[name], parameter)
 
 
 class Normalised(nn.Module):

@@ -15,6 +15,30 @@ def test_each_player_gains_by_what_it_should(objective):
     assert objective.generator(low, high) < objective.generator(high, low)
 
 
+def cross_entropy(scores, truth):
+    """Of a logistic verdict, as the textbook has it: the natural logarithm of the share given to the truth."""
+    share = 1 / (1 + np.exp(-scores))
+    return -np.mean(np.log(share if truth else 1 - share))
+
+
+FORMULAS = {  # of the critic and of the generator, from the papers
+    "log": (lambda r, g: cross_entropy(r, True) + cross_entropy(g, False), lambda r, g: cross_entropy(g, True)),
+    "wasserstein": (lambda r, g: np.mean(g) - np.mean(r), lambda r, g: -np.mean(g)),
+    "relativistic": (lambda r, g: cross_entropy(r - g, True), lambda r, g: cross_entropy(g - r, True)),
+    "hinge": (lambda r, g: np.mean(np.maximum(0, 1 - r)) + np.mean(np.maximum(0, 1 + g)), lambda r, g: -np.mean(g)),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_losses_are_the_formulas_of_the_papers(name):
+    rng = np.random.default_rng(0)
+    real, generated = (rng.normal(0, 1.5, 60) for _ in range(2))
+    scores = [torch.from_numpy(side) for side in (real, generated)]
+    critic, generator = FORMULAS[name]
+    assert OBJECTIVES[name].critic(*scores).item() == pytest.approx(critic(real, generated))
+    assert OBJECTIVES[name].generator(*scores).item() == pytest.approx(generator(real, generated))
+
+
 def test_losses_at_known_scores():
     equal = torch.zeros(7)
     assert OBJECTIVES["log"].critic(equal, equal).item() == pytest.approx(2 * np.log(2))

@@ -14,10 +14,12 @@ from ecgsynth.generators import GENERATORS
 from ecgsynth.objectives import OBJECTIVES, gradient_penalty, zero_centred_penalty
 from ecgsynth.vectors import to_vectors
 
-LOG = {"objective": "log", "regulariser": "none", "penalty": 0.0, "critic_steps": 1, "unrolled": 0, "optimizer": "adam", "beta": 0.5}
+LOG = {"objective": "log", "regulariser": "none", "penalty": 0.0, "penalty_every": 1, "critic_steps": 1, "unrolled": 0}
+LOG |= {"optimizer": "adam", "beta": 0.5, "critic_pace": 1.0, "classify_generated": True}
 CLIPPED = LOG | {"objective": "wasserstein", "critic_steps": 5, "regulariser": "clip", "penalty": 0.01, "optimizer": "rmsprop"}
 PENALISED = LOG | {"objective": "wasserstein", "critic_steps": 5, "regulariser": "gradient", "penalty": 10.0, "beta": 0.0}
-MODERN = LOG | {"objective": "relativistic", "regulariser": "zero-centred", "penalty": 0.01, "beta": 0.0}
+TRANSFORMED = PENALISED | {"critic_steps": 1, "beta": 0.9, "critic_pace": 3.0, "classify_generated": False}
+MODERN = LOG | {"objective": "relativistic", "regulariser": "zero-centred", "penalty": 0.01, "penalty_every": 4, "beta": 0.0}
 
 PRESETS = {  # rules; networks of both players and how they are told the label; beats in a row of one cell; beats judged together; rate
     "gan": (LOG, "MlpGenerator", "MlpCritic", "SeparateGenerators", "SeparateCritics", 128, 1, 5e-4),
@@ -30,7 +32,7 @@ PRESETS = {  # rules; networks of both players and how they are told the label; 
     "unrolled-gan": (LOG | {"unrolled": 5}, "MlpGenerator", "MlpCritic", "ToldGenerator", "ToldCritic", 1, 1, 5e-4),
     "rcgan": (LOG, "PatchGenerator", "PatchCritic", "ToldGenerator", "ToldCritic", 1, 1, 1e-3),
     "bilstm-cnn-gan": (LOG, "PatchGenerator", "ConvCritic", "ToldGenerator", "ToldCritic", 1, 1, 2e-4),
-    "tts-cgan": (PENALISED, "PatchGenerator", "PatchCritic", "ToldGenerator", "AuxiliaryCritic", 1, 1, 3e-4),
+    "tts-cgan": (TRANSFORMED, "PatchGenerator", "PatchCritic", "ToldGenerator", "AuxiliaryCritic", 1, 1, 1e-4),
     "cnn-gan": (MODERN, "ConvGenerator", "ConvCritic", "BlindGenerator", "ProjectionCritic", 1, 1, 5e-4),
 }
 
@@ -112,22 +114,96 @@ def test_a_step_of_the_critic_goes_down_loss_and_penalty_and_gives_real_over_gen
     torch.testing.assert_close(totals[1], on_made - on_real)
 
 
-def test_the_generator_sees_k_steps_ahead_and_learns_through_them():
-    game = trainer(unrolled=3)
+@pytest.mark.parametrize("classify_generated", [True, False])
+def test_the_head_of_an_auxiliary_critic_learns_from_real_beats_and_from_generated_ones_if_asked(classify_generated, monkeypatch):
+    game = trainer("auxiliary", classify_generated=classify_generated)
+    totals = []
+    monkeypatch.setattr("ecgsynth.adversarial.descend", lambda optimizer, loss: totals.append(loss.detach()))
     real, cells = game._draw_batch()
-    noise, _ = game.prior.draw(cells, game._random)
-    made = game.generator(noise, cells, None)
-    ahead = game._look_ahead(real, made, cells)
+    state = game._random.get_state()
+    game._critic_step(real, cells)
+    game._random.set_state(state)
+    on_real, on_made = (game.critic(side, cells) for side in (real, game._generate(cells)))
+    expected = OBJECTIVES["log"].critic(on_real.scores, on_made.scores) + on_real.label_loss
+    torch.testing.assert_close(totals[0], expected + on_made.label_loss if classify_generated else expected)
+
+
+@pytest.mark.parametrize(("pace", "optimizer"), [(1.0, "adam"), (3.0, "adam"), (3.0, "rmsprop")])
+def test_the_critic_learns_at_its_own_pace(pace, optimizer):
+    game = trainer(critic_pace=pace, optimizer=optimizer)
+    for _ in range(8):
+        game.advance()
+        rates = {name: {group["lr"] for group in each.param_groups} for name, each in game._optimizers().items()}
+        (critic,), (generator,) = rates["critic_optimizer"], rates["generator_optimizer"]
+        assert critic == pytest.approx(pace * generator)
+    assert generator < 1e-2  # in the second half it falls
+
+
+@pytest.fixture
+def in_double():
+    """Numbers of which a difference quotient can be taken."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def steps_ahead(game, real, cells, made, k):
+    """Give the critic after k steps of torch's own Adam, begun where the game's stands."""
     critic = copy.deepcopy(game.critic)
-    optimizer = torch.optim.SGD(critic.parameters(), game._rate())
-    for _ in range(3):
+    optimizer = torch.optim.Adam(critic.parameters(), betas=(0.5, 0.99))
+    optimizer.load_state_dict(copy.deepcopy(game._critic_optimizer.state_dict()))
+    for group in optimizer.param_groups:
+        group["lr"] = game._rate()
+    for _ in range(k):
         optimizer.zero_grad()
-        OBJECTIVES["log"].critic(critic(real, cells).scores, critic(made.detach(), cells).scores).backward()
+        OBJECTIVES["log"].critic(critic(real, cells).scores, critic(made, cells).scores).backward()
         optimizer.step()
-    for name, parameter in critic.named_parameters():
-        torch.testing.assert_close(ahead[name], parameter)
-    slopes = torch.autograd.grad(sum(weight.sum() for weight in ahead.values()), made)
-    assert slopes[0].abs().sum() > 0
+    return critic
+
+
+@pytest.mark.parametrize("begun", [0, 4])
+def test_the_generator_sees_k_steps_of_adam_ahead(begun):
+    game = trainer(unrolled=3)
+    for _ in range(begun):
+        game.advance()
+    real, cells = game._draw_batch()
+    made = game._generate(cells)
+    ahead = game._look_ahead(real, made, cells)
+    for name, parameter in steps_ahead(game, real, cells, made.detach(), 3).named_parameters():
+        torch.testing.assert_close(ahead[name], parameter, rtol=1e-4, atol=1e-6)
+
+
+def test_the_generator_learns_through_the_steps_that_it_sees_ahead(in_double):
+    """Its slope along a line is the difference quotient of the loss that it would have after each, which is not that of no such steps."""
+    game = trainer(unrolled=3)
+    for _ in range(4):
+        game.advance()
+    real, cells = game._draw_batch()
+    state = game._random.get_state()
+    weights = list(game.generator.parameters())
+    line = [torch.randn(weight.shape, generator=torch.Generator().manual_seed(number)) for number, weight in enumerate(weights)]
+
+    def made_at(share):
+        with torch.no_grad():
+            for weight, way in zip(weights, line, strict=True):
+                weight.add_(share * way)
+        game._random.set_state(state)
+        made = game._generate(cells).detach()
+        with torch.no_grad():
+            for weight, way in zip(weights, line, strict=True):
+                weight.sub_(share * way)
+        return made
+
+    def slope(judge):
+        found = [OBJECTIVES["log"].generator(None, judge(made)(made, cells).scores).item() for made in (made_at(1e-6), made_at(-1e-6))]
+        return (found[0] - found[1]) / 2e-6
+
+    game._random.set_state(state)
+    loss = game._generator_loss(real, cells)
+    ours = sum((grad * way).sum().item() for grad, way in zip(torch.autograd.grad(loss, weights), line, strict=True))
+    fixed = steps_ahead(game, real, cells, made_at(0.0), 3)
+    assert ours == pytest.approx(slope(lambda made: steps_ahead(game, real, cells, made, 3)), rel=1e-4)
+    assert ours != pytest.approx(slope(lambda made: fixed), rel=0.01)
 
 
 def test_the_average_remembers_as_much_as_asked():
@@ -158,7 +234,7 @@ def test_flow_gan_plays_by_the_rules_of_cnn_gan_with_its_own_critic(split, monke
 def test_ddpm_is_diffusion_without_what_flow_adds():
     ddpm, flow = GENERATORS["ddpm"](), GENERATORS["flow"]()
     assert (ddpm.path, flow.path) == ("diffusion", "straight")
-    assert (ddpm.guidance, ddpm.mode_size) == (1.0, 0)
+    assert (ddpm.guidance, ddpm.mode_size, ddpm.blend, ddpm.sampling_steps) == (1.0, 0, 0.0, 50)
 
 
 def test_a_vae_draws_its_latent_and_its_encoder_is_told_the_label(split, monkeypatch):
@@ -255,8 +331,21 @@ def test_dcgan_computes_no_pooling_and_no_interpolation(split, monkeypatch):
 
 
 def test_a_training_gives_the_losses_that_its_steps_had(split, monkeypatch):
-    model = GENERATORS["cgan"](steps=3, width=4, critic_width=4, latent=4, batch=16)
-    steps = list(model.fit_steps(split.train))
-    game = fitted_trainer(GENERATORS["cgan"](steps=3, width=4, critic_width=4, latent=4, batch=16), split, monkeypatch)
-    assert steps[-1].step == game.step == 3
-    assert all(np.isfinite([step.generator_loss, step.critic_loss, step.score_gap]).all() for step in steps)
+    found = {"_critic_step": [], "_generator_step": []}
+
+    def kept(name):
+        whole = getattr(AdversarialTrainer, name)
+
+        def step(self, real, cells):
+            found[name].append(whole(self, real, cells))
+            return found[name][-1]
+
+        return step
+
+    for name in found:
+        monkeypatch.setattr(AdversarialTrainer, name, kept(name))
+    steps = list(GENERATORS["cgan"](steps=3, width=4, critic_width=4, latent=4, batch=16).fit_steps(split.train))
+    assert [step.step for step in steps] == [1, 2, 3]
+    assert [step.generator_loss for step in steps] == found["_generator_step"]
+    assert [(step.critic_loss, step.score_gap) for step in steps] == found["_critic_step"]
+    assert len({*found["_generator_step"], *(loss for loss, _ in found["_critic_step"])}) == 6

@@ -51,8 +51,18 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
     "rcgan": partial(Gan, name="rcgan", network="lstm", rate=1e-3),
     # Zhu et al. 2019, doi:10.1038/s41598-019-42516-z, told the label as cgan is.
     "bilstm-cnn-gan": partial(Gan, name="bilstm-cnn-gan", network="bilstm-convolutional", rate=2e-4),
-    # Li et al. 2022, doi:10.48550/arXiv.2206.13676.
-    "tts-cgan": partial(Gan, name="tts-cgan", network="transformer", conditioning="auxiliary", **_WGAN_GP, rate=3e-4),
+    # Li et al. 2022, doi:10.48550/arXiv.2206.13676, as in their code for MIT-BIH.
+    "tts-cgan": partial(
+        Gan,
+        name="tts-cgan",
+        network="transformer",
+        conditioning="auxiliary",
+        classify_generated=False,
+        **_WGAN_GP | {"critic_steps": 1, "beta": 0.9},
+        rate=1e-4,
+        critic_pace=3.0,
+        latent=100,
+    ),
     # Our own: DeLiGAN's mixture prior, R3GAN's objective and penalties, a projection critic, averaged weights.
     "cnn-gan": partial(
         Gan,

@@ -50,13 +50,17 @@ class Gan(TrainedGenerator):
     critic_steps : int
         Steps of the critic before each of the generator.
     unrolled : int
-        Steps of the critic that the generator looks ahead.
+        Steps of Adam of the critic that the generator looks ahead, and learns through.
     pack : int
         Beats that the critic judges together.
     optimizer : str
         ``"adam"`` or ``"rmsprop"``.
     beta : float
         Adam's memory of past gradients.
+    critic_pace : float
+        Learning rate of the critic over that of the generator.
+    classify_generated : bool
+        Whether an auxiliary head learns from generated beats, too, or from real ones alone.
     steps : int
         Training steps: the budget that gives the same model again.
     minutes : float, optional
@@ -64,7 +68,7 @@ class Gan(TrainedGenerator):
     batch : int
         Beats a step.
     rate : float
-        Learning rate of both players; falls in the second half of the budget.
+        Learning rate of the generator; falls in the second half of the budget.
     ema : float
         How much of the averaged generator stays each step.
     class_power : float
@@ -110,6 +114,8 @@ class Gan(TrainedGenerator):
     pack: int = 1
     optimizer: str = "adam"
     beta: float = 0.5
+    critic_pace: float = 1.0
+    classify_generated: bool = True
     steps: int = 10_000
     batch: int = 128
     rate: float = 5e-4
@@ -133,6 +139,10 @@ class Gan(TrainedGenerator):
                 raise EcgsynthError(f"unknown {value!r}; known: {', '.join(known)}")
         if min(self.penalty_every, self.critic_steps, self.pack) < 1 or self.batch % self.pack:
             raise EcgsynthError("penalty_every, critic_steps and pack must be positive, and batch a multiple of pack")
+        if self.unrolled and self.optimizer != "adam":
+            raise EcgsynthError("the steps that are unrolled are those of Adam: use optimizer='adam'")
+        if self.critic_pace <= 0:
+            raise EcgsynthError("critic_pace must be positive")
         if self.prior == "mixture" and self.network not in TAKES_DRAFTS:
             raise EcgsynthError(f"network {self.network!r} takes no drafts: use the normal prior, or one of {', '.join(TAKES_DRAFTS)}")
         if self.space != "samples" and self.network != "mlp":
@@ -163,6 +173,8 @@ class Gan(TrainedGenerator):
             self.unrolled,
             self.optimizer,
             self.beta,
+            self.critic_pace,
+            self.classify_generated,
         )
         generator = self._new_network()
         return AdversarialTrainer(

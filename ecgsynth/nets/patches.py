@@ -1,8 +1,8 @@
 """Recurrent and transformer networks: they go over a beat in patches of 8 samples, each a token.
 
 Deviations from the papers, which go over single samples: patches shorten the sequence from L to L / 8
-tokens; one latent a beat is given at every token; RR intervals stand beside each token of a
-critic, and are read off the mean token of a generator.
+tokens; of the one latent of a beat each token has a projection of its own; RR intervals stand beside each
+token of a critic, and are read off the mean token of a generator.
 """
 
 from contextlib import nullcontext
@@ -111,17 +111,23 @@ def lstm_generator(shape: Shape, n_latent: int, *, drafts: bool = False, width: 
 
 
 def lstm_critic(shape: Shape, *, n_side: int = 0, pack: int = 1, width: int = 32) -> CriticNetwork:
-    """Make a one-way LSTM whose outputs are averaged, as Esteban et al. 2017 average the verdicts of all steps."""
+    """Make a one-way LSTM whose outputs are averaged: Esteban et al. 2017, as above.
+
+    Deviations: they give a verdict of every step and average the losses of these, and their critic learns by plain gradient descent.
+    """
     return PatchCritic(shape, Lstm(2 * width, 4 * width), 2 * width, 4 * width, n_side=n_side, pack=pack)
 
 
 def bilstm_generator(shape: Shape, n_latent: int, *, drafts: bool = False, width: int = 32) -> GeneratorNetwork:
-    """Make two LSTM layers both ways: Zhu et al. 2019, doi:10.1038/s41598-019-42516-z."""
+    """Make two LSTM layers both ways: Zhu et al. 2019, doi:10.1038/s41598-019-42516-z. Deviation: no dropout."""
     return PatchGenerator(shape, n_latent, Lstm(2 * width, 4 * width, both_ways=True, layers=2), 2 * width, 4 * width)
 
 
 def transformer_generator(shape: Shape, n_latent: int, *, drafts: bool = False, width: int = 32) -> GeneratorNetwork:
-    """Make transformer encoder blocks: Li et al. 2022, doi:10.48550/arXiv.2206.13676."""
+    """Make transformer encoder blocks: Li et al. 2022, doi:10.48550/arXiv.2206.13676.
+
+    Deviations: no dropout, no bound on gradients, no decay of weights; the generator's tokens have learnt positions, too.
+    """
     tokens = -(-shape.n_samples // _PATCH)
     return PatchGenerator(shape, n_latent, Transformer(tokens, 2 * width), 2 * width, 2 * width)
 

@@ -19,7 +19,7 @@ from ecgsynth.metrics.utility import Scores, score_classes
 
 Found = dict[str, Any]
 
-METHOD = 2
+METHOD = 3
 """Raised when the package measures fidelity, physiology or privacy otherwise, so that numbers of both kinds are not mixed."""
 
 
