@@ -143,7 +143,7 @@ class AdversarialTrainer(Trainer):
         """Give the state that the critic would have after some steps of Adam on this batch, as a function of the generator's."""
         weights: dict[str, Tensor] = dict(self.critic.named_parameters())
         known = self._critic_optimizer.state
-        at = {name: known[weight] if weight in known else {} for name, weight in weights.items()}
+        at = {name: known.get(weight, {}) for name, weight in weights.items()}
         means = {name: at[name].get("exp_avg", torch.zeros_like(weight)) for name, weight in weights.items()}
         squares = {name: at[name].get("exp_avg_sq", torch.zeros_like(weight)) for name, weight in weights.items()}
         done = max((int(state["step"]) for state in at.values() if state), default=0)

@@ -7,6 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from ecgsynth.cli import main
+from ecgsynth.cli.curve import Curve
+from ecgsynth.generators import TrainingStep
 from ecgsynth.training import Trainer
 
 TRAIN = ["-g", "vae", "--steps", "9", "--set", "batch=16", "--set", "width=4", "--set", "latent=4", "--set", "validations=1", "--resume"]
@@ -52,6 +54,16 @@ def test_no_checkpoint_is_ahead_of_what_is_on_the_disk(folder, tmp_path, monkeyp
     assert not part.exists()
     assert [step for step, _ in saved] == list(range(1, 10))
     assert all(there == list(range(1, step + 1)) for step, there in saved)
+
+
+def test_each_number_stands_in_its_column(tmp_path):
+    curve = Curve(tmp_path / "m.csv", tmp_path / "m.checkpoint")
+    curve.add(TrainingStep(1, 0.5, 1.25, 2.5, -0.5))
+    curve.add(TrainingStep(2, 1.0, 0.75, 3.5, 0.25, validation_score=0.8, detection=0.6, best=True, drawn=9))
+    curve.finish()
+    assert (tmp_path / "m.csv").read_text() == (
+        "step,generator_loss,critic_loss,score_gap,validation_score,detection,best\n1,1.25,2.5,-0.5,,,False\n2,0.75,3.5,0.25,0.8,0.6,True\n"
+    )
 
 
 def test_what_is_damaged_or_missing_is_left_out_and_named(folder, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """The signature of each adversarial method: what makes it that method, against what is known of it."""
 
-import copy
 from functools import partial
 
 import numpy as np

@@ -283,11 +283,25 @@ def test_confusion_shows_percentages_and_counts():
         assert np.reshape(shown, (2, 2)).sum(axis=1) == pytest.approx([100, 100])
 
 
-def test_training_curves_mark_the_kept_weights():
+CURVES = {
+    "generator loss": "generator_loss",
+    "critic loss": "critic_loss",
+    "critic score, real minus generated": "score_gap",
+    "validation score (macro-F1)": "validation_score",
+    "detection score (0.5 is ideal)": "detection",
+}
+
+
+def test_training_curves_show_the_numbers_of_every_step_and_mark_the_kept_weights():
     assert figures.kept_step(HISTORY).step == 40
     figure = figures.training_curves(HISTORY)
     assert len(figure.axes) == 5
     assert figure.axes[3].lines[-1].get_xydata().tolist() == [[40, 0.4]]
+    drawn = {axes.get_title(loc="left"): axes.lines[0].get_xydata() for axes in figure.axes}
+    for title, name in CURVES.items():
+        known = [(step.step, value) for step in HISTORY if (value := getattr(step, name)) is not None]
+        found = drawn[title][np.isfinite(drawn[title][:, 1])]
+        np.testing.assert_allclose(found, known)
     unscored = [dataclasses.replace(step, validation_score=None, best=False) for step in HISTORY]
     assert figures.kept_step(unscored) is None
     assert len(figures.training_curves(unscored).axes) == 4  # detection was measured all the same

@@ -142,7 +142,7 @@ class Flow(TrainedGenerator):
     Notes
     -----
     Deviations: the network works on principal components and is fully connected, not convolutional: two
-    cores train it in minutes.
+    cores train it in minutes. Weights are averaged over steps, and rare labels drawn more often.
 
     Styles are principal components of the mean beats of the training patients, blurred by noise while
     learning; new ones are drawn from the normal distribution, and none of a real patient is stored.

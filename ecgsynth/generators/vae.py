@@ -68,6 +68,11 @@ class Vae(TrainedGenerator):
     steps, minutes, batch, rate, ema, class_power, space, components, whitening, validations, seed
         As for `ecgsynth.generators.flow.Flow`.
 
+    Notes
+    -----
+    Deviations: each coordinate has a spread of its own, where Rybkin et al. learn one for all; weights are averaged over steps,
+    and rare labels drawn more often.
+
     References
     ----------
     Kingma DP, Welling M. Auto-encoding variational Bayes (2014), doi:10.48550/arXiv.1312.6114; Sohn K, Lee
