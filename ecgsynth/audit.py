@@ -1,7 +1,7 @@
 """The release gate: what was found, held against the limits that a team has written down."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -182,7 +182,8 @@ class Verdict:
         }
 
     def __str__(self) -> str:
-        name = f"{self.score.measure} ({self.score.label})" if self.score else self.rule.measure
+        label = self.score.label if self.score else self.rule.label
+        name = f"{self.score.measure if self.score else self.rule.measure} ({label})" if label != "*" else self.rule.measure
         found = str(self.score.value) if self.score else "not measured" if self.rule.optional else ""
         return f"{'holds' if self.holds else 'FAILS'}  {name:<52} {'; '.join(self.breaches) or found}".rstrip()
 
@@ -199,7 +200,7 @@ def audit(scores: Sequence[Score], policy: Policy, *, learnt_here: bool, release
     learnt_here : bool
         Whether the beats are of a model that learnt from the train side of the split.
     released : sequence of str
-        The classes of the beats: each must have been measured.
+        The classes of the beats: each must have been measured, by every rule that is about single classes.
 
     Returns
     -------
@@ -218,6 +219,10 @@ def audit(scores: Sequence[Score], policy: Policy, *, learnt_here: bool, release
     for rule in policy.rules:
         found = [score for score in scores if rule.finds(score)]
         verdicts += [Verdict(rule, score, tuple(rule.breaches(score))) for score in found]
+        known = {score.label for score in found}
+        if known & set(released) and not rule.optional:  # a class may be known to classifiers, and its beats too few for the rest
+            missing = [name for name in released if name in measured - known and fnmatchcase(name, rule.label)]
+            verdicts += [Verdict(replace(rule, label=name), None, (f"class {name} is not measured",)) for name in missing]
         if not found:
             verdicts.append(Verdict(rule, None, () if rule.optional else ("not measured",)))
     return verdicts
