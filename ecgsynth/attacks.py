@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ecgsynth.beats import Beats, concatenate
 from ecgsynth.classifiers import BeatFeatures
 from ecgsynth.metrics.bootstrap import Interval, Intervals
+from ecgsynth.metrics.diversity import nearest_places
 from ecgsynth.metrics.privacy import attribute_votes, excess, likenesses, membership_auc, membership_scores, near_copies
 
 Strings = NDArray[np.str_]
@@ -21,7 +22,7 @@ RELEASED = 20_000
 
 _HELD = 200  # beats of each patient in question that an attacker holds
 _KNOWN = 400  # beats of each patient that is not in question
-_FEWEST_OF_A_VALUE = 2  # patients who have an attribute's value: of one alone nothing can be said
+_FEWEST_OF_A_VALUE = 3  # patients who have an attribute's value: of fewer nothing can be said
 _FEWEST_FRESH = 100  # beats of a class that set what is near
 _FEWEST = {"train": 2, "val": 4, "test": 2}  # patients
 
@@ -95,7 +96,7 @@ class Attackers(NamedTuple):
 
     def _behind(self, released: Beats, asked: Beats) -> Places:
         """Say which beat of those in question is nearest to each beat released, and -1 where that is no near copy of it."""
-        return np.where(self._copied(released, asked), _nearest(_waveforms(released), _waveforms(asked)), -1)
+        return np.where(self._copied(released, asked), nearest_places(beats=_waveforms(released), among=_waveforms(asked)), -1)
 
     def _copied(self, released: Beats, asked: Beats) -> NDArray[np.bool_]:
         """Say which beats are near copies: nearer to a beat of their class than fresh ones are, of any class if those are few."""
@@ -156,9 +157,3 @@ def _some_of_each(beats: Beats, most: int, rng: np.random.Generator) -> Beats:
 
 def _waveforms(beats: Beats) -> NDArray[np.float32]:
     return beats.signals.reshape(len(beats), -1)
-
-
-def _nearest(beats: NDArray[np.float32], among: NDArray[np.float32]) -> NDArray[np.int64]:
-    from sklearn.neighbors import NearestNeighbors
-
-    return np.asarray(NearestNeighbors(n_neighbors=1, algorithm="brute").fit(among).kneighbors(beats, return_distance=False)[:, 0])

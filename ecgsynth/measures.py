@@ -19,7 +19,7 @@ from ecgsynth.generators.requests import class_counts
 from ecgsynth.generators.resampling import Memorizer
 from ecgsynth.metrics.bootstrap import Interval, Intervals, delete_half
 from ecgsynth.metrics.detection import area, suspicions
-from ecgsynth.metrics.diversity import Features, manifold, nearest_distances
+from ecgsynth.metrics.diversity import Features, manifold, nearest_distances, nearest_places
 from ecgsynth.metrics.fidelity import frechet_distance, mmd, spectrum_distance, warped_distances
 from ecgsynth.metrics.physiology import MEASURES, measure_waves, shares, wave_distances
 from ecgsynth.metrics.privacy import nearer_than_fresh, nearest_errors, singled_out, train_over_control
@@ -36,6 +36,7 @@ FROZEN_TITLE = f"Fréchet distance, features of {FROZEN}"
 _ATTACKS_COST = 10.0
 _FEWEST = 20  # beats of a class on a side: with fewer nothing is said of it
 _COMPONENTS = 16  # of the space in which normal distributions are fitted
+_SHARES = ("precision", "recall", "coverage", "found out by trees, area", "near copies", "upright P", "upright T")
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,26 @@ class Sides:
         return [content(self.train), content(self.test)]
 
     @cached_property
+    def owners(self) -> NDArray[np.str_] | None:
+        """Whose the test beats are, where all are of patients whom nothing was learnt from; None elsewhere."""
+        known = self.test.patients.all() and self.train.patients.all()
+        return self.test.patients if known and not np.isin(self.test.patients, self.train.patients).any() else None
+
+    @cached_property
     def test_waves(self) -> NDArray[np.float64]:
         """The waves of the test beats: (n, measures)."""
         return _waves(self.test)
 
 
 class Question(NamedTuple):
-    """Numbers to be found, and the sets of beats, or of what is known of each beat, that they are statistics of."""
+    """Numbers to be found, and the sets of beats, or of what is known of each beat, that they are statistics of.
+
+    `whose` says, for each set, of which patients its beats are; None where beats were divided, and not patients.
+    """
 
     statistics: Callable[..., Numbers]
     of: tuple[NDArray[Any], ...]
+    whose: tuple[NDArray[np.str_] | None, ...]
 
 
 class Family(NamedTuple):
@@ -79,12 +90,15 @@ class Family(NamedTuple):
 def _fidelity(beats: Beats, sides: Sides) -> Question:
     from scipy.stats import wasserstein_distance
 
-    mean = _first_lead(sides.train).mean(axis=0)
+    means = {name: _first_lead(sides.train)[sides.train.classes == name].mean(axis=0) for name in sides.train.counts()}
     space = _components(_waveforms(sides.train))
     frozen = frozen_features(sides.test) is not None
 
     def known(side: Beats, suspicion: NDArray[np.float64]) -> Features:
-        warped = warped_distances(beats=_first_lead(side), to=mean, fs=side.fs)
+        warped = np.empty(len(side))
+        for name, mean in means.items():
+            own = side.classes == name
+            warped[own] = warped_distances(beats=_first_lead(side)[own], to=mean, fs=side.fs) if own.any() else 0
         features = frozen_features(side)
         seen = [] if features is None else [features]
         return np.column_stack([_waveforms(side), warped, suspicion, *seen]).astype(np.float32)
@@ -110,8 +124,10 @@ def _fidelity(beats: Beats, sides: Sides) -> Question:
             "found out by trees, area": area(real=real_suspicion, synthetic=suspicion),
         }
 
-    suspected = suspicions(real=sides.test, synthetic=beats)
-    return Question(numbers, tuple(known(side, own) for side, own in zip((sides.test, beats), suspected, strict=True)))
+    patients = None if sides.owners is None else (sides.owners, _patients_behind(beats, sides.train))
+    suspected = suspicions(real=sides.test, synthetic=beats, patients=patients)
+    both = tuple(known(side, own) for side, own in zip((sides.test, beats), suspected, strict=True))
+    return Question(numbers, both, (sides.owners, None))
 
 
 def _physiology(beats: Beats, sides: Sides) -> Question:
@@ -120,7 +136,7 @@ def _physiology(beats: Beats, sides: Sides) -> Question:
         moved = wave_distances(real=one, synthetic=other)
         return {f"{MEASURES[name].title} moved, {MEASURES[name].unit}": value for name, value in moved.items()} | shares(other)
 
-    return Question(numbers, (sides.test_waves, _waves(beats)))
+    return Question(numbers, (sides.test_waves, _waves(beats)), (sides.owners, None))
 
 
 def _privacy(beats: Beats, sides: Sides) -> Question:
@@ -140,7 +156,7 @@ def _privacy(beats: Beats, sides: Sides) -> Question:
             "PRD to the nearest training beat, %": float(np.median(known[:, 4])),
         }
 
-    return Question(numbers, (np.stack([apart, nearer, pointing, rms, prd], axis=1), fresh))
+    return Question(numbers, (np.stack([apart, nearer, pointing, rms, prd], axis=1), fresh), (None, sides.owners))
 
 
 FAMILIES = (
@@ -151,7 +167,7 @@ FAMILIES = (
             "Fréchet distance, mV²": LESS,
             FROZEN_TITLE: LESS,
             "precision": MORE,
-            "recall": MORE,
+            "recall": AS_REAL,
             "density": AS_REAL,
             "coverage": MORE,
             "spectrum, dB": LESS,
@@ -272,10 +288,10 @@ def _scores(
     family: Family, label: str, most: Mapping[str, int], *, synthetic: Beats, train: Beats, val: Beats, test: Beats, seed: int, kept: Cache
 ) -> list[Score]:
     """Measure one family of beats of a class, or of several: `most` says how many of each are looked at."""
-    ours, fresh, tested = (_some(beats, most, seed) for beats in (synthetic, val, test))
+    alike = _alike(most, (synthetic, val, train))
+    ours, fresh, tested = _some(synthetic, alike, seed), _some(val, alike, seed), _some(test, most, seed)
     sides = Sides(train=train.take(np.isin(train.classes, list(most))), test=tested)
-    own = sides.train.counts()
-    copies = Memorizer().fit(sides.train).sample({name: min(own[name], count) for name, count in most.items()}, seed=seed)
+    copies = Memorizer().fit(sides.train).sample(alike, seed=seed)
     found, real, copied = (_found(family, beats, sides, seed, kept, sure=beats is ours) for beats in (ours, fresh, copies))
     goals = {measure: family.goals.get(measure, AS_REAL) for measure in found}
     return [
@@ -297,7 +313,8 @@ def _found(family: Family, beats: Beats, sides: Sides, seed: int, kept: Cache, *
     def find() -> dict[str, list[float]]:
         question = family.ask(beats, sides)
         if sure:
-            return {name: list(value) for name, value in delete_half(question.statistics, *question.of, seed=seed).items()}
+            found = delete_half(question.statistics, *question.of, patients=question.whose, fewest=_FEWEST // 2, seed=seed)
+            return {name: list(_possible(name, value)) for name, value in found.items()}
         return {name: [value, np.nan, np.nan] for name, value in question.statistics(*question.of).items()}
 
     key = {"family": family.name, "beats": content(beats), "sides": sides.contents, "seed": seed, "sure": sure}
@@ -315,6 +332,26 @@ def _some(beats: Beats, most: Mapping[str, int], seed: int) -> Beats:
     own = {name: np.flatnonzero(beats.classes == name) for name in most}
     drawn = np.concatenate([np.random.default_rng(seed).permutation(own[name])[:count] for name, count in most.items()])
     return beats.take(np.random.default_rng(seed).permutation(drawn))  # in no order, as parts of them are taken
+
+
+def _alike(most: Mapping[str, int], sides: Sequence[Beats]) -> dict[str, int]:
+    """Give how many beats of each class all sides have, in the proportions asked: statistics of fewer beats come out otherwise."""
+    share = min(1.0, *(side.counts()[name] / count for side in sides for name, count in most.items() if count))
+    return {name: int(share * count) for name, count in most.items()}
+
+
+def _patients_behind(beats: Beats, train: Beats) -> NDArray[np.str_]:
+    """Say whose beats are: their own patients where these are known, else those learnt from whose beats lie nearest."""
+    if beats.patients.all():
+        return beats.patients
+    return np.asarray(train.patients[nearest_places(beats=_waveforms(beats), among=_waveforms(train))])
+
+
+def _possible(measure: str, value: Interval) -> Interval:
+    """Cut an interval where there can be no such number."""
+    least = -np.inf if measure == "MMD" else 0.0
+    most = 1.0 if measure in _SHARES or measure.endswith("not normal") else np.inf
+    return Interval(value.value, *(float(np.clip(end, least, most)) for end in value[1:]))
 
 
 def _waveforms(beats: Beats) -> Features:

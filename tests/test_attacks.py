@@ -45,10 +45,10 @@ def test_copies_are_found_out_by_every_attack(attackers, split):
         "sex of a patient, excess",
         "age of a patient, excess",
     }
-    assert found["membership of a patient, area"].low > 0.9
+    assert found["membership of a patient, area"].low > 0.75
     assert found["sex of a patient, excess"].low > 0.1
     assert found["age of a patient, excess"].low > 0
-    assert found["recognition of a patient, area"].low > 0.9
+    assert found["recognition of a patient, area"].low > 0.75
 
 
 def test_class_means_are_found_out_by_none(attackers, split):

@@ -89,6 +89,33 @@ def test_leaving_out_half_of_two_sides_adds_up_their_variances():
     assert found.high - found.value == pytest.approx(1.96 * (1 / 400 + 9 / 900) ** 0.5, rel=0.1)
 
 
+def test_where_half_of_the_patients_are_left_out_the_interval_is_that_of_their_means():
+    """Beats of a patient are alike: 30 patients of 40 beats tell of a mean what 30 numbers do."""
+    rng = np.random.default_rng(0)
+    usual = rng.normal(0, 1, 30)
+    values, whose = np.repeat(usual, 40) + rng.normal(0, 0.1, 1200), np.repeat([f"p{number}" for number in range(30)], 40)
+    order = rng.permutation(1200)
+    found = delete_half(halves, values[order], patients=[whose[order]], draws=500)["mean"]
+    assert found.high - found.value == pytest.approx(1.96 * usual.std() / 30**0.5, rel=0.1)
+    alone = delete_half(halves, values[order], draws=500)["mean"]
+    assert (alone.high - alone.low) < 0.3 * (found.high - found.low)
+    odd = delete_half(halves, values[: 7 * 40], patients=[whose[: 7 * 40]], draws=500)["mean"]
+    assert odd.high - odd.value == pytest.approx(1.96 * usual[:7].std() / 7**0.5, rel=0.25)
+    assert np.isnan(delete_half(halves, values[:40], patients=[whose[:40]])["mean"].low)
+
+
+def test_patients_of_one_side_leave_the_beats_of_the_other_to_be_drawn():
+    whole, sizes = np.arange(20.0), []
+
+    def told(one, other):
+        sizes.append((sorted(set(one // 5)), len(other)))
+        return {"x": float(one.mean() - other.mean())}
+
+    delete_half(told, whole, whole, patients=[np.repeat(list("abcd"), 5), None], draws=30)
+    assert {(len(kept), count) for kept, count in sizes[:-1]} == {(2, 10)}
+    assert len({tuple(kept) for kept, _ in sizes[:-1]}) == 6  # every pair of four
+
+
 def test_a_share_over_beats_has_the_interval_of_its_binomial():
     """90 of 100 beats are right: 0.90 and 1.96 standard errors of 0.03."""
 
@@ -151,7 +178,7 @@ def halves(side):
     [
         (lambda **given: over_patients(lambda each: {"F1": macro_f1(each)}, confusions(0.7), **given)["F1"], 2000),
         (lambda **given: over_beats(lambda each: {"F1": macro_f1(each)}, confusions(0.7).sum(axis=1), **given)["F1"], 2000),
-        (lambda **given: delete_half(halves, np.random.default_rng(0).normal(size=99), **given)["mean"], 20),
+        (lambda **given: delete_half(halves, np.random.default_rng(0).normal(size=99), **given)["mean"], 40),
     ],
     ids=["patients", "beats", "halves"],
 )
@@ -187,3 +214,18 @@ def test_the_interval_of_halves_is_that_of_their_standard_deviation_if_most_have
     reach = 1.96 * spread**0.5
     assert found == pytest.approx((10, 10 - reach, 10 + reach), nan_ok=True)
     assert str(found) == ("10.000 (5.766 to 14.234)" if known[1] == 2 else f"10.000 ({10 - reach:.3f} to {10 + reach:.3f})")
+
+
+def test_halves_of_too_few_beats_are_not_asked():
+    sizes = []
+
+    def told(side):
+        sizes.append(len(side))
+        return {"x": float(side.mean())}
+
+    whose = np.array(["a"] * 8 + ["b"] * 2)
+    found = delete_half(told, np.arange(10.0), patients=[whose], fewest=3, draws=20)["x"]
+    assert set(sizes) == {8, 10}
+    assert 0 < sizes.count(8) < 20
+    assert np.isfinite(found.low) == (sizes.count(8) > 10)
+    assert np.isnan(delete_half(told, np.arange(10.0), patients=[whose], fewest=9, draws=20)["x"].low)

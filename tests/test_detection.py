@@ -24,6 +24,31 @@ def test_detection_finds_hiss_but_not_other_real_beats(split):
     assert detection_score(real=real.take(half), synthetic=copies) < 0.65
 
 
+def beats_of(patients, seed):
+    """Sixty beats each of patients who are of one kind, but like themselves first."""
+    rng = np.random.default_rng(seed)
+    signals = np.repeat(rng.normal(0, 1, (patients, 1, 32)), 60, axis=1) + rng.normal(0, 0.1, (patients, 60, 32))
+    whose = np.repeat([f"{seed}-{number}" for number in range(patients)], 60)
+    return Beats(signals=np.repeat(signals.reshape(-1, 32), 8, axis=1), classes=np.full(60 * patients, "N"), patients=whose)
+
+
+def test_other_patients_of_one_kind_are_not_told_apart_by_trees_that_did_not_learn_from_them():
+    one, other = beats_of(20, 0), beats_of(20, 1)
+    known = suspicions(real=one, synthetic=other, patients=(one.patients, other.patients))
+    assert area(real=known[0], synthetic=known[1]) == pytest.approx(0.5, abs=0.2)
+    assert detection_score(real=one, synthetic=other) > 0.95  # by their patients, who are in both folds
+
+
+def test_noise_is_found_out_in_patients_that_trees_did_not_learn_from_and_one_patient_is_taken_by_beats():
+    one, other = beats_of(10, 0), beats_of(10, 1)
+    other = Beats(signals=other.signals + np.random.default_rng(2).normal(0, 1, other.signals.shape), classes=other.classes)
+    near = np.repeat([f"p{number}" for number in range(10)], 60)
+    found = suspicions(real=one, synthetic=other, patients=(one.patients, near))
+    assert area(real=found[0], synthetic=found[1]) > 0.95
+    alone = suspicions(real=one, synthetic=other, patients=(one.patients, np.full(600, "p")))
+    np.testing.assert_array_equal(alone, suspicions(real=one, synthetic=other))
+
+
 def noise_of(count, seed):
     signals = np.random.default_rng(seed).normal(0, 1, (count, 256))
     return Beats(signals=signals, classes=np.full(count, "N"))

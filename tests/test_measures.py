@@ -9,7 +9,7 @@ import pytest
 from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
-from ecgsynth.measures import FAMILIES, FROZEN_TITLE, choose_families, measure
+from ecgsynth.measures import FAMILIES, FROZEN_TITLE, Question, Sides, _patients_behind, choose_families, measure
 from ecgsynth.scores import AS_REAL, Score, table
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import split_beats
@@ -53,6 +53,68 @@ def test_every_number_has_its_interval_its_goal_and_both_yardsticks(memorizer):
     assert all(set(family.goals) <= set(known) for family in FAMILIES)
 
 
+def test_no_interval_reaches_where_no_number_can_be(memorizer, class_mean):
+    shares = {"precision", "recall", "coverage", "found out by trees, area", "near copies", "upright P", "upright T"}
+    for score in (*memorizer, *class_mean):
+        ends = [end for end in score.value[1:] if np.isfinite(end)]
+        if score.measure != "MMD":
+            assert all(end >= 0 for end in ends), score
+        if score.measure in shares or score.measure.endswith("not normal"):
+            assert all(end <= 1 for end in ends), score
+    assert any(score.value.high == 1 for score in memorizer)
+
+
+def test_beats_and_both_yardsticks_are_as_many_in_the_proportions_asked(sides, monkeypatch):
+    """By the fewest of them: 24 synthetic V of 30 and more on every other side."""
+    asked = []
+
+    def ask(beats, own):
+        asked.append((beats.counts(), own.test.counts()))
+        return Question(lambda *_: {}, (np.zeros(9), np.zeros(9)), (None, None))
+
+    spy = [family._replace(ask=ask) for family in FAMILIES]
+    monkeypatch.setattr("ecgsynth.measures.FAMILIES", tuple(spy))
+    made = GENERATORS["class-mean"]().fit(sides.train).sample({"N": 200, "V": 24}, seed=7)
+    measure(synthetic=made, train=sides.train, val=sides.val, test=sides.test, families=("fidelity",))
+    tested = sides.test.counts()
+    assert tested["V"] > 24
+    assert [counts for counts, _ in asked[3:6]] == [{"V": 24}] * 3
+    mixed = asked[6][0]
+    assert [counts for counts, _ in asked[6:]] == [mixed] * 3
+    assert mixed["V"] / mixed["N"] == pytest.approx(tested["V"] / tested["N"], rel=0.05)
+
+
+def test_patients_are_the_unit_where_they_were_divided_and_beats_elsewhere(sides):
+    patients = split_beats(extract_beats(simulate_records(n_patients=24, minutes=1, seed=4), source="simulated"), scheme="patients", seed=0)
+    own = Sides(train=patients.train, test=patients.test)
+    np.testing.assert_array_equal(own.owners, patients.test.patients)
+    assert Sides(train=sides.train, test=sides.test).owners is None  # the same patients stand on both sides
+    unknown = replace(patients.test, patients=None)
+    assert Sides(train=patients.train, test=unknown).owners is None
+    ours = GENERATORS["memorizer"]().fit(patients.train).sample({"N": 60}, seed=1)
+    for family in FAMILIES:
+        question = family.ask(ours, own)
+        assert [whose is not None for whose in question.whose] == [len(part) == len(own.test) for part in question.of]
+
+
+def test_a_copy_stands_with_the_patient_it_was_copied_from(sides):
+    copies = GENERATORS["memorizer"]().fit(sides.train).sample({"N": 100}, seed=3)
+    known = {beat.tobytes(): name for beat, name in zip(sides.train.signals, sides.train.patients, strict=True)}
+    assert _patients_behind(copies, sides.train).tolist() == [known[beat.tobytes()] for beat in copies.signals]
+    assert _patients_behind(sides.val, sides.train).tolist() == sides.val.patients.tolist()
+
+
+def test_beats_are_warped_to_the_mean_of_their_own_class(sides):
+    """Class means are no way from themselves, of all classes together too."""
+    means = GENERATORS["class-mean"]().fit(sides.train).sample({"N": 30, "V": 30}, seed=1)
+    for name in "NV":
+        mean = sides.train.signals[sides.train.classes == name].mean(axis=0)
+        means.signals[means.classes == name] = mean + np.random.default_rng(0).normal(0, 1e-6, (30, len(mean)))
+    own = FAMILIES[0].ask(means, Sides(train=sides.train, test=sides.test))
+    size = means.n_samples
+    assert own.of[1][:, size].max() < 1e-3 < np.median(own.of[0][:, size])
+
+
 def test_copies_pass_for_real_but_are_found_to_be_copies(memorizer):
     for label in "NV":
         scores = by_measure(memorizer, label)
@@ -72,7 +134,7 @@ def test_class_means_with_noise_are_neither_real_nor_copies(class_mean):
         assert scores["precision"].value.value < 0.3 < scores["precision"].real
         for name in ("Fréchet distance, mV²", "spectrum, dB", "warped distance to the class mean, mV"):
             assert scores[name].value.value > scores[name].real, name
-        assert scores["P wave"].goal == AS_REAL
+        assert scores["upright P"].goal == AS_REAL
 
 
 def test_yardsticks_do_not_depend_on_what_is_measured(memorizer, class_mean):
@@ -81,7 +143,7 @@ def test_yardsticks_do_not_depend_on_what_is_measured(memorizer, class_mean):
 
 
 def test_the_same_seed_gives_the_same_scores_whatever_the_order_of_beats(sides, unchanged_global_random):
-    made = GENERATORS["class-mean"]().fit(sides.train).sample({"V": 60}, seed=7)
+    made = GENERATORS["class-mean"]().fit(sides.train).sample({"V": 24}, seed=7)
     real = {"train": sides.train, "val": sides.val, "test": sides.test}
 
     def measured(beats, seed=0):

@@ -132,7 +132,12 @@ def _percentiles(drawn: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def delete_half(
-    statistics: Callable[..., Mapping[str, float]], *sides: NDArray[Any], draws: int = 20, seed: int = 0
+    statistics: Callable[..., Mapping[str, float]],
+    *sides: NDArray[Any],
+    patients: Sequence[NDArray[np.str_] | None] = (),
+    fewest: int = 2,
+    draws: int = 40,
+    seed: int = 0,
 ) -> dict[str, Interval]:
     """Give statistics of one or more sets of beats with their 95 % intervals, by leaving out half of each again and again.
 
@@ -145,6 +150,10 @@ def delete_half(
         Of the sides -> numbers by name.
     sides : array, shape (n, ...)
         Beats, features or values, each side with its own n.
+    patients : sequence of (array of str, shape (n,), or None), optional
+        For each side, whose they are, so that half of the patients are left out, with all their beats; None leaves out beats.
+    fewest : int
+        Beats a side: a half with fewer is not asked for a number.
     draws : int
         How often half is left out.
     seed : int
@@ -154,7 +163,7 @@ def delete_half(
     -------
     dict of str to Interval
         Each statistic of all, and 1.96 standard deviations of those of the halves to either side; NaN where most
-        halves have no such number.
+        halves have no such number, or a side is of one patient.
 
     References
     ----------
@@ -162,10 +171,23 @@ def delete_half(
     doi:10.1214/aos/1176347263: where half is left out, the variance of the whole is that among the halves.
     """
     rng = np.random.default_rng(seed)
-    halves = [statistics(*(side[rng.permutation(len(side))[: -(-len(side) // 2)]] for side in sides)) for _ in range(draws)]
+    owners = [*patients, *[None] * (len(sides) - len(patients))]
+    halves = []
+    for _ in range(draws):
+        half = [side[_half(len(side), whose, rng)] for side, whose in zip(sides, owners, strict=True)]
+        halves.append(statistics(*half) if min(map(len, half)) >= fewest else {})
     found = {}
     for name, value in statistics(*sides).items():
-        known = [half[name] for half in halves if np.isfinite(half[name])]
+        known = [half[name] for half in halves if np.isfinite(half.get(name, np.nan))]
         reach = 1.96 * float(np.std(known, ddof=1)) if len(known) > draws / 2 else float("nan")
         found[name] = Interval(value, value - reach, value + reach)
     return found
+
+
+def _half(count: int, patients: NDArray[np.str_] | None, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Say which of so many beats stay: half of them, or those of half of the patients; none where there is one patient."""
+    if patients is None:
+        return rng.permutation(count)[: -(-count // 2)]
+    names = rng.permutation(np.unique(patients))
+    kept = (len(names) + rng.integers(2)) // 2 if len(names) > 1 else 0  # of an odd number one more or one less
+    return np.flatnonzero(np.isin(patients, names[:kept]))

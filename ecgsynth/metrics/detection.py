@@ -8,13 +8,18 @@ from ecgsynth.classifiers import BeatFeatures
 from ecgsynth.vectors import log_rhythm, shape_of
 
 
-def suspicions(*, real: Beats, synthetic: Beats, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def suspicions(
+    *, real: Beats, synthetic: Beats, patients: tuple[NDArray[np.str_], NDArray[np.str_]] | None = None, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Train boosted trees to tell synthetic from real beats, and ask them about beats they were not trained on.
 
     Parameters
     ----------
     real, synthetic : Beats
         Of like class proportions, or those are told apart too.
+    patients : (array of str, array of str), optional
+        Whose the beats of either side are, so that trees are asked about patients they have not learnt from: beats of one
+        patient are so much alike that trees know them again, be they real or not.
     seed : int
         Of the two folds and the trees.
 
@@ -32,7 +37,7 @@ def suspicions(*, real: Beats, synthetic: Beats, seed: int = 0) -> tuple[NDArray
     Lopez-Paz D, Oquab M. Revisiting classifier two-sample tests (2017), doi:10.48550/arXiv.1610.06545.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 
     sides = (real, synthetic)
     seen = BeatFeatures().fit(*sides)  # of one side alone, its own beats would lie nearer to them
@@ -42,8 +47,13 @@ def suspicions(*, real: Beats, synthetic: Beats, seed: int = 0) -> tuple[NDArray
         features = [np.column_stack([own, log_rhythm(side, known)]) for own, side in zip(features, sides, strict=True)]
     labels = np.repeat([0, 1], [len(real), len(synthetic)])
     trees = HistGradientBoostingClassifier(max_iter=60, random_state=seed)
-    folds = StratifiedKFold(2, shuffle=True, random_state=seed)
-    found = cross_val_predict(trees, np.concatenate(features), labels, cv=folds, method="predict_proba")[:, 1]
+    everything = np.concatenate(features)
+    folds = list(StratifiedKFold(2, shuffle=True, random_state=seed).split(everything, labels))
+    if patients is not None:
+        by_patient = list(StratifiedGroupKFold(2, shuffle=True, random_state=seed).split(everything, labels, np.concatenate(patients)))
+        if all(len(np.unique(labels[fold])) == 2 for fold, _ in by_patient):  # else a side has one patient
+            folds = by_patient
+    found = cross_val_predict(trees, everything, labels, cv=folds, method="predict_proba")[:, 1]
     return found[: len(real)], found[len(real) :]
 
 

@@ -86,6 +86,14 @@ def nearest_distances(*, beats: Features, among: Features) -> NDArray[np.float64
     return np.asarray(distances[:, 0], dtype=np.float64)
 
 
+def nearest_places(*, beats: Features, among: Features) -> NDArray[np.int64]:
+    """Say which of others is nearest to each beat: (n, d), (m, d) -> (n,)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    places = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(among).kneighbors(beats, return_distance=False)
+    return np.asarray(places[:, 0], dtype=np.int64)
+
+
 _CHUNK = 1000  # points compared with all others at a time
 
 

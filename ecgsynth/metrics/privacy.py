@@ -180,8 +180,10 @@ def membership_auc(
     Returns
     -------
     Interval
-        Mean area under the ROC curve, 0.5 for guessing and 1 where every member is found out, and its percentile interval: each
-        bootstrap draw takes records, the same in all draws of patients, and draws of patients with replacement.
+        Mean area under the ROC curve, 0.5 for guessing and 1 where every member is found out, and its interval: the percentiles of
+        a bootstrap that takes records, the same in all draws of patients, and draws of patients with replacement; but nowhere
+        narrower than `area_interval` of as many members and others as there are records, as no bootstrap knows what else could
+        have come where all are found out.
 
     References
     ----------
@@ -201,7 +203,41 @@ def membership_auc(
         area[:] = np.divide(np.einsum("di,ij,dj->d", ours, right, theirs), pairs, out=np.full(draws, np.nan), where=pairs > 0)
     taken = rng.integers(len(areas), size=(len(areas), draws))
     low, high = np.nanpercentile(np.take_along_axis(areas, taken, axis=0).mean(axis=0), [2.5, 97.5])
-    return Interval(float(np.mean(values)), float(low), float(high))
+    sizes = np.array([np.mean([len(draw) for draw in side]) for side in (members, others)])
+    least = area_interval(float(np.mean(values)), *(sizes * len(names) / sizes.sum()))
+    return Interval(least.value, min(float(low), least.low), max(float(high), least.high))
+
+
+def area_interval(area: float, members: float, others: float) -> Interval:
+    """Give the 95 % interval of an area under the ROC curve, which has a width where all are told apart, too.
+
+    Parameters
+    ----------
+    area : float
+        0 to 1.
+    members, others : float
+        How many were scored on each side.
+
+    Returns
+    -------
+    Interval
+        All areas that lie no further from `area` than 1.96 of their own standard errors.
+
+    References
+    ----------
+    Newcombe RG. Stat Med 25(4):559-573 (2006), doi:10.1002/sim.2324: method 5, with the variance of Hanley and McNeil.
+    """
+    from scipy.optimize import brentq
+
+    half = (members + others) / 2 - 1
+
+    def apart(truth: float) -> float:
+        variance = truth * (1 - truth) * (1 + half * (1 - truth) / (2 - truth) + half * truth / (1 + truth)) / (members * others)
+        return abs(area - truth) - 1.96 * float(np.sqrt(variance))
+
+    low = brentq(apart, 0, area - _TINY) if area > _TINY and apart(area - _TINY) < 0 else 0.0
+    high = brentq(apart, area + _TINY, 1) if area < 1 - _TINY and apart(area + _TINY) < 0 else 1.0
+    return Interval(area, float(low), float(high))
 
 
 def attribute_votes(*, beats: Features, patients: Strings, truth: Strings, synthetic: Features, carried: Strings) -> dict[str, Values]:

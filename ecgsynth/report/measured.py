@@ -15,7 +15,7 @@ WORDS = {
     "Fréchet distance, mV²": "How far apart mean and spread of both kinds are, in 16 principal components.",
     FROZEN_TITLE: "The same in what a fixed classifier of arrhythmias sees; to be compared between papers.",
     "precision": "Share of the beats that lie within the cloud of real test beats: plausible ones.",
-    "recall": "Share of real test beats that lie within the cloud of these beats: no kind left out.",
+    "recall": "Share of real test beats that lie within the cloud of these beats. Noise makes that cloud wide: see coverage.",
     "density": "How deep within the cloud of real beats these beats lie: above that of real beats, they crowd in its middle.",
     "coverage": "Share of real test beats that have one of these beats near: variety.",
     "spectrum, dB": "How much the power at each frequency differs.",
@@ -34,7 +34,7 @@ WORDS = {
 """What each number means, for a reader who has not met it."""
 
 _MOVED = "How far the values of both kinds lie apart in the mean, once they are sorted."
-_SHARE = "Share of beats: with a P wave, with an upright T wave, or outside what is normal in healthy adults."
+_SHARE = "Share of beats: with an upright P or T wave, or outside what is normal in healthy adults."
 
 TITLES = {
     "fidelity": (
