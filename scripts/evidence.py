@@ -23,13 +23,14 @@ import torch
 from shared import METHOD, Found, chosen, mitdb_beats, part, trained, write
 
 import ecgsynth as es
+from ecgsynth.audit import Policy, audit
 from ecgsynth.cache import Cache
 from ecgsynth.classifiers import CLASSIFIERS, network_for
 from ecgsynth.engine import Local
 from ecgsynth.generators import Generator, settings_of
 from ecgsynth.measures import measure
 from ecgsynth.metrics.bootstrap import over_patients
-from ecgsynth.metrics.utility import rates
+from ecgsynth.metrics.utility import Scores, rates
 from ecgsynth.scores import Score
 
 ROWS = ("flow", "flow-gan", "gaussian", "smote", "ecgsyn", "memorizer", "class-mean")
@@ -125,6 +126,34 @@ def by_class(rows: dict[str, list[Found]], classes: str) -> str:
     return "\n".join(lines)
 
 
+def gains(rows: dict[str, list[Found]], classes: str) -> str:
+    """Set what TSTR of the network has over TRTR in Markdown, with intervals over the patients tested on and seeds, in pairs."""
+    names = ["macro-F1", *(f"F1 {name}" for name in classes)]
+    lines = ["| TSTR over TRTR, cnn; 95 % interval | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
+    for row, seeds in rows.items():
+        ours, real = (np.array([seed["classifiers"]["cnn"][learnt]["by_patient"] for seed in seeds]) for learnt in ("synthetic", "real"))
+        found = over_patients(lambda each: rates(each, classes), ours, base=real)
+        cells = [f"{value:+.2f} ({low:+.2f} to {high:+.2f})" for value, low, high in (found[name] for name in names)]
+        lines.append(f"| `{row}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def verdicts(rows: dict[str, list[Found]], classes: str, examples: es.Beats) -> str:
+    """Set what the default policy says of the beats of each row, and by which numbers it fails them, in Markdown."""
+    lines = ["| released | what the default policy fails them by |", "|---|---|"]
+    for row, seeds in rows.items():
+        of = {name: {learnt: [Scores(**seed["classifiers"][name][learnt]) for seed in seeds] for learnt in LEARNT} for name in CLASSIFIERS}
+        measured = tuple(map(Score.from_dict, seeds[0]["measured"]))
+        scores = es.Evaluation(tuple(classes), of, {}, {}, examples, examples, measured).scores()
+        failed: dict[str, list[str]] = {}
+        for verdict in audit(scores, Policy.load(), learnt_here=True, released=tuple(classes)):
+            if not verdict.holds:
+                told = verdict.to_dict()
+                failed.setdefault(told["measure"], []).append(f"{told['label']} {'; '.join(verdict.breaches)}")
+        lines.append(f"| `{row}` | " + ("<br>".join(f"**{name}**: {', '.join(said)}" for name, said in failed.items()) or "nothing") + " |")
+    return "\n".join(lines)
+
+
 def by_protocol(rows: dict[str, list[Found]]) -> str:
     """Set TSTR by the protocol of TTS-CGAN in Markdown."""
     lines = ["| 800 synthetic beats a class, 500 real test beats a class (TTS-CGAN: 0.746) | macro-F1 | accuracy |", "|---|---|---|"]
@@ -190,7 +219,13 @@ def main(out: Path, scheme: str, seeds: int, names: str | None, device: str) -> 
         rows[row].append(all_of(row, seed, split, out, device))
         macro = {name: round(of["synthetic"]["macro_f1"], 3) for name, of in rows[row][-1]["classifiers"].items()}
         click.echo(f"{scheme}  seed {seed}  {row:<10} TSTR {macro}", err=True)
-    tables = [utility(rows), by_class(rows, CLASSES[scheme]), *([by_protocol(rows)] if scheme == "beats" else [])]
+    tables = [
+        utility(rows),
+        by_class(rows, CLASSES[scheme]),
+        gains(rows, CLASSES[scheme]),
+        verdicts(rows, CLASSES[scheme], split.test.take(np.arange(1))),
+        *([by_protocol(rows)] if scheme == "beats" else []),
+    ]
     known = {score["label"] for seeds in rows.values() for score in seeds[0]["measured"]}
     tables += [measures(rows, label) for label in ("all", *CLASSES[scheme]) if label in known]
     text = "\n\n".join(tables) + "\n"
