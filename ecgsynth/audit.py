@@ -21,23 +21,33 @@ ENDS = ("value", "low", "high")
 
 
 class _Limit(NamedTuple):
-    """What of a number and its yardstick is limited, to which side, and how a breach is put in words."""
+    """What of a number and its yardsticks, fresh real beats and copies, is limited, to which side, and how a breach is put in words."""
 
-    of: Callable[[float, float], float]
+    of: Callable[[float, float, float], float]
     least: bool
     words: str
 
-    def breached(self, number: float, real: float, limit: float) -> str | None:
-        found = self.of(number, real)
+    def breached(self, number: float, score: Score, limit: float) -> str | None:
+        found = self.of(number, score.real, score.memorizer)
         holds = found >= limit if self.least else found <= limit  # neither holds of what is no number
         return None if holds else self.words.format(found, limit)
 
 
+def _share(number: float, of: float) -> float:
+    return number / of if of else np.inf
+
+
 _LIMITS = {
-    "at_least": _Limit(lambda number, real: number, True, "{:.3f} is below {:g}"),
-    "at_most": _Limit(lambda number, real: number, False, "{:.3f} is above {:g}"),
-    "of_real_at_least": _Limit(lambda number, real: number / real if real else np.inf, True, "{:.3f} of real beats' is below {:g}"),
-    "over_real_at_most": _Limit(lambda number, real: number - real, False, "{:.3f} over real beats' is above {:g}"),
+    "at_least": _Limit(lambda number, real, copies: number, True, "{:.3f} is below {:g}"),
+    "at_most": _Limit(lambda number, real, copies: number, False, "{:.3f} is above {:g}"),
+    "of_real_at_least": _Limit(lambda number, real, copies: _share(number, real), True, "{:.3f} of real beats' is below {:g}"),
+    "over_real_at_most": _Limit(lambda number, real, copies: number - real, False, "{:.3f} over real beats' is above {:g}"),
+    "of_either_at_least": _Limit(
+        lambda number, real, copies: _share(number, np.minimum(real, copies)), True, "{:.3f} of fresh or learnt real beats' is below {:g}"
+    ),
+    "over_either_at_most": _Limit(
+        lambda number, real, copies: number - np.maximum(real, copies), False, "{:.3f} over fresh and learnt real beats' is above {:g}"
+    ),
 }
 
 
@@ -57,6 +67,9 @@ class Rule:
         Of the number's share of what real beats reach in the place of synthetic ones.
     over_real_at_most : float, optional
         Of its difference to that.
+    of_either_at_least, over_either_at_most : float, optional
+        The same of what fresh real beats reach or copies of training beats, whichever is the easier: both are real beats, of other
+        patients, and where these are few either may come out well by chance. Not for what tells of memory.
     optional : bool
         Whether it holds where there is no such number.
     why : str
@@ -70,6 +83,8 @@ class Rule:
     at_most: float | None = None
     of_real_at_least: float | None = None
     over_real_at_most: float | None = None
+    of_either_at_least: float | None = None
+    over_either_at_most: float | None = None
     optional: bool = False
     why: str = ""
 
@@ -87,7 +102,7 @@ class Rule:
         """Say which limits a number breaks; one that is not known breaks all."""
         number = getattr(score.value, self.end)
         limits = {name: limit for name in _LIMITS if (limit := getattr(self, name)) is not None}
-        found = (_LIMITS[name].breached(number, score.real, limit) for name, limit in limits.items())
+        found = (_LIMITS[name].breached(number, score, limit) for name, limit in limits.items())
         return [breach for breach in found if breach]
 
 

@@ -139,18 +139,21 @@ def gains(rows: dict[str, list[Found]], classes: str) -> str:
 
 
 def verdicts(rows: dict[str, list[Found]], classes: str, examples: es.Beats) -> str:
-    """Set what the default policy says of the beats of each row, and by which numbers it fails them, in Markdown."""
-    lines = ["| released | what the default policy fails them by |", "|---|---|"]
+    """Set by which numbers the default policy fails the beats of each row in Markdown: as they are held against its limits."""
+    lines = ["| released | what the default policy fails them by | not measured |", "|---|---|---|"]
     for row, seeds in rows.items():
         of = {name: {learnt: [Scores(**seed["classifiers"][name][learnt]) for seed in seeds] for learnt in LEARNT} for name in CLASSIFIERS}
         measured = tuple(map(Score.from_dict, seeds[0]["measured"]))
         scores = es.Evaluation(tuple(classes), of, {}, {}, examples, examples, measured).scores()
+        verdicts = [each for each in audit(scores, Policy.load(), learnt_here=True, released=tuple(classes)) if not each.holds]
         failed: dict[str, list[str]] = {}
-        for verdict in audit(scores, Policy.load(), learnt_here=True, released=tuple(classes)):
-            if not verdict.holds:
-                told = verdict.to_dict()
-                failed.setdefault(told["measure"], []).append(f"{told['label']} {'; '.join(verdict.breaches)}")
-        lines.append(f"| `{row}` | " + ("<br>".join(f"**{name}**: {', '.join(said)}" for name, said in failed.items()) or "nothing") + " |")
+        for verdict in verdicts:
+            if verdict.score:
+                number = verdict.breaches[0].split()[0]
+                failed.setdefault(verdict.score.measure, []).append(f"{verdict.score.label} {number}")
+        unmeasured = sorted({each.rule.label for each in verdicts if each.score is None})
+        told = "<br>".join(f"{name}: {', '.join(said)}" for name, said in failed.items()) or "nothing"
+        lines.append(f"| `{row}` | {told} | {', '.join(unmeasured)} |")
     return "\n".join(lines)
 
 

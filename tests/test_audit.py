@@ -37,6 +37,12 @@ F1 = Score("utility", "F1 of TSTR, cnn", "V", Interval(0.8, 0.7, 0.9), "more is 
         ({"of_real_at_least": 0.88}, F1, None),
         ({"of_real_at_least": 0.9}, F1, "0.889 of real beats' is below 0.9"),
         ({"at_least": 0.75, "end": "low"}, F1, "0.700 is below 0.75"),
+        ({"of_either_at_least": 0.9}, F1._replace(memorizer=0.85), None),
+        ({"of_either_at_least": 0.95}, F1._replace(memorizer=0.85), "0.941 of fresh or learnt real beats' is below 0.95"),
+        ({"of_either_at_least": 0.9}, F1._replace(memorizer=1.0), "0.889 of fresh or learnt real beats' is below 0.9"),
+        ({"of_either_at_least": 0.1}, F1._replace(memorizer=np.nan), "nan of fresh or learnt real beats' is below 0.1"),
+        ({"over_either_at_most": 0.02}, NEAR._replace(memorizer=0.03), None),
+        ({"over_either_at_most": 0.005}, NEAR._replace(memorizer=0.03), "0.010 over fresh and learnt real beats' is above 0.005"),
         ({"at_least": 0.5}, F1._replace(value=Interval(np.nan, np.nan, np.nan)), "nan is below 0.5"),
         ({"of_real_at_least": 0.5}, F1._replace(real=0.0), None),  # where real beats reach nothing, nothing is asked
     ],

@@ -181,7 +181,7 @@ def test_the_same_records_in_many_draws_give_no_more_than_they_know():
         inside += many.low <= 0.5 <= many.high
         widths.append((many.high - many.low) / (one.high - one.low))
     assert 0.9 <= inside / 120 <= 1
-    assert np.mean(widths) < 0.95
+    assert np.mean(widths) < 0.8
 
 
 def test_the_interval_is_that_of_weighted_areas():
@@ -203,7 +203,7 @@ def test_the_interval_is_that_of_weighted_areas():
             each.append(np.nan if alone else roc_auc_score(truth, scored, sample_weight=own))
         drawn.append(np.mean(each))
     found = membership_auc(members, others, draws=40, seed=0)
-    least = area_interval(found.value, 7 * 6 / 12, 7 * 6 / 12)  # 7 records; on either side 6 in two draws
+    least = area_interval(found.value, 5, 5)  # a to e on one side or the other; a, d, e, f and g
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     np.testing.assert_allclose((found.low, found.high), (min(low, least.low), max(high, least.high)))
     assert found.low == pytest.approx(low) or found.high == pytest.approx(high)

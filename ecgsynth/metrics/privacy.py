@@ -182,7 +182,7 @@ def membership_auc(
     Interval
         Mean area under the ROC curve, 0.5 for guessing and 1 where every member is found out, and its interval: the percentiles of
         a bootstrap that takes records, the same in all draws of patients, and draws of patients with replacement; but nowhere
-        narrower than `area_interval` of as many members and others as there are records, as no bootstrap knows what else could
+        narrower than `area_interval` of as many as were members or others in any draw, as no bootstrap knows what else could
         have come where all are found out.
 
     References
@@ -203,19 +203,18 @@ def membership_auc(
         area[:] = np.divide(np.einsum("di,ij,dj->d", ours, right, theirs), pairs, out=np.full(draws, np.nan), where=pairs > 0)
     taken = rng.integers(len(areas), size=(len(areas), draws))
     low, high = np.nanpercentile(np.take_along_axis(areas, taken, axis=0).mean(axis=0), [2.5, 97.5])
-    sizes = np.array([np.mean([len(draw) for draw in side]) for side in (members, others)])
-    least = area_interval(float(np.mean(values)), *(sizes * len(names) / sizes.sum()))
+    least = area_interval(float(np.mean(values)), *(len({name for draw in side for name in draw}) for side in (members, others)))
     return Interval(least.value, min(float(low), least.low), max(float(high), least.high))
 
 
-def area_interval(area: float, members: float, others: float) -> Interval:
+def area_interval(area: float, members: int, others: int) -> Interval:
     """Give the 95 % interval of an area under the ROC curve, which has a width where all are told apart, too.
 
     Parameters
     ----------
     area : float
         0 to 1.
-    members, others : float
+    members, others : int
         How many were scored on each side.
 
     Returns
