@@ -103,12 +103,14 @@ def _build_remote(source: Source, folder: Path, *, force: bool, engine: Engine |
 
 def _jobs(source: Source, work: Path) -> list[Job]:
     """Give what is to be done to make those shards that are not there yet."""
-    missing = [shard for shard in plan(source.recipe) if not is_whole(_place(work, shard))]
+    missing = [shard for shard in plan(source.recipe) if not is_whole(source, shard, _place(work, shard))]
     return [Job(_label(shard), sum(shard.counts), partial(_make_whole, source, shard, _place(work, shard))) for shard in missing]
 
 
 def _make_whole(source: Source, shard: Shard, path: Path) -> None:
-    """Make a shard, in the place of what a loss of power may have left of it."""
+    """Make a shard, in the place of what a loss of power may have left of it, if nobody has made it by now."""
+    if is_whole(source, shard, path):
+        return
     shutil.rmtree(path, ignore_errors=True)
     for _ in make_shard(source, shard, path):
         pass
@@ -124,7 +126,7 @@ def _make_shards(source: Source, work: Path) -> Steps[Progress, None, dict[str, 
     done, tallies = 0, dict[str, Tally]()
     for shard in shards:
         made = _place(work, shard)
-        if not is_whole(made):
+        if not is_whole(source, shard, made):
             shutil.rmtree(made, ignore_errors=True)  # which a loss of power may have left in pieces
             for share in make_shard(source, shard, made):
                 yield Progress((1 - _LAST) * (done + share * sum(shard.counts)) / total, _label(shard))
@@ -218,6 +220,8 @@ def _assemble(source: Source, tallies: Mapping[str, Tally], work: Path, folder: 
     shutil.copyfile(work / HEAD, ready / HEAD)
     _write_cards(source, shards, tallies, ready)
     write_checksums(ready)
+    if not all(is_whole(source, shard, made) for shard, made in zip(shards, places, strict=True)):
+        raise EcgsynthError(f"processes of a build that was killed still wrote into {work}: give the same command again, which goes on")
     sync(ready)
     if folder.exists():
         shutil.rmtree(work / "replaced", ignore_errors=True)  # by a build that was stopped after this

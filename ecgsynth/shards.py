@@ -1,5 +1,6 @@
 """Shards: parts of a dataset, each of which is drawn, gated, set into strips and written by itself."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Generator as Steps
@@ -59,7 +60,7 @@ def plan(recipe: Recipe) -> list[Shard]:
 
 
 def make_shard(source: Source, shard: Shard, place: Path) -> Steps[float, None, None]:
-    """Draw the beats of a shard, and write it in all formats that are asked for."""
+    """Draw the beats of a shard, and write it in all formats that are asked for, in the place of one of another source."""
     recipe, drawn = source.recipe, []
     for number, (quota, count) in enumerate(zip(recipe.quotas, shard.counts, strict=True)):
         if count:
@@ -67,24 +68,30 @@ def make_shard(source: Source, shard: Shard, place: Path) -> Steps[float, None, 
             drawn.append(_draw_quota(source, quota, count, range(own * STRIDE, (own + 1) * STRIDE)))
             yield 0.8 * sum(len(found.rows.beats) for found in drawn) / sum(shard.counts)
     rows = join_rows([found.rows for found in drawn])
-    with atomic_path(place, marker=COUNTS) as temporary:
+    with atomic_path(place, force=True, marker=COUNTS) as temporary:
         temporary.mkdir()
         rows = _set_in_strips(rows, source, shard, temporary)
         rows.beats.save(temporary / "beats.npz")
         if "parquet" in recipe.formats:
             write_parquet(rows, temporary / f"{shard.split}-{shard.place:05d}-of-{shard.of:05d}.parquet", first_row=shard.row)
         files = {path.relative_to(temporary).as_posix(): sha256(path) for path in sorted(temporary.rglob("*")) if path.is_file()}
-        (temporary / COUNTS).write_text(json.dumps({"files": files, "tallies": [vars(found.tally) for found in drawn]}))
+        told = {"of": _digest(source, shard), "files": files, "tallies": [vars(found.tally) for found in drawn]}
+        (temporary / COUNTS).write_text(json.dumps(told))
     yield 1.0
 
 
-def is_whole(place: Path) -> bool:
-    """Say whether a shard is there, every file of it as it was written."""
+def is_whole(source: Source, shard: Shard, place: Path) -> bool:
+    """Say whether a shard is there, made of this source, every file of it as it was written."""
     try:
-        files = json.loads((place / COUNTS).read_text(encoding="utf-8"))["files"]
-        return all(sha256(place / path) == digest for path, digest in files.items())
+        told = json.loads((place / COUNTS).read_text(encoding="utf-8"))
+        return told["of"] == _digest(source, shard) and all(sha256(place / path) == digest for path, digest in told["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
+
+
+def _digest(source: Source, shard: Shard) -> str:
+    """Give the SHA-256 of all that a shard's bytes depend on."""
+    return hashlib.sha256(f"{source.digest} {tuple(shard)}".encode()).hexdigest()
 
 
 @dataclass

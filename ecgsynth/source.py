@@ -1,5 +1,7 @@
 """Where the beats of a dataset come from: a recipe, and the model, gate and evaluation that it names."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -66,6 +68,11 @@ class Source:
     def model_sha256(self) -> str:
         """The model's fingerprint."""
         return self.model.fingerprint()
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of all that the dataset's bytes depend on."""
+        return hashlib.sha256(json.dumps(self.head(), sort_keys=True).encode()).hexdigest()
 
     @property
     def promises(self) -> bool:

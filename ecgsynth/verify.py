@@ -3,7 +3,7 @@
 from collections.abc import Generator as Steps
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,13 @@ from ecgsynth.models import shipped
 from ecgsynth.places import place
 from ecgsynth.recipe import load_recipe
 from ecgsynth.steps import Progress
-from ecgsynth.untrusted import conform, is_count, within
+from ecgsynth.untrusted import conform, is_count, of_json, within
 
 _LONGEST = 1000  # letters of a path
 _FILES = 0.7  # share of the time that checksums take
 _ROW = {"class": set(LABELS["class"]), "symbol": (str, None), "asked_lead": (str, None), "seed": is_count, "number": is_count}
 _ROW |= {"model_sha256": str, "signal": [float]}
+_HEAD = {"recipe": {"seed": int}, "model_sha256": str}
 _Held = list[tuple[Path, int, int]]  # Parquet files, the number of the first row of each, and how many it has
 
 
@@ -96,9 +97,12 @@ def verify_steps(folder: str | Path, *, model: str = "", beats: int = 20) -> Ste
             problems.append(f"{path} is missing")
         elif sha256(folder / path) != wanted:
             problems.append(f"{path} is not as it was")
-    if problems or not beats:
+    if problems:
         return Verified(len(sums), problems)
     files = _held(folder)
+    problems += _strangers(folder, files)
+    if problems or not beats:
+        return Verified(len(sums), problems)
     if not files:
         return Verified(len(sums), problems, note="addresses of beats are in Parquet files, which it does not have")
     try:
@@ -242,6 +246,26 @@ def _rows_of(path: Path) -> tuple[int, int]:
     if not is_count(first := rows[0].as_py()):
         raise EcgsynthError(f"{path} is damaged: its rows are numbered from {first!r}")
     return first, len(rows)
+
+
+def _strangers(folder: Path, files: _Held) -> list[str]:
+    """Tell of files with rows of another seed or model than the dataset is said to be made with."""
+    try:
+        head = conform(of_json((folder / HEAD).read_text(encoding="utf-8")), _HEAD)
+    except ValueError as error:
+        raise EcgsynthError(f"{folder / HEAD} is damaged: {error}") from error
+    wanted = {"seed": head["recipe"]["seed"], "model_sha256": head["model_sha256"]}
+    strange = [path.relative_to(folder).as_posix() for path, *_ in files if not _all_say(path, wanted)]
+    return [f"{path} holds beats of another seed or model than {HEAD} names" for path in strange]
+
+
+def _all_say(path: Path, wanted: dict[str, Any]) -> bool:
+    """Say whether all rows of a file have these values."""
+    table = read_columns(path, list(wanted))
+    try:
+        return all(found == value for name, value in wanted.items() for found in table[name].to_pylist())
+    except ValueError:  # text that is none
+        return False
 
 
 def _address(path: Path, number: int) -> Address:

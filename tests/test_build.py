@@ -191,6 +191,62 @@ def test_two_recipes_are_not_mixed(recipe, tmp_path):
     assert (tmp_path / "set.part" / "thesis.tex").is_file()
 
 
+def late(recipe, folder, monkeypatch, name):
+    """Let a process of a build that was killed put a shard of its own into a folder, before a step of the build there."""
+    original = getattr(building, name)
+
+    def step(*given, **how):
+        made = folder.with_name(f"{folder.name}.part") / "shards" / "00001"
+        other = Source.of(replace(recipe, seed=4))
+        drain(shards.make_shard(other, shards.plan(other.recipe)[1], made))
+        return original(*given, **how)
+
+    monkeypatch.setattr(building, name, step)
+
+
+@pytest.mark.parametrize("step", ["read_tallies", "write_checksums"])
+def test_a_shard_that_a_killed_build_of_another_recipe_still_puts_there_is_made_anew(recipe, tmp_path, monkeypatch, step):
+    build(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        late(recipe, tmp_path / "set", patch, step)
+        with pytest.raises(EcgsynthError, match=r"processes of a build that was killed still wrote into .*: give the same command again"):
+            build(recipe, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+    build(recipe, tmp_path / "set")
+    assert contents(tmp_path / "set") == contents(tmp_path / "whole")
+
+
+def test_a_shard_that_another_recipe_left_is_made_anew(recipe, tmp_path):
+    """As by a process of a build that was killed, which goes on for a while."""
+    build(recipe, tmp_path / "whole")
+    steps = build_steps(Source.of(recipe), tmp_path / "set")
+    next(steps)
+    other = Source.of(replace(recipe, seed=4))
+    for shard in shards.plan(other.recipe):
+        drain(shards.make_shard(other, shard, tmp_path / "set.part" / "shards" / f"{shard.number:05d}"))
+    drain(steps)
+    assert contents(tmp_path / "set") == contents(tmp_path / "whole")
+
+
+def test_rows_of_another_seed_or_model_than_the_dataset_is_said_to_have_are_found(recipe, files, tmp_path):
+    recipe = replace(recipe, formats=["parquet"])
+    build(recipe, tmp_path / "set")
+    build(replace(recipe, seed=4), tmp_path / "other")
+    name = "parquet/train-00001-of-00003.parquet"
+    (tmp_path / "set" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    building.write_checksums(tmp_path / "set")
+    found = drain(verify_steps(tmp_path / "set", model=recipe.model))
+    assert found.problems == [f"{name} holds beats of another seed or model than build.json names"]
+    told = tmp_path / "other" / "build.json"
+    told.write_text(told.read_text().replace(Source.of(recipe).model_sha256, "ab" * 32))
+    building.write_checksums(tmp_path / "other")
+    assert len(drain(verify_steps(tmp_path / "other", beats=0)).problems) == 4
+    told.write_text('{"recipe": {"seed": "4"}, "model_sha256": ""}')
+    building.write_checksums(tmp_path / "other")
+    with pytest.raises(EcgsynthError, match=r"build\.json is damaged: it, recipe, seed cannot be '4'"):
+        drain(verify_steps(tmp_path / "other"))
+
+
 def test_the_gate_drops_marks_or_is_not_asked(recipe, files, tmp_path):
     import pyarrow.parquet as pq
 

@@ -31,7 +31,7 @@ class Model:
     name, block = "known", 4
 
     def __init__(self, broken: tuple[int, ...] = ()) -> None:
-        self.broken, self.asked = broken, []
+        self.broken, self.asked, self.shape_ = broken, [], {}
 
     def fingerprint(self) -> str:
         return "ab" * 32
@@ -55,6 +55,12 @@ class Gate:
 
     def __init__(self, against: dict[int, tuple[str, ...]]) -> None:
         self.against = against
+
+    def summary(self) -> dict[str, object]:
+        return {}
+
+    def digest(self) -> str:
+        return "cd" * 32
 
     def check(self, beats: Beats) -> np.ndarray:
         return np.array([[reason in self.against.get(number, ()) for reason in REASONS] for number in (beats.samples % NUMBER).tolist()])
@@ -271,17 +277,33 @@ def test_a_shard_holds_the_formats_asked_for_and_the_digest_of_every_file(format
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', '{"files": {"none.npz": "00"}}', "[" * 100_000, "\ud800"])
 def test_a_shard_whose_list_is_damaged_is_not_whole(text, tmp_path):
     (tmp_path / COUNTS).write_bytes(text.encode("utf-8", "surrogatepass"))
-    assert not is_whole(tmp_path)
+    assert not is_whole(source_of(Quota("N", 2)), SHARD, tmp_path)
+
+
+SHARD = Shard(0, "train", 1, 3, (2,), 0)
 
 
 def test_a_shard_is_whole_while_every_file_is_as_it_was_written(tmp_path):
-    assert not is_whole(tmp_path / "set")
-    made(source_of(Quota("N", 2), formats=["csv"]), tmp_path / "set", 2)
-    assert is_whole(tmp_path / "set")
+    source = source_of(Quota("N", 2), formats=["csv"])
+    assert not is_whole(source, SHARD, tmp_path / "set")
+    made(source, tmp_path / "set", 2)
+    assert is_whole(source, SHARD, tmp_path / "set")
     for name in ("part.csv", "beats.npz"):
         kept = (tmp_path / "set" / name).read_bytes()
         (tmp_path / "set" / name).write_bytes(kept[:-1] + b"x")
-        assert not is_whole(tmp_path / "set")
+        assert not is_whole(source, SHARD, tmp_path / "set")
         (tmp_path / "set" / name).write_bytes(kept)
     (tmp_path / "set" / "part.csv").unlink()
-    assert not is_whole(tmp_path / "set")
+    assert not is_whole(source, SHARD, tmp_path / "set")
+
+
+def test_a_shard_of_another_source_or_place_is_not_the_one_that_is_asked_for_and_is_replaced(tmp_path):
+    source = source_of(Quota("N", 2), formats=["csv"])
+    made(source, tmp_path / "set", 2)
+    again = source_of(Quota("N", 2), formats=["csv"])
+    assert is_whole(again, SHARD, tmp_path / "set")
+    for other in (source_of(Quota("N", 2), formats=["csv"], seed=4), source_of(Quota("N", 2, lead="V1"), formats=["csv"])):
+        assert not is_whole(other, SHARD, tmp_path / "set")
+    assert not is_whole(source, SHARD._replace(row=2), tmp_path / "set")
+    made(other, tmp_path / "set", 2)
+    assert is_whole(other, SHARD, tmp_path / "set")
