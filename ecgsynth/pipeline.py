@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import ecgsynth
 from ecgsynth.beats import Beats
 from ecgsynth.classifiers import network_for
 from ecgsynth.cutting import extract_beats
@@ -105,7 +106,7 @@ def run_steps(folder: str | Path, settings: Settings, *, force: bool = False) ->
     Raises
     ------
     EcgsynthError
-        If `folder` holds a run with other settings and `force` is not set, or a stage fails.
+        If `folder` holds a run with other settings, or of another version, and `force` is not set, or a stage fails.
     """
     folder = here(folder)
     _claim(folder, settings, force=force)
@@ -127,13 +128,13 @@ def run_steps(folder: str | Path, settings: Settings, *, force: bool = False) ->
 
 
 def _claim(folder: Path, settings: Settings, *, force: bool) -> None:
-    """Begin a run in `folder`, or find the one there to be of the same settings."""
+    """Begin a run in `folder`, or find the one there to be of the same settings and version."""
     path = folder / "settings.json"
-    text = json.dumps(asdict(settings), indent=1) + "\n"
+    text = json.dumps({"ecgsynth": ecgsynth.__version__, **asdict(settings)}, indent=1) + "\n"
     if path.is_file() and path.read_text() == text and not force:
         return
     if folder.exists() and any(folder.iterdir()) and not force:
-        what = "a run with other settings" if path.is_file() else "other files"
+        what = "a run with other settings, or of another version" if path.is_file() else "other files"
         raise EcgsynthError(f"{folder} holds {what}: give another name, or --force to replace it")
     with atomic_path(folder, force=True, marker="settings.json") as temporary:
         temporary.mkdir()

@@ -210,7 +210,9 @@ class Trainer(ABC):
             with local_copy(path) as here:
                 state = torch.load(here, map_location="cpu", weights_only=True)
             if state["identity"] != identity:
-                raise EcgsynthError(f"{path} is of a training with other beats or settings; use those, or delete it to begin anew")
+                raise EcgsynthError(
+                    f"{path} is of a training with other beats or settings, or another version: use those, or delete it to begin anew"
+                )
             self.load_state_dict(state)
             extra: dict[str, Any] = state["extra"]
         except EcgsynthError:

@@ -49,6 +49,18 @@ def test_what_is_too_rare_to_learn_is_left_out_and_named(with_few, tmp_path, sch
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+def test_a_run_of_another_version_is_not_gone_on_with(records_folder, tmp_path, monkeypatch):
+    run(records_folder, "-o", tmp_path / "run")
+    before = (tmp_path / "run" / "settings.json").stat().st_mtime_ns
+    run(records_folder, "-o", tmp_path / "run")  # whose stages are kept
+    monkeypatch.setattr("ecgsynth.__version__", "0.0.9")
+    with pytest.raises(AssertionError, match="holds a run with other settings, or of another version: give another name, or --force"):
+        run(records_folder, "-o", tmp_path / "run")
+    assert (tmp_path / "run" / "settings.json").stat().st_mtime_ns == before
+    run(records_folder, "-o", tmp_path / "run", "--force")
+    assert (tmp_path / "run" / "settings.json").stat().st_mtime_ns > before
+
+
 def test_a_score_that_fell_is_told_of(records_folder, tmp_path, monkeypatch):
     def steps(self, train, validation, checkpoint):
         yield from real(self, train, validation, checkpoint)

@@ -1,5 +1,6 @@
 """What all trained generators share: budget, validation, checkpoints, and beats that depend on nothing but their address."""
 
+from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
 
@@ -65,6 +66,32 @@ def test_a_checkpoint_of_something_else_is_refused(split, tmp_path):
         list(make("cgan", seed=1).fit_steps(split.train, checkpoint=tmp_path / "d"))
     with pytest.raises(EcgsynthError, match="other beats or settings"):
         list(make("cgan").fit_steps(split.train, checkpoint=tmp_path / "d", by="symbol"))
+
+
+@pytest.mark.parametrize("change", ["signals", "rr_before", "patients", "samples", "validation", "version", "nothing"])
+def test_a_checkpoint_is_of_all_that_is_known_of_the_beats_of_both_sides_and_of_a_version(split, tmp_path, monkeypatch, change):
+    stopped = make("flow").fit_steps(split.train, split.val, tmp_path / "c")
+    for _ in range(2):
+        next(stopped)
+    stopped.close()
+    sides = {"train": split.train, "validation": split.val}
+    if change == "version":
+        monkeypatch.setattr("ecgsynth.__version__", "0.0.9")
+    elif change != "nothing":
+        side = "validation" if change == "validation" else "train"
+        name = "rr_after" if change == "validation" else change
+        values = getattr(sides[side], name).copy()
+        values[0] = "somebody else" if name == "patients" else values[0] + 1e-6 if name == "signals" else 1
+        assert not np.array_equal(values, getattr(sides[side], name))
+        sides[side] = replace(sides[side], **{name: values})
+    resumed = make("flow").fit_steps(**sides, checkpoint=tmp_path / "c")
+    if change == "nothing":
+        assert [step.step for step in resumed] == [3, 4, 5, 6]
+    else:
+        with pytest.raises(
+            EcgsynthError, match=r"c is of a training with other beats or settings, or another version: use those, or delete"
+        ):
+            next(resumed)
 
 
 @pytest.mark.parametrize(("last", "kept_step"), [(0.5, 4), (0.895, 6)])

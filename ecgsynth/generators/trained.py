@@ -17,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import ecgsynth
 from ecgsynth.beats import Beats, impossible, refuse_impossible
+from ecgsynth.cache import content
 from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.devices import CPU
 from ecgsynth.distributed import n_th
@@ -150,8 +152,9 @@ class TrainedGenerator(Generator):
     ) -> Steps[TrainingStep, None, None]:
         if validation is not None and np.isin(validation.labels(self.by), self.classes).sum() < 2:
             validation = None  # it has nothing to tell of what is learnt
+        identity = self._identity(train, validation) if checkpoint is not None else ""
         if checkpoint is not None and checkpoint.is_file():
-            self._go_on(trainer, keeper, checkpoint)
+            self._go_on(trainer, keeper, checkpoint, identity)
         due, save_at = self._next_due(trainer.share), time.monotonic() + _SAVE_S
         try:
             while trainer.share < 1:
@@ -170,10 +173,10 @@ class TrainedGenerator(Generator):
                 due = self._next_due(trainer.share) if timely else due
                 yield TrainingStep(trainer.step, trainer.share, **asdict(losses), **scores, drawn=trainer.drawn)
                 if checkpoint is not None and (scores or time.monotonic() >= save_at):
-                    save_at = self._save_checkpoint(trainer, keeper, checkpoint)
+                    save_at = self._save_checkpoint(trainer, keeper, checkpoint, identity)
         except GeneratorExit:  # whoever iterates has stopped: the step before is whole, as it is not after any other error
             if checkpoint is not None:
-                self._save_checkpoint(trainer, keeper, checkpoint)
+                self._save_checkpoint(trainer, keeper, checkpoint, identity)
             raise
         finally:
             weights = keeper.kept or self._network.state_dict()
@@ -222,28 +225,30 @@ class TrainedGenerator(Generator):
     def before_saving(self) -> None:
         """Do nothing before a checkpoint is saved; whoever iterates may put here what brings to the disk what goes with it."""
 
-    def _save_checkpoint(self, trainer: Trainer, keeper: Keeper, path: Path) -> float:
+    def _save_checkpoint(self, trainer: Trainer, keeper: Keeper, path: Path, identity: str) -> float:
         """Save what is needed to go on; gives when to do so again."""
         if n_th():  # the first of several processes does
             return np.inf
         begun = time.monotonic()
         self.before_saving()
-        trainer.save(path, self._identity(), keeper.state_dict() | {"history": [asdict(step) for step in self.history_]})
+        trainer.save(path, identity, keeper.state_dict() | {"history": [asdict(step) for step in self.history_]})
         ended = time.monotonic()
         return ended + max(_SAVE_S, (ended - begun) / _SAVE_COST)
 
-    def _go_on(self, trainer: Trainer, keeper: Keeper, path: Path) -> None:
+    def _go_on(self, trainer: Trainer, keeper: Keeper, path: Path, identity: str) -> None:
         """Go on from what was saved."""
-        extra = trainer.restore(path, self._identity())
+        extra = trainer.restore(path, identity)
         keeper.load_state_dict(extra)
         self.history_ = [TrainingStep(**step) for step in extra["history"]]
         self.notes_ = list(keeper.notes)
 
-    def _identity(self) -> str:
+    def _identity(self, train: Beats, validation: Beats | None) -> str:
         """Say what this training is, apart from its budget: a checkpoint of another one does not fit."""
         budget = ("steps", "minutes", "validations")
         settings = {name: value for name, value in self.params.items() if name not in budget}
-        return json.dumps([self.name, settings, self.by, self.shape_["data_sha256"]], sort_keys=True)
+        # Of beats that are too many for memory: signals and classes of all, and all that is known of those in memory.
+        sides = [self.shape_["data_sha256"], content(train), content(validation) if validation is not None else None]
+        return json.dumps([ecgsynth.__version__, self.name, settings, self.by, *sides], sort_keys=True)
 
     def _for_sampling(self, network: nn.Module) -> nn.Module:
         """Give the network in the form that `_make` is fastest with."""
