@@ -1,5 +1,6 @@
 """Training in several processes, which torchrun or a cluster begins: each learns from its share of every batch."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,3 +72,17 @@ def mean_of(value: float) -> float:
 def any_of(flag: bool) -> bool:
     """Say whether something holds in any process; all have to ask."""
     return mean_of(float(flag)) > 0
+
+
+def wait_for_all() -> None:
+    """Wait until all processes have come as far."""
+    mean_of(0.0)
+
+
+def same_in_all(value: bytes) -> bool:
+    """Say whether something is the same in all of several processes; all have to ask."""
+    own = torch.tensor(list(hashlib.sha256(value).digest()))
+    least, most = own.clone(), own.clone()
+    dist.all_reduce(least, dist.ReduceOp.MIN)
+    dist.all_reduce(most, dist.ReduceOp.MAX)
+    return torch.equal(least, most)

@@ -1,6 +1,7 @@
 """Training of networks, one step at a time: budget, batches, averaged weights and checkpoints, whatever the loss."""
 
 import copy
+import hashlib
 import io
 import math
 import time
@@ -225,6 +226,13 @@ class Trainer(ABC):
         """Give all that this training has come to."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         return parts | {"step": self.step, "seconds": self.seconds, "slowed": self.slowed, "random": self._random.get_state()}
+
+    def digest(self) -> bytes:
+        """Give the SHA-256 of the step and of the weights that are trained."""
+        digest = hashlib.sha256(str(self.step).encode())
+        for value in self.generator.state_dict().values():
+            digest.update(value.cpu().numpy().tobytes())
+        return digest.digest()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""

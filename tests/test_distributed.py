@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from ecgsynth.generators import load_generator
 from ecgsynth.splits import Split
@@ -16,8 +17,8 @@ from ecgsynth.splits import Split
 SETTINGS = ["--steps", "30", "--set", "batch=64", "--set", "precision=float32", "--set", "hidden=32", "--set", "depth=1"]
 
 
-def begin(folder, output, *options, processes=1):
-    """Begin a training in so many processes, as torchrun does."""
+def begin(folder, output, *options, processes=1, others=None, patch=("", "")):
+    """Begin a training in so many processes, as torchrun does; the others may have another output, and each code of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -25,14 +26,19 @@ def begin(folder, output, *options, processes=1):
     for rank in range(processes):
         told = {"WORLD_SIZE": str(processes), "RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         environment = os.environ | {"OMP_NUM_THREADS": "1", **(told if processes > 1 else {})}
-        command = [sys.executable, "-m", "ecgsynth", "train", str(folder), "-o", str(output), *options]
+        code = f"{patch[rank > 0]}; from ecgsynth.cli import main; main()".removeprefix("; ")
+        command = [sys.executable, "-c", code, "train", str(folder), "-o", str(others if others and rank else output), *options]
         begun.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     return begun
 
 
 def end(begun):
     """Wait for processes; gives how each ended and what it said."""
-    said = [process.communicate(timeout=200) for process in begun]
+    try:
+        said = [process.communicate(timeout=200) for process in begun]
+    finally:
+        for process in begun:
+            process.kill()  # one that waits for another for ever
     return [process.returncode for process in begun], said
 
 
@@ -98,6 +104,44 @@ def test_all_stop_after_the_same_step_or_say_that_one_was_lost(folder, tmp_path)
     lines = [line for line in said[0][1].splitlines() if not line.startswith("note: ")]
     assert lines == ["ecgsynth: a process of this training was lost; --resume goes on from the last checkpoint, if one was written"]
     assert (tmp_path / "model.checkpoint").is_file()
+
+
+SAVING = "from ecgsynth.generators import trained; trained._SAVE_S, trained._SAVE_COST = 0, 1e9"
+LOST = "import os; from ecgsynth.generators.keeper import Keeper; Keeper.end = lambda self: os._exit(9)"
+
+
+def test_processes_that_do_not_go_on_from_the_same_checkpoint_stop(folder, tmp_path):
+    """One lacks it, as on a node with a disk of its own, or has that of another step."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one, two, kept = tmp_path / "one" / "model", tmp_path / "two" / "model", tmp_path / "one" / "model.checkpoint"
+    ended, _ = train(folder, one, "-g", "flow", *SETTINGS, patch=(f"{SAVING}; {LOST}", ""))
+    assert ended == [9]
+    before = kept.read_bytes()
+    for theirs in (None, before):
+        if theirs:
+            torch.save(torch.load(kept) | {"step": 7}, tmp_path / "two" / "model.checkpoint")
+        ended, said = train(folder, one, "-g", "flow", *SETTINGS, "--resume", processes=2, others=two)
+        assert ended == [1, 1], said
+        for step, (_, errors) in zip((30, 7 if theirs else 0), said, strict=True):
+            lines = [line for line in errors.splitlines() if not line.startswith("note: ")]
+            assert lines == [
+                f"ecgsynth: the processes that train together differ, this one begins after step {step}: each needs the same version, "
+                "settings and beats, and to go on the same checkpoint, under the same name"
+            ]
+        assert kept.read_bytes() == before
+        assert not one.exists()
+
+
+def test_a_model_has_its_name_and_the_checkpoint_goes_when_all_have_come_to_the_end(folder, tmp_path):
+    model, checkpoint = tmp_path / "model", tmp_path / "model.checkpoint"
+    ended, said = train(folder, model, "-g", "flow", *SETTINGS, processes=2, patch=(SAVING, LOST))
+    assert ended == [1, 9], said
+    assert "a process of this training was lost; --resume goes on from the last checkpoint" in said[0][1]
+    assert (model.exists(), checkpoint.is_file()) == (False, True)
+    ended, said = train(folder, model, "-g", "flow", *SETTINGS, "--resume", processes=2)
+    assert ended == [0, 0], said
+    assert (model.exists(), checkpoint.is_file()) == (True, False)
 
 
 def test_what_cannot_be_shared_is_refused_in_a_line(folder, tmp_path):

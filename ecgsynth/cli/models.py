@@ -154,7 +154,7 @@ def show_training(
 ) -> bool:
     """Train, showing progress; save the model and its curve. Gives whether it was not interrupted."""
     from ecgsynth.cli.curve import Curve
-    from ecgsynth.distributed import any_of
+    from ecgsynth.distributed import any_of, wait_for_all
     from ecgsynth.files import discard
 
     interrupted, said, latest, step = False, 0, "", None
@@ -174,6 +174,7 @@ def show_training(
         _tell(generator.notes_, said)
         if asked() and step is None:  # a generator without steps has nothing to keep half-way
             raise KeyboardInterrupt
+        wait_for_all()  # while there is a checkpoint to go on from
         generator.save(output, force=force)
         curve.finish()
     if not interrupted:
@@ -183,10 +184,12 @@ def show_training(
 
 def _learn_beside(generator: Any, train_beats: Any, validation: Any, *, by: str, device: str, checkpoint: Path | None) -> bool:
     """Train in a process beside the first, which tells of it and writes files. Gives whether none was interrupted."""
-    from ecgsynth.distributed import any_of
+    from ecgsynth.distributed import any_of, wait_for_all
 
     with soft_interrupt() as asked, closing(generator.fit_steps(train_beats, validation, checkpoint, by=by, device=device)) as steps:
-        return not any(any_of(asked()) and step.share < 1 for step in steps)
+        interrupted = any(any_of(asked()) and step.share < 1 for step in steps)
+    wait_for_all()
+    return not interrupted
 
 
 def _tell(notes: list[str], said: int = 0) -> int:

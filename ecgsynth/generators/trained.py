@@ -22,7 +22,7 @@ from ecgsynth.beats import Beats, impossible, refuse_impossible
 from ecgsynth.cache import content
 from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.devices import CPU
-from ecgsynth.distributed import n_th
+from ecgsynth.distributed import n_processes, n_th, same_in_all
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import RARE, Arrays, Block, Cells, Generator
 from ecgsynth.generators.history import TrainingStep
@@ -152,9 +152,15 @@ class TrainedGenerator(Generator):
     ) -> Steps[TrainingStep, None, None]:
         if validation is not None and np.isin(validation.labels(self.by), self.classes).sum() < 2:
             validation = None  # it has nothing to tell of what is learnt
-        identity = self._identity(train, validation) if checkpoint is not None else ""
+        shared = n_processes() > 1
+        identity = self._identity(train, validation) if shared or checkpoint is not None else ""
         if checkpoint is not None and checkpoint.is_file():
             self._go_on(trainer, keeper, checkpoint, identity)
+        if shared and not same_in_all(identity.encode() + trainer.digest()):
+            raise EcgsynthError(
+                f"the processes that train together differ, this one begins after step {trainer.step}: each needs the same version, "
+                "settings and beats, and to go on the same checkpoint, under the same name"
+            )
         due, save_at = self._next_due(trainer.share), time.monotonic() + _SAVE_S
         try:
             while trainer.share < 1:
