@@ -78,14 +78,22 @@ def build_steps(source: Source, folder: str | Path, *, force: bool = False, engi
         return False
     _refuse_others(work)
     with _alone_in(work):
+        if _is_there(folder, head, force=force):  # by a process that was building until now
+            if _may_go(work, head):
+                _take_away(work)
+            return False
         _begin(work, head, force=force)
         if engine is not None:
             yield from relabelled(engine.steps(_jobs(source, work)), lambda step: step._replace(share=(1 - _LAST) * step.share))
         tallies = yield from _make_shards(source, work)
         yield Progress(1 - _LAST, "files")
-        _assemble(source, tallies, work, folder)
+        ready = _assemble(source, tallies, work)
+        made = not _is_there(folder, head, force=force)  # what was put there meanwhile is not replaced
+        if made:
+            _put(ready, folder, aside=work / "replaced")
+        _take_away(work)
     yield Progress(1.0, "")
-    return True
+    return made
 
 
 def _build_remote(source: Source, folder: Path, *, force: bool, engine: Engine | None) -> Steps[Progress, None, bool]:
@@ -193,8 +201,8 @@ def _read_head(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _assemble(source: Source, tallies: Mapping[str, Tally], work: Path, folder: Path) -> None:
-    """Put the files of all shards in their places, add what is of the whole, and give it its name."""
+def _assemble(source: Source, tallies: Mapping[str, Tally], work: Path) -> Path:
+    """Put the files of all shards in their places, and add what is of the whole; gives the folder that is to have the dataset's name."""
     ready = work / "dataset"
     shutil.rmtree(ready, ignore_errors=True)  # of a build that was stopped here
     ready.mkdir()
@@ -223,12 +231,16 @@ def _assemble(source: Source, tallies: Mapping[str, Tally], work: Path, folder: 
     if not all(is_whole(source, shard, made) for shard, made in zip(shards, places, strict=True)):
         raise EcgsynthError(f"processes of a build that was killed still wrote into {work}: give the same command again, which goes on")
     sync(ready)
+    return ready
+
+
+def _put(ready: Path, folder: Path, aside: Path) -> None:
+    """Give a dataset its name, in the place of what has it."""
     if folder.exists():
-        shutil.rmtree(work / "replaced", ignore_errors=True)  # by a build that was stopped after this
-        os.rename(folder, work / "replaced")
+        shutil.rmtree(aside, ignore_errors=True)  # of a build that was stopped after this
+        os.rename(folder, aside)
     os.rename(ready, folder)
     sync_name(folder)
-    _take_away(work)
 
 
 def _take_away(work: Path) -> None:
@@ -244,9 +256,15 @@ def _take_away(work: Path) -> None:
 
 def _clear_after(head: Mapping[str, Any], work: Path) -> None:
     """Take away what a build left that was killed when all was done but this; what another process builds in stays."""
-    if work.is_dir() and (_read_head(work) == head or not {*names_in(work)} - {LOCK}):
+    if work.is_dir() and _may_go(work, head):
         with suppress(EcgsynthError), _alone_in(work):
-            _take_away(work)
+            if _may_go(work, head):
+                _take_away(work)
+
+
+def _may_go(work: Path, head: Mapping[str, Any]) -> bool:
+    """Say whether a folder holds nothing but what a build of this dataset needed."""
+    return _read_head(work) == head or not {*names_in(work)} - {LOCK}
 
 
 def _write_cards(source: Source, shards: Sequence[Shard], tallies: Mapping[str, Tally], ready: Path) -> None:

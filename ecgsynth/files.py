@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_CANNOT_WRITE = (*_FULL, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+_CANNOT_WRITE = (*_FULL, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR)
 _OURS = ".ecgsynth"  # how the name of a scratch folder ends
 _SCRATCH = f".????????{_OURS}"  # behind a name, as `mkdtemp` gives it: none of NAME.txt is one of NAME
 
@@ -33,7 +33,7 @@ def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = N
     """Give a temporary path beside `path`; rename it to `path` when the block ends well.
 
     The block may make a file or a folder there. If it fails, nothing is left and `path` is as it was. At an address that holds for
-    files; for folders until their upload begins, see `ecgsynth.places.upload`.
+    files; for folders until their upload begins, see `ecgsynth.places.upload`. What takes the name meanwhile is replaced by `force` alone.
 
     Parameters
     ----------
@@ -54,6 +54,7 @@ def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = N
     if is_remote(path):
         with tempfile.TemporaryDirectory(prefix="ecgsynth.") as folder:
             yield Path(folder) / path.name
+            _refuse(path, force=force, marker=marker)
             upload(Path(folder) / path.name, path, last=marker)
         return
     try:
@@ -61,7 +62,13 @@ def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = N
         with _scratch(path) as scratch:
             temporary = scratch / path.name
             yield temporary
-            _put(temporary, path, aside=_aside(scratch, path))
+            sync(temporary)
+            _refuse(path, force=force, marker=marker)  # what was put there meanwhile
+            if force:
+                _rename(temporary, path, aside=_aside(scratch, path))
+            else:
+                _rename_to_new(temporary, path)
+            sync_name(path)
     except OSError as error:
         cut_short = error.errno is None and "requested and" in str(error)  # which is how numpy tells of a full disk
         if error.errno not in _CANNOT_WRITE and not cut_short:
@@ -165,12 +172,6 @@ def sync(path: Path) -> None:
             os.close(handle)
 
 
-def _put(temporary: Path, path: Path, aside: Path) -> None:
-    sync(temporary)
-    _rename(temporary, path, aside)
-    sync_name(path)
-
-
 def sync_name(path: Path) -> None:
     """Make sure that the name of a file or folder is on the disk."""
     handle = os.open(path.parent, os.O_RDONLY)
@@ -192,6 +193,16 @@ def _rename(temporary: Path, path: Path, aside: Path) -> None:
         raise
 
 
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Give a name that nothing has: no link takes one that is taken, and no folder is renamed over a full one."""
+    try:
+        (os.replace if temporary.is_dir() else os.link)(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # as of a file system without links
+        os.replace(temporary, path)
+
+
 def refuse_existing(path: str | Path, *, force: bool, marker: str | None = None) -> None:
     """Raise if `path` may not be written: called before long work, so that it is not done in vain.
 
@@ -206,6 +217,10 @@ def refuse_existing(path: str | Path, *, force: bool, marker: str | None = None)
     """
     path = place(path)
     clear_scratch(path)
+    _refuse(path, force=force, marker=marker)
+
+
+def _refuse(path: Path, *, force: bool, marker: str | None = None) -> None:
     if marker is not None and upload_begun(path, marker):
         return
     if path.is_dir() and not (marker is not None and (not any(path.iterdir()) or (path / marker).is_file())):

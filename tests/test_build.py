@@ -247,6 +247,45 @@ def test_rows_of_another_seed_or_model_than_the_dataset_is_said_to_have_are_foun
         drain(verify_steps(tmp_path / "other"))
 
 
+@pytest.mark.parametrize("kind", ["thesis", "another recipe", "the same"])
+def test_what_takes_the_name_of_a_dataset_meanwhile_stays(recipe, tmp_path, kind):
+    recipe = replace(recipe, formats=["npz"])
+    other = tmp_path / "other"
+    if kind == "thesis":
+        other.mkdir()
+        (other / "thesis.tex").write_text("years of work")
+    else:
+        build(recipe if kind == "the same" else replace(recipe, seed=4), other)
+    before = contents(other)
+    steps = build_steps(Source.of(recipe), tmp_path / "set")
+    next(steps)
+    other.rename(tmp_path / "set")
+    if kind == "the same":
+        inode = (tmp_path / "set").stat().st_ino
+        assert not drain(steps)
+        assert (tmp_path / "set").stat().st_ino == inode
+        assert not (tmp_path / "set.part").exists()
+    else:
+        with pytest.raises(EcgsynthError, match="holds other things" if kind == "thesis" else "is a dataset of another recipe"):
+            drain(steps)
+    assert contents(tmp_path / "set") == before
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_what_another_build_has_made_by_the_time_this_one_begins_stays(recipe, tmp_path, monkeypatch, seed):
+    recipe = replace(recipe, formats=["npz"])
+    build(replace(recipe, seed=seed), tmp_path / "other")
+    monkeypatch.setattr(building, "_refuse_others", lambda work: (tmp_path / "other").rename(tmp_path / "set"))
+    monkeypatch.setattr(building, "make_shard", lambda *_: pytest.fail("it is made again"))
+    if seed == 3:
+        assert not build(recipe, tmp_path / "set")
+        assert not (tmp_path / "set.part").exists()
+    else:
+        with pytest.raises(EcgsynthError, match="is a dataset of another recipe"):
+            build(recipe, tmp_path / "set")
+    assert [path.name for path in (tmp_path / "set" / "npz").iterdir()]
+
+
 def test_the_gate_drops_marks_or_is_not_asked(recipe, files, tmp_path):
     import pyarrow.parquet as pq
 

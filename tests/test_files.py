@@ -67,6 +67,68 @@ def test_a_folder_survives_a_failed_replacement(tmp_path):
     assert (tmp_path / "split" / "split.json").read_text() == "old"
 
 
+@pytest.mark.parametrize("marker", [None, "one"], ids=["file", "folder"])
+def test_what_takes_the_name_meanwhile_is_replaced_by_force_alone(tmp_path, marker):
+    target = tmp_path / "out"
+
+    def put(path, text):
+        if marker:
+            path.mkdir()
+            path = path / marker
+        path.write_text(text)
+
+    def write(**how):
+        with atomic_path(target, marker=marker, **how) as temporary:
+            put(temporary, "mine")
+            put(target, "theirs")
+
+    with pytest.raises(EcgsynthError, match=r"out exists: give another name, or --force to replace it$"):
+        write()
+    assert (target / marker if marker else target).read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    target.rename(tmp_path / "kept")
+    write(force=True)
+    assert (target / marker if marker else target).read_text() == "mine"
+
+
+def test_a_folder_of_other_things_that_takes_the_name_meanwhile_is_never_replaced(tmp_path):
+    def write():
+        with atomic_path(tmp_path / "out", force=True, marker="one") as temporary:
+            temporary.mkdir()
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "100.dat").write_text("precious")
+
+    with pytest.raises(EcgsynthError, match="folder of other things"):
+        write()
+    assert (tmp_path / "out" / "100.dat").read_text() == "precious"
+
+
+@pytest.mark.parametrize(("kind", "said"), [("file", "File exists"), ("folder", "Directory not empty")])
+def test_what_takes_the_name_after_the_last_look_is_not_lost(tmp_path, monkeypatch, kind, said):
+    target, looks, original = tmp_path / "out", [], files._refuse
+
+    def look(path, **how):
+        original(path, **how)
+        looks.append(path)
+        if len(looks) == 2:
+            (target / "theirs").mkdir(parents=True) if kind == "folder" else target.write_text("theirs")
+
+    monkeypatch.setattr(files, "_refuse", look)
+    with pytest.raises(EcgsynthError, match=f"cannot write .*out: {said}"), atomic_path(target) as temporary:
+        temporary.mkdir() if kind == "folder" else temporary.write_text("mine")
+    assert (target / "theirs").is_dir() if kind == "folder" else target.read_text() == "theirs"
+
+
+def test_a_file_system_without_links_takes_files_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(files.os, "link", refuse)
+    with atomic_path(tmp_path / "out") as temporary:
+        temporary.write_text("mine")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_a_full_disk_is_one_clear_error(tmp_path):
     with pytest.raises(EcgsynthError, match=r"cannot write .*No space left on device"), atomic_path(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")

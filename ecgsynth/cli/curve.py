@@ -71,12 +71,12 @@ class Curve:
             with self._writing():
                 os.fsync(self._file.fileno())
 
-    def finish(self) -> None:
-        """Give the file its name, if there were any steps."""
+    def finish(self, *, force: bool = False) -> None:
+        """Give the file its name, if there were any steps; what has it by now is replaced by `force` alone."""
         if not self._lines:
             return
         self.close()
-        with atomic_path(self._path, force=True) as temporary:
+        with atomic_path(self._path, force=force) as temporary:
             temporary.write_text(self._text())
         discard(self._part)
 

@@ -176,7 +176,7 @@ def show_training(
             raise KeyboardInterrupt
         wait_for_all()  # while there is a checkpoint to go on from
         generator.save(output, force=force)
-        curve.finish()
+        curve.finish(force=force)
     if not interrupted:
         discard(checkpoint)
     return not interrupted
