@@ -7,8 +7,8 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Generator as Steps
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ LOCK = "lock"
 SUMS = "SHA256SUMS"
 
 _MADE = ("shards", "dataset", "replaced")  # by a build, beside the file by which it is known
+_TRIES = 100  # to lock a folder whose lock others remove when they are done
 _LAST = 0.1  # share of the time that putting everything in its place takes
 
 
@@ -161,16 +162,21 @@ def _is_there(folder: Path, head: dict[str, Any], *, force: bool) -> bool:
     return found == head and not force
 
 
-@contextmanager
-def _alone_in(work: Path) -> Iterator[None]:
-    """Make the folder of what is being built, and keep other processes out of it."""
-    try:
+def _alone_in(work: Path) -> ExitStack:
+    """Make the folder of what is being built, and keep other processes out of it, where the file system has locks."""
+    for _ in range(_TRIES):
         work.mkdir(parents=True, exist_ok=True)
-        with open(work / LOCK, "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError as error:
-        raise EcgsynthError(f"another process is building in {work}: wait for it, or give another name") from error
+        with suppress(FileNotFoundError), ExitStack() as stack:  # of what goes with whoever had it before
+            file = stack.enter_context(open(work / LOCK, "w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                break
+            except OSError:  # nothing can be locked there
+                return stack.pop_all()
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(work / LOCK)):
+                return stack.pop_all()
+    raise EcgsynthError(f"another process is building in {work}: wait for it, or give another name")
 
 
 def _refuse_others(work: Path) -> None:

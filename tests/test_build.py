@@ -1,5 +1,6 @@
 """Datasets: what stands in them, and that a build ends with the same bytes whatever happens to it."""
 
+import errno
 import json
 import os
 from collections import Counter
@@ -284,6 +285,43 @@ def test_what_another_build_has_made_by_the_time_this_one_begins_stays(recipe, t
         with pytest.raises(EcgsynthError, match="is a dataset of another recipe"):
             build(recipe, tmp_path / "set")
     assert [path.name for path in (tmp_path / "set" / "npz").iterdir()]
+
+
+@pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
+def test_a_file_system_without_locks_takes_datasets_all_the_same(recipe, tmp_path, monkeypatch, name):
+    def refuse(*_):
+        raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+
+    monkeypatch.setattr(building.fcntl, "flock", refuse)
+    assert build(replace(recipe, quotas=[Quota("N", 20)], formats=["npz"]), tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(tmp_path, monkeypatch, moment):
+    """As whoever had it removes it with the folder when all is done."""
+    work, locked, opened, done = tmp_path / "set.part", building.fcntl.flock, open, []
+
+    def remove():
+        if not done:
+            done.append((work / "lock").unlink(missing_ok=True))
+            work.rmdir()
+
+    def lock(*given):
+        locked(*given)
+        remove()
+
+    if moment == "before":
+        monkeypatch.setattr(building, "open", lambda *given: remove() or opened(*given), raising=False)
+    else:
+        monkeypatch.setattr(building.fcntl, "flock", lock)
+    with building._alone_in(work):
+        assert done
+        with pytest.raises(EcgsynthError, match="another process is building"), building._alone_in(work):
+            pass
+        assert [path.name for path in work.iterdir()] == ["lock"]
+    with building._alone_in(work):
+        pass
 
 
 def test_the_gate_drops_marks_or_is_not_asked(recipe, files, tmp_path):
