@@ -9,6 +9,9 @@ from typing import Any
 
 from ecgsynth.errors import EcgsynthError
 
+_HERE = ("file://", "local://")
+"""How addresses of files of this machine begin, which are written as any other of these: whole or not at all."""
+
 
 def place(where: str | Path) -> Path:
     """Give a path, or for an address what can be used as one.
@@ -20,6 +23,8 @@ def place(where: str | Path) -> Path:
     """
     if not isinstance(where, str) or "://" not in where:
         return Path(where) if isinstance(where, str) else where
+    if where.startswith(_HERE):
+        return Path(where.partition("://")[2])
     if set(where) & set("*?["):
         raise EcgsynthError(f"{where} holds one of * ? [, which stand for several names at an address: give another name")
     try:
@@ -43,9 +48,9 @@ def here(where: str | Path) -> Path:
     EcgsynthError
         If it is an address.
     """
-    if "://" in str(where):
+    if "://" in str(where) and not str(where).startswith(_HERE):
         raise EcgsynthError(f"{where} is an address, and this works in a folder of this machine: give one, and copy it there afterwards")
-    return Path(where)
+    return place(where)
 
 
 def is_remote(path: Path) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from ecgsynth import files
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, clear_all_scratch, clear_scratch, discard, names_in, refuse_existing, sha256
+from ecgsynth.places import here, place
 
 
 def test_the_file_appears_only_when_the_block_ends_well(tmp_path):
@@ -198,6 +199,26 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
         assert temporary.read_text() == "mine"
         (tmp_path / "out.txt").unlink()
     assert (tmp_path / "out.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("scheme", ["file", "local"])
+def test_an_address_of_this_machine_is_a_path_whose_file_is_whole_or_not_there(tmp_path, monkeypatch, scheme):
+    target, address = tmp_path / "out.txt", f"{scheme}://{tmp_path}/out.txt"
+
+    def copy_half(source, to, **how):
+        with open(source) as file, open(to, "w") as copy:
+            copy.write(file.read(2))
+        raise OSError("cut short")
+
+    monkeypatch.setattr("shutil.copyfile", copy_half)
+    for content in ("old", "new"):
+        killed_within(address)
+        assert names_in(tmp_path) == ([] if content == "old" else ["out.txt"])
+        with atomic_path(address, force=True) as temporary:
+            temporary.write_text(content)
+        assert target.read_text() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+    assert place(address) == here(address) == target
 
 
 def test_folders_of_other_people_are_left_alone(tmp_path):
