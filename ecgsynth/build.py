@@ -16,7 +16,7 @@ from typing import Any
 from ecgsynth.cards import Told, croissant, data_card, model_card
 from ecgsynth.engine import Engine, Job
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path, discard, names_in, sha256, sync, sync_name, user_cache
+from ecgsynth.files import atomic_path, discard, names_in, open_itself, sha256, sync, sync_name, user_cache
 from ecgsynth.formats import join_npz, join_text
 from ecgsynth.places import is_remote, place, upload, upload_begun
 from ecgsynth.recipe import Recipe
@@ -167,7 +167,7 @@ def _alone_in(work: Path) -> ExitStack:
     for _ in range(_TRIES):
         work.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError), ExitStack() as stack:  # of what goes with whoever had it before
-            file = stack.enter_context(open(work / LOCK, "w"))
+            file = stack.enter_context(open_itself(work / LOCK))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -180,10 +180,12 @@ def _alone_in(work: Path) -> ExitStack:
 
 
 def _refuse_others(work: Path) -> None:
-    """Raise if the folder is there, and is not one of a build."""
+    """Raise if the folder is there, and is not one of a build, all of which lies in it."""
     names = set(names_in(work))
     if names - {LOCK, HEAD, *_MADE} or ("shards" in names and HEAD not in names):
         raise EcgsynthError(f"{work} holds other things: give another name for the dataset")
+    if links := [path for path in work.rglob("*") if path.is_symlink()]:
+        raise EcgsynthError(f"{links[0]} is a link, of which no build makes any: remove {work}, or give another name")
 
 
 def _begin(work: Path, head: dict[str, Any], *, force: bool) -> None:

@@ -126,6 +126,12 @@ class DistillingTrainer(AdversarialTrainer):
     def _parts(self) -> dict[str, Any]:
         return super()._parts() | {"teacher": self._teacher}
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        super().load_state_dict(state)
+        if self._given < 0:
+            raise ValueError("its teacher is ahead of it")
+
     def check_weights(self) -> None:
         """Make sure that all weights are numbers, the teacher's, too."""
         super().check_weights()

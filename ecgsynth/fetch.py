@@ -15,7 +15,7 @@ import requests
 import urllib3
 
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import sha256, sync, sync_name, user_cache
+from ecgsynth.files import open_itself, sha256, sync, sync_name, user_cache
 from ecgsynth.places import here
 
 PHYSIONET_MITDB = "https://physionet.org/files/mitdb/1.0.0/"
@@ -200,8 +200,12 @@ def _request(session: requests.Session, url: str, part: Path, stop: threading.Ev
         if goes_on and not _is_rest(response, start):
             part.unlink(missing_ok=True)  # so that the next try asks for all of it
             raise requests.ConnectionError("the server sends another part than was asked for")
-        with part.open("ab" if goes_on else "wb") as file:
+        with open_itself(part) as file:
             _refuse_two(file, part)
+            if goes_on:
+                file.seek(0, os.SEEK_END)
+            else:
+                file.truncate()
             for piece in _pieces(response):
                 if stop.is_set():
                     raise CancelledError

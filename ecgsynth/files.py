@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.places import is_remote, local_copy, place, upload, upload_begun
@@ -160,6 +160,22 @@ def _lock(scratch: Path, *, anyway: bool = False) -> int | None:
 def _aside(scratch: Path, path: Path) -> Path:
     """Say where a folder is kept for the moment in which another takes its name."""
     return scratch / f"{path.name}.replaced"
+
+
+def open_itself(path: Path) -> BinaryIO:
+    """Open a file to be written on, which is made if it is not there; what a link in its place leads to is not touched.
+
+    Raises
+    ------
+    EcgsynthError
+        If it is a link.
+    """
+    try:
+        return open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT | os.O_NOFOLLOW, 0o666))
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise EcgsynthError(f"{path} is a link, and nothing is written through one: remove it") from error
 
 
 def sync(path: Path) -> None:

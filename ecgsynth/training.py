@@ -2,11 +2,11 @@
 
 import copy
 import hashlib
-import io
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -15,13 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ecgsynth.checkpoints import read_checkpoint, write_checkpoint
 from ecgsynth.devices import CPU
 from ecgsynth.distributed import mean_of, n_processes
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path
-from ecgsynth.places import local_copy
+from ecgsynth.untrusted import conform, is_above_0, is_count
 
 # Shapes: B batch, P coordinates of a beat, K cells.
+
+_FORM = {"step": is_count, "seconds": (is_above_0, lambda seconds: seconds == 0), "slowed": is_above_0}
+_REMEMBERED = {torch.optim.Adam: {"step", "exp_avg", "exp_avg_sq"}, torch.optim.RMSprop: {"step", "square_avg"}}
 
 
 @dataclass(frozen=True)
@@ -199,28 +202,23 @@ class Trainer(ABC):
 
     def save(self, path: Path, identity: str, extra: dict[str, Any]) -> None:
         """Write everything needed to go on as if never stopped, and of which training it is."""
-        state = self.state_dict() | {"identity": identity, "extra": extra}
-        buffer = io.BytesIO()  # on a full disk torch would raise an error that does not say so
-        torch.save(state, buffer)
-        with atomic_path(path, force=True) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+        write_checkpoint(path, self.state_dict() | {"identity": identity, "extra": extra})
 
-    def restore(self, path: Path, identity: str) -> dict[str, Any]:
-        """Go on from what `save` wrote; gives back its `extra`. Nothing in the file is executed."""
+    @contextmanager
+    def restore(self, path: Path, identity: str) -> Iterator[dict[str, Any]]:
+        """Give the `extra` of what `save` wrote, and go on from there when the block ends; what fails in it is the file's fault."""
         try:
-            with local_copy(path) as here:
-                state = torch.load(here, map_location="cpu", weights_only=True)
+            state = read_checkpoint(path)
             if state["identity"] != identity:
                 raise EcgsynthError(
                     f"{path} is of a training with other beats or settings, or another version: use those, or delete it to begin anew"
                 )
+            yield state["extra"]
             self.load_state_dict(state)
-            extra: dict[str, Any] = state["extra"]
         except EcgsynthError:
             raise
-        except Exception as error:  # torch raises whatever the damage leads to
+        except Exception as error:  # safetensors and torch raise whatever the damage leads to
             raise EcgsynthError(f"{path} does not fit this training, or is damaged; delete it to begin anew") from error
-        return extra
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that this training has come to."""
@@ -237,8 +235,10 @@ class Trainer(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        self.step, self.seconds, self.slowed = state["step"], state["seconds"], state.get("slowed", 1.0)
+            is_optimizer = isinstance(part, torch.optim.Optimizer)
+            part.load_state_dict(_remembering(part, state[name]["state"]) if is_optimizer else state[name])
+        done = conform(state, _FORM)
+        self.step, self.seconds, self.slowed = done["step"], done["seconds"], done["slowed"]
         self._random.set_state(state["random"])
 
     def go_back(self, state: dict[str, Any], *, slowed: float, turn: int) -> None:
@@ -347,6 +347,16 @@ class LossTrainer(Trainer):
     def _rate(self) -> float:
         """Rise over the first 200 steps, then fall along a half cosine."""
         return self.recipe.rate * min(1.0, (self.step + 1) / 200) * max(1e-3, 0.5 * (1 + math.cos(math.pi * self.share)))
+
+
+def _remembering(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Any]:
+    """Give an optimizer's own settings, with what another remembered of each parameter, if that can be."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, memory in state.items():
+        shapes = {value.shape for name, value in memory.items() if name != "step"}
+        if memory.keys() != _REMEMBERED[type(optimizer)] or shapes != {parameters[number].shape} or not 1 <= memory["step"].item() < 2**53:
+            raise ValueError("what its optimizer remembers is of another network")
+    return optimizer.state_dict() | {"state": state}
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

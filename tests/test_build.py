@@ -300,7 +300,7 @@ def test_a_file_system_without_locks_takes_datasets_all_the_same(recipe, tmp_pat
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(tmp_path, monkeypatch, moment):
     """As whoever had it removes it with the folder when all is done."""
-    work, locked, opened, done = tmp_path / "set.part", building.fcntl.flock, open, []
+    work, locked, opened, done = tmp_path / "set.part", building.fcntl.flock, building.open_itself, []
 
     def remove():
         if not done:
@@ -312,7 +312,7 @@ def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(tmp_path, monkey
         remove()
 
     if moment == "before":
-        monkeypatch.setattr(building, "open", lambda *given: remove() or opened(*given), raising=False)
+        monkeypatch.setattr(building, "open_itself", lambda *given: remove() or opened(*given))
     else:
         monkeypatch.setattr(building.fcntl, "flock", lock)
     with building._alone_in(work):
@@ -322,6 +322,25 @@ def test_a_lock_that_is_removed_while_it_is_taken_is_taken_anew(tmp_path, monkey
         assert [path.name for path in work.iterdir()] == ["lock"]
     with building._alone_in(work):
         pass
+
+
+@pytest.mark.parametrize("name", ["lock", "shards", "shards/00000"])
+def test_nothing_is_written_through_a_link_in_what_a_stranger_left(recipe, tmp_path, name):
+    """Beside a new dataset, where it would be gone on with, and beside one that is there, where it would be cleared away."""
+    folder, mine = tmp_path / "set.part", tmp_path / "mine" / "0" / "thesis.tex"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("years of work")
+    (folder / name).parent.mkdir(parents=True)
+    (folder / "build.json").write_text(json.dumps(Source.of(recipe).head()))
+    (folder / name).symlink_to(mine if name == "lock" else mine.parent.parent)
+    with pytest.raises(EcgsynthError, match=rf"{name} is a link, of which no build makes any: remove .*set\.part"):
+        build(recipe, tmp_path / "set")
+    folder.rename(tmp_path / "other.part")
+    build(recipe, tmp_path / "set")
+    (tmp_path / "other.part").rename(folder)
+    assert not build(recipe, tmp_path / "set")
+    assert {path.name for path in tmp_path.joinpath("mine").rglob("*")} == {"0", "thesis.tex"}
+    assert mine.read_text() == "years of work"
 
 
 def test_the_gate_drops_marks_or_is_not_asked(recipe, files, tmp_path):

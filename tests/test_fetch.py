@@ -1,4 +1,5 @@
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -213,14 +214,26 @@ def test_a_folder_that_cannot_be_written(server, tmp_path):
         fetch(tmp_path, base_url=server.url, sums=SUMS)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk(server, tmp_path, monkeypatch):
-    real = module.sha256
-    monkeypatch.setattr(module, "sha256", lambda path: "" if str(path).endswith(".part") else real(path))
-    (tmp_path / "a.dat.part").symlink_to("/dev/full")
-    with pytest.raises(EcgsynthError, match=r"cannot write .*a\.dat: No space left on device\. Make room"):
-        fetch(tmp_path, base_url=server.url, sums=SUMS)
+def test_a_full_disk(server, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # which a write then ends as a full disk does
+    try:
+        with pytest.raises(EcgsynthError, match=r"cannot write .*a\.dat: File too large\. Make room"):
+            fetch(tmp_path, base_url=server.url, sums=SUMS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not (tmp_path / "a.dat").exists()
+
+
+@pytest.mark.parametrize("begun", [0, 4])
+def test_nothing_is_written_through_a_link(server, tmp_path, begun):
+    mine, folder = tmp_path / "mine.txt", tmp_path / "records"
+    mine.write_bytes(b"mine"[:begun])
+    folder.mkdir()
+    (folder / "a.dat.part").symlink_to(mine)
+    with pytest.raises(EcgsynthError, match=r"a\.dat\.part is a link, and nothing is written through one: remove it"):
+        steps(server, folder)
+    assert mine.read_bytes() == b"mine"[:begun]
 
 
 def test_network_is_there(server):

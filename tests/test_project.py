@@ -84,6 +84,7 @@ def test_stages_import_only_from_stages_before_them():
         "nets",
         "objectives",
         "priors",
+        "checkpoints",
         "training",
         "private",
         "adversarial",
@@ -123,12 +124,11 @@ def test_stages_import_only_from_stages_before_them():
 
 
 def test_nothing_is_unpickled():
-    unsafe = r"\bpickle\.\w|import pickle|joblib\.load|allow_pickle=True|weights_only=False|(?<![.\w])(eval|exec|__import__)\("
+    unsafe = r"\bpickle\.\w|import pickle|joblib\.load|allow_pickle=True|torch\.(load|save)\b|(?<![.\w])(eval|exec|__import__)\("
     unsafe += r"|shell=True|os\.system|\bmarshal\b|\bshelve\b"
     for path in (ROOT / "ecgsynth").rglob("*.py"):
         text = path.read_text()
         assert not re.search(unsafe, text), path
-        assert text.count("torch.load(") == text.count("weights_only=True"), path
         for line in text.splitlines():
             assert "allow_pickle=False" in line or not re.search(r"np\.load\(|read_array\(", line), path
 

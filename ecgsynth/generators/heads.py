@@ -39,4 +39,15 @@ def read_head(head: Mapping[str, Any]) -> tuple[dict[str, Any], list[TrainingSte
     labels = {label for label, _, _ in shape["cells"]}
     if not 0 < len(shape["cells"]) <= _MOST_CELLS or not labels <= set(LABELS[shape["by"]]):
         raise ValueError("its labels cannot be")
-    return shape, [TrainingStep(**step) for step in conform(head["history"], [_STEP], "its history")]
+    return shape, read_history(head["history"])
+
+
+def read_history(told: Any) -> list[TrainingStep]:
+    """Read the course of training.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be.
+    """
+    return [TrainingStep(**step) for step in conform(told, [_STEP], "its history")]

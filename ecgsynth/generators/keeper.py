@@ -8,10 +8,12 @@ from torch import Tensor
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.training import DivergenceError, Trainer
+from ecgsynth.untrusted import conform
 
 _TURNS = 4  # how often a training goes back before it is given up
 _SLOWER = 0.25  # what learning rates are multiplied by each time
 _CHANCE = 0.01  # scores closer than this are alike, and the later weights are kept: those of `flow` stray by 0.007 while it hardly changes
+_FORM = {"best": float, "kept": object, "good": object, "lively": bool, "alike": [str], "notes": [str]}
 
 
 class Keeper:
@@ -110,7 +112,11 @@ class Keeper:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
-        self._best, self.kept = state["best"], state["kept"]
-        self._good, self._lively = state.get("good"), state.get("lively", False)
-        self._alike, self.notes = list(state.get("alike", [])), list(state.get("notes", []))
+        """Go on from what `state_dict` gave, if weights and states in it are of this training; the trainer is left in any."""
+        told = conform(state, _FORM)
+        self._best, self.kept, self._good = told["best"], told["kept"], told["good"]
+        self._lively, self._alike, self.notes = told["lively"], told["alike"], told["notes"]
+        if self.kept is not None:
+            copy.deepcopy(self._trainer.average).load_state_dict(self.kept)
+        if self._good is not None:
+            self._trainer.load_state_dict(self._good)

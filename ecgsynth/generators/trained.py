@@ -25,6 +25,7 @@ from ecgsynth.devices import CPU
 from ecgsynth.distributed import n_processes, n_th, same_in_all
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import RARE, Arrays, Block, Cells, Generator
+from ecgsynth.generators.heads import read_history
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.keeper import Keeper
 from ecgsynth.generators.requests import Request, class_counts
@@ -243,9 +244,9 @@ class TrainedGenerator(Generator):
 
     def _go_on(self, trainer: Trainer, keeper: Keeper, path: Path, identity: str) -> None:
         """Go on from what was saved."""
-        extra = trainer.restore(path, identity)
-        keeper.load_state_dict(extra)
-        self.history_ = [TrainingStep(**step) for step in extra["history"]]
+        with trainer.restore(path, identity) as extra:
+            keeper.load_state_dict(extra)
+            self.history_ = read_history(extra["history"])
         self.notes_ = list(keeper.notes)
 
     def _identity(self, train: Beats, validation: Beats | None) -> str:

@@ -105,7 +105,7 @@ def _read_models(folder: Path, names: list[str]) -> None:
 def _resume(folder: Path, train: es.Beats) -> None:
     """Go on from a checkpoint that someone else left."""
     model = GENERATORS["flow"](**SMALL["flow"])
-    for _ in model.fit_steps(train, None, shutil.copy(folder / "checkpoint.pt", folder / "used.pt")):
+    for _ in model.fit_steps(train, None, shutil.copy(folder / "checkpoint", folder / "used")):
         break
 
 
@@ -171,7 +171,7 @@ def make_targets(where: Path) -> dict[str, Target]:
     split.save(folders["splits"] / "split")
     part = write_part(folders["parts"] / part_name(0), [few.take(np.arange(30)), few.take(np.arange(30, len(few)))])
     seal(folders["parts"], [part], source=few.source, info=few.info)
-    resumed = GENERATORS["flow"](**SMALL["flow"] | {"steps": 10**6}).fit_steps(split.train, None, folders["resumed"] / "checkpoint.pt")
+    resumed = GENERATORS["flow"](**SMALL["flow"] | {"steps": 10**6}).fit_steps(split.train, None, folders["resumed"] / "checkpoint")
     next(resumed)
     resumed.close()
     (folders["recipes"] / "policy.toml").write_text(DEFAULT_POLICY.read_text())
@@ -227,7 +227,9 @@ def _targets(where: Path, few: es.Beats, split: es.Split) -> dict[str, Target]:
         "annotations": Target(records, by_suffix(records, of_bytes, ".atr"), _read_records, weight=2, sealed=True),
         "models": Target(models, by_suffix(models, of_safetensors, ".safetensors"), _read_models),
         "gates": Target(gates, {"gate.safetensors": of_safetensors}, lambda folder, _: Gate.load(folder / "gate.safetensors").check(few)),
-        "checkpoints": Target(where / "resumed", {"checkpoint.pt": of_bytes}, lambda folder, _: _resume(folder, split.train), weight=0.5),
+        "checkpoints": Target(
+            where / "resumed", {"checkpoint": of_safetensors}, lambda folder, _: _resume(folder, split.train), weight=0.5
+        ),
         "npz": Target(where / "beats", {"beats.npz": of_npz}, read_of(es.Beats.load, "beats.npz"), weight=2),
         "Parquet": Target(
             where / "parquet", {"beats.parquet": of_parquet}, lambda folder, _: read_parquet([folder / "beats.parquet"]), weight=2
