@@ -3,7 +3,6 @@
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,9 +17,10 @@ from ecgsynth.files import atomic_path
 from ecgsynth.gate import REASONS
 from ecgsynth.headers import first_line
 from ecgsynth.labels import AAMI_CLASSES
-from ecgsynth.places import open_file, place
+from ecgsynth.places import place
 from ecgsynth.records import Record
-from ecgsynth.untrusted import check_rows, column_of, conform, is_whole, of_beats, of_json, text_of
+from ecgsynth.tables import TableFile
+from ecgsynth.untrusted import column_of, conform, is_whole, of_beats, of_json, text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -160,6 +160,7 @@ def from_table(table: "pa.Table") -> Beats:
 
 
 _TEXT = {"classes": "class", "symbols": "symbol", "leads": "lead", "records": "record"}
+_READ = [name for name in DESCRIPTIONS if name in (*_TEXT.values(), *_RHYTHM, "signal", "number")]
 
 
 def write_parquet(rows: Rows, path: Path, *, first_row: int = 0) -> None:
@@ -178,7 +179,7 @@ def read_parquet(paths: Sequence[str | Path]) -> Beats:
     EcgsynthError
         If a file is none of these, or there is no file.
     """
-    parts = [_named(place(path), lambda path: from_table(read_columns(path))) for path in paths]
+    parts = [_named(place(path), lambda path: from_table(read_columns(path, _READ))) for path in paths]
     if not parts:
         raise EcgsynthError("there is no Parquet file to read")
     return concatenate(parts)
@@ -192,17 +193,11 @@ def read_columns(path: str | Path, columns: Sequence[str] | None = None) -> "pa.
     EcgsynthError
         If it is none, lacks one of them or rows, or says that it has far more rows than so many bytes can hold.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    def read(path: Path) -> pa.Table:
-        with ExitStack() as stack:
-            file = pq.ParquetFile(open_file(path))
-            stack.callback(file.close, force=True)  # what is at an address, too
-            rows, schema = file.metadata.num_rows, file.schema_arrow
-            if not {"signal", *(columns or DESCRIPTIONS)} <= set(schema.names) or not rows:
+    def read(path: Path) -> "pa.Table":
+        with TableFile(path, "signal") as file:
+            if not {"signal", *(columns or DESCRIPTIONS)} <= set(file.schema.names) or not file.metadata.num_rows:
                 raise ValueError("it lacks columns or rows")
-            check_rows(file, "signal", path)
             return file.read(columns)
 
     return _named(place(path), read)

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,8 +14,8 @@ from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES, SYMBOL_TO_CLASS
-from ecgsynth.places import open_file
-from ecgsynth.untrusted import MOST_SAMPLES, check_rows, column_of, conform, is_above_0, is_count, is_whole, of_json, text_of
+from ecgsynth.tables import TableFile
+from ecgsynth.untrusted import MOST_SAMPLES, column_of, conform, is_above_0, is_count, is_whole, of_json, text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,11 +108,11 @@ def read_part(path: Path) -> Iterator[Beats]:
     """
     part = known_of(path)
     with _opened(path) as file:
-        for number in range(file.num_row_groups):
-            try:
-                yield _from_table(file.read_row_group(number), part)
-            except (OSError, KeyError, TypeError, ValueError) as error:
-                raise EcgsynthError(f"{path} is damaged ({error})") from error
+        try:
+            for table in file.groups():
+                yield _from_table(table, part)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise EcgsynthError(f"{path} is damaged ({error})") from error
 
 
 class PartShape(NamedTuple):
@@ -135,7 +134,7 @@ def read_columns(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """
     with _opened(path) as file:
         try:
-            table = file.read(columns=list(names))
+            table = file.read(list(names))
             return {name: _column(table, name) for name in table.column_names}
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise EcgsynthError(f"{path} is damaged ({error})") from error
@@ -145,19 +144,11 @@ def _shape(beats: Beats) -> PartShape:
     return PartShape(beats.n_leads, beats.n_samples, beats.fs, beats.r_sample)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    import pyarrow.parquet as pq
-
+def _opened(path: Path) -> TableFile:
     try:
-        file = pq.ParquetFile(open_file(path))
-        check_rows(file, "signals", path)
+        return TableFile(path, "signals")
     except (OSError, ValueError) as error:
         raise EcgsynthError(f"{path} is no Parquet file, or it is damaged ({error})") from error
-    try:
-        yield file
-    finally:
-        file.close(force=True)  # what is at an address, too
 
 
 def _to_table(beats: Beats) -> "pa.Table":
@@ -180,9 +171,11 @@ def _from_table(table: "pa.Table", part: Part) -> Beats:
 
 
 def _column(table: "pa.Table", name: str) -> NDArray[Any]:
+    import pyarrow as pa
+
     if name not in _TEXT:
         return column_of(name, np.asarray(table[name].to_numpy()), "i" if name == "samples" else "f")
-    if table[name].null_count or table.schema.field(name).type != "string":
+    if table[name].null_count or not pa.types.is_dictionary(table.schema.field(name).type):
         raise ValueError(f"{name} holds values of another kind")
-    coded = table[name].combine_chunks().dictionary_encode()
+    coded = table[name].unify_dictionaries().combine_chunks()
     return text_of(name, coded.dictionary.to_pylist())[coded.indices.to_numpy()] if len(coded) else np.array([], dtype=np.str_)

@@ -25,7 +25,7 @@ MOST_SAMPLES = 1 << 17
 
 _UNPACKED = 64  # bytes that one of a compressed file may stand for
 _SMALL = 1 << 24  # bytes that any file may unpack to
-_LONGEST = 2000  # letters of a name, or of those of 400 leads
+_LONGEST, _LONGEST_LEADS = 256, 2000  # letters of a name, and of those of 400 leads together
 _SPARE = (4, 10_000)  # numbers of a network a weight of its file, and besides: some are made and not kept
 _HEADS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
 
@@ -67,7 +67,7 @@ def arrays_of(path: str | Path, known: Collection[str]) -> "dict[str, NDArray[An
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if member.filename.removesuffix(".npy") in known]
-            _refuse_unbacked(sum(member.file_size for member in members), path)
+            refuse_unbacked(sum(member.file_size for member in members), path)
             for member in members:
                 with archive.open(member) as file:
                     shape, _, dtype = getattr(np.lib.format, _HEADS[np.lib.format.read_magic(file)])(file)
@@ -82,16 +82,7 @@ def arrays_of(path: str | Path, known: Collection[str]) -> "dict[str, NDArray[An
         raise ValueError(str(error).strip() or type(error).__name__) from error
 
 
-def check_rows(file: Any, column: str, path: str | Path) -> None:
-    """Raise if a Parquet file with a column of lists says that it holds far more than so many bytes can."""
-    known, schema = file.metadata, file.schema_arrow
-    width = getattr(schema.field(column).type, "list_size", MOST_SAMPLES) if column in schema.names else 0
-    groups = [known.row_group(number) for number in range(known.num_row_groups)]
-    values = sum(group.column(place).num_values for group in groups for place in range(known.num_columns))
-    _refuse_unbacked(4 * max(values, known.num_rows * width), path)
-
-
-def _refuse_unbacked(size: int, path: str | Path) -> None:
+def refuse_unbacked(size: int, path: str | Path) -> None:
     """Raise if a file is said to hold far more bytes than it has."""
     has = place(path).stat().st_size
     if size > max(_SMALL, _UNPACKED * has):
@@ -139,8 +130,9 @@ def text_of(name: str, values: Sequence[str]) -> "NDArray[Any]":
     """Set text in an array, each row of which takes as much as the longest: no name is so long."""
     import numpy as np
 
-    if not all(isinstance(value, str) and len(value) <= _LONGEST for value in values):
-        raise ValueError(f"{name} holds what is no text, or more than {_LONGEST:,} letters of it")
+    most = _LONGEST_LEADS if name == "leads" else _LONGEST
+    if not all(isinstance(value, str) and len(value) <= most for value in values):
+        raise ValueError(f"{name} holds what is no text, or more than {most:,} letters of it")
     return np.array(values, dtype=np.str_)
 
 

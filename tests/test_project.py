@@ -69,6 +69,7 @@ def test_stages_import_only_from_stages_before_them():
     ]
     order += ["fetch", "simulate", "beats", "cutting"]
     order += [
+        "tables",
         "parts",
         "stored",
         "archive",

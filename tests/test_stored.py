@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_archive import same
 
-from ecgsynth import parts as module
+from ecgsynth import parts, tables
 from ecgsynth.beats import Beats, concatenate
 from ecgsynth.cli.console import note_drawn
 from ecgsynth.errors import EcgsynthError
@@ -38,7 +38,7 @@ def stored(beats, tmp_path_factory) -> StoredBeats:
 
 def test_what_is_read_of_an_address_is_closed(beats, stored, monkeypatch):
     opened = []
-    monkeypatch.setattr(module, "open_file", lambda path: opened.append(path.open("rb")) or opened[-1])  # as an address is
+    monkeypatch.setattr(tables, "open_file", lambda path: opened.append(path.open("rb")) or opened[-1])  # as an address is
     assert same(load_beats(stored.folder), beats)
     stored.counts()
     list(stored.columns("classes"))
@@ -135,7 +135,7 @@ def test_damage_is_told_in_a_line(beats, tmp_path):
         StoredBeats.open(tmp_path)
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     with pytest.raises(EcgsynthError, match="is no part of a folder of beats"):
-        module.known_of(tmp_path / "other.parquet")
+        parts.known_of(tmp_path / "other.parquet")
     path = folder / part_name(0)
     content = path.read_bytes()
     for wrong in (content[:-100], b"", content[: len(content) // 2]):

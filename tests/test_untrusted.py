@@ -3,6 +3,7 @@
 import json
 import time
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +99,9 @@ def test_text_is_no_longer_than_names_are():
     for values in (["a" * 2001, "b"], ["a", None], [1], [b"a"]):
         with pytest.raises(ValueError, match="leads holds what is no text, or more than 2,000 letters of it"):
             text_of("leads", values)
+    assert text_of("records", ["a" * 256]).tolist() == ["a" * 256]
+    with pytest.raises(ValueError, match="records holds what is no text, or more than 256 letters of it"):
+        text_of("records", ["a" * 257])
 
 
 def test_a_table_of_one_long_name_is_refused(tmp_path):
@@ -108,9 +112,42 @@ def test_a_table_of_one_long_name_is_refused(tmp_path):
     write_parquet(rows, tmp_path / "a.parquet")
     assert len(read_parquet([tmp_path / "a.parquet"])) == 30
     place = table.column_names.index("record")
-    pq.write_table(table.set_column(place, table.schema.field(place), [["x" * 10**6, *[""] * 29]]), tmp_path / "a.parquet")
-    with pytest.raises(EcgsynthError, match="records holds what is no text, or more than 2,000 letters of it"):
+    for letters, message in ((257, "records holds what is no text, or more than 256 letters of it"), (10**6, "it says it holds 121,")):
+        pq.write_table(table.set_column(place, table.schema.field(place), [["x" * letters, *[""] * 29]]), tmp_path / "a.parquet")
+        with pytest.raises(EcgsynthError, match=message):
+            read_parquet([tmp_path / "a.parquet"])
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_text_that_many_rows_have_is_counted_for_each_before_it_takes_memory(tmp_path, dictionary):
+    """Whatever way it is coded: 21,600,000 bytes of four columns as arrays, and as many letters in their pages."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = 6000
+    one = Rows(make_beats(each=1), np.full(5, -1), np.full(5, ""))
+    table = to_table(one).take(np.zeros(rows, dtype=np.int64))
+    for column in ("symbol", "lead", "record", "class"):
+        place = table.column_names.index(column)
+        table = table.set_column(place, table.schema.field(place), pa.array(["N" * 225] * rows))
+    signals = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(4 * rows, np.float32)), 4)
+    table = table.set_column(table.column_names.index("signal"), "signal", signals)
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", use_dictionary=dictionary)
+    assert (tmp_path / "a.parquet").stat().st_size < 10**5
+    with pytest.raises(EcgsynthError, match=r"it says it holds 2\d,\d\d\d,\d\d\d bytes, and has \d\d,\d\d\d\)"):
         read_parquet([tmp_path / "a.parquet"])
+
+
+def test_the_longest_name_counts_for_the_rows_of_all_row_groups(beats, tmp_path):
+    few = beats.take(np.zeros(1000, dtype=int))
+    parts = [replace(few, patients=np.array(["x" * (256 if number == 0 else 1)] * 1000)) for number in range(13)]
+    folders = []
+    for name, groups in (("a", parts[1:]), ("b", parts)):
+        (tmp_path / name).mkdir()
+        folders.append(seal(tmp_path / name, [write_part(tmp_path / name / part_name(0), groups)], source="real", info={}))
+    assert len(folders[0].load()) == 12_000
+    with pytest.raises(EcgsynthError, match="it says it holds 17,100,000 bytes"):
+        folders[1].load()
 
 
 @pytest.mark.parametrize(
@@ -193,9 +230,9 @@ def test_a_part_of_more_beats_than_its_bytes_can_hold_is_refused(beats, tmp_path
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    part = write_part(tmp_path / part_name(0), [beats.take(np.zeros(3900, dtype=int))] * 4)
+    part = write_part(tmp_path / part_name(0), [beats.take(np.zeros(3600, dtype=int))] * 4)
     stored = seal(tmp_path, [part], source="real", info={})
-    assert len(stored.load()) == len(next(stored.columns("patients"))["patients"]) == 15_600
+    assert len(stored.load()) == len(next(stored.columns("patients"))["patients"]) == 14_400
     with pq.ParquetFile(tmp_path / part_name(0)) as file:
         table, told = file.read(), file.metadata.metadata[b"ecgsynth"]
     many = pa.concat_tables([table] * 4).replace_schema_metadata({"ecgsynth": told})
