@@ -14,11 +14,13 @@ from ecgsynth.places import is_remote
 RATES = (40.0, 100_000.0)
 """Between which sampling rates, in Hz, a record is one of an ECG."""
 
-_LARGEST, _LONGEST, _MOST = 1 << 20, 1024, 1000  # bytes of a header, bytes of a line, signals
+_LARGEST, _LONGEST, _MOST, _SEGMENTS = 1 << 20, 1024, 1000, 5000  # bytes of a header, bytes of a line, signals, segments and gaps
+_AGAIN = 100  # times that a record may name segments which it has named before
 _GAINS = (1e-6, 1e15)  # steps a unit, to either sign
 _BACKED = 64  # samples that a byte on the disk may stand for: compressed ones, and those of gaps
 _AT_ONCE = 1000  # headers that are in memory to see which are segments
-_FEW = 10_000_000  # samples that need no byte behind them
+_FEW = 10_000_000  # samples that need no byte behind them,
+_BEATS = 360.0  # Hz, to which records of a lower rate are brought
 _BYTES = {
     "8": 1,
     "16": 2,
@@ -90,7 +92,8 @@ def read_header(path: Path) -> Header:
 
     Notes
     -----
-    Reading takes memory in proportion to the files: a record may declare ten million samples, or 64 for each byte of its files.
+    Reading takes memory in proportion to the files: a record may declare ten million samples, or 64 for each byte of its files, once it
+    is brought to the rate of beats.
     """
     main = _parsed(path)
     if not RATES[0] <= main.fs <= RATES[1]:
@@ -102,8 +105,8 @@ def read_header(path: Path) -> Header:
     n_samples = main.sig_len if main.sig_len is not None else _inferred(path, main)
     declared = max(n_samples * main.n_sig, sum(size.samples for size in sizes))
     held = sum({file: size for part in sizes for file, size in part.files.items()}.values())
-    if declared > max(_FEW, _BACKED * held):
-        raise EcgsynthError(f"it declares {declared:,} samples, and its files hold {held:,} bytes")
+    if declared * max(1.0, _BEATS / main.fs) > max(_FEW, _BACKED * held):
+        raise EcgsynthError(f"it declares {declared:,} samples at {main.fs:g} Hz, and its files hold {held:,} bytes")
     leads = tuple(name or f"signal {number}" for number, name in enumerate(layout.sig_name, start=1))
     wide = any("32" in part.fmt for part in parts)
     return Header(leads, _units_of(parts, layout, len(leads)), float(main.fs), n_samples, tuple(main.comments), wide)
@@ -167,8 +170,9 @@ def _parsed(path: Path, record: Path | None = None) -> Any:
         text = strange[0].decode("utf-8", errors="replace")
         raise EcgsynthError(f"{file.name} has letters that the format does not know (µV is written uV): {text!r}")
     is_multiple = bool(_MULTIPLE.match(lines[0]))
-    if not is_multiple and len(lines) > _MOST:
-        raise EcgsynthError(f"{file.name} has more than {_MOST:,} signals")
+    most, parts = (_SEGMENTS, "segments") if is_multiple else (_MOST, "signals")
+    if len(lines) - 1 > most:
+        raise EcgsynthError(f"{file.name} has more than {most:,} {parts}")
     for line in lines[1:]:
         name = line.split()[0].decode()
         if not _PLAIN.fullmatch(name):
@@ -179,7 +183,7 @@ def _parsed(path: Path, record: Path | None = None) -> Any:
         found = wfdb.rdheader(str(path))
     except Exception as error:  # wfdb raises whatever the damage leads to
         raise EcgsynthError(f"{file.name} cannot be read ({first_line(error)})") from error
-    said, parts = (getattr(found, "n_seg", 0), "segments") if is_multiple else (found.n_sig, "signals")
+    said = getattr(found, "n_seg", 0) if is_multiple else found.n_sig
     if said != len(lines) - 1 or not said:
         raise EcgsynthError(f"{file.name} says it is of {said:,} {parts}, and tells of {len(lines) - 1:,}")
     return found
@@ -192,6 +196,8 @@ def _read_segments(path: Path, main: Any) -> tuple[list[Any], list[_Size], Any]:
     names = set(main.seg_name) - {"~"}
     if path.name in names:
         raise EcgsynthError("it is a segment of itself")
+    if len(main.seg_name) - main.seg_name.count("~") - len(names) > _AGAIN:
+        raise EcgsynthError(f"it names the same segments again more than {_AGAIN} times")
     known = {name: _parsed(path.with_name(name), path) for name in sorted(names)}
     if nested := [name for name, part in known.items() if hasattr(part, "n_seg")]:
         raise EcgsynthError(f"its segment {nested[0]} is made of segments, which the format does not allow")
@@ -207,7 +213,7 @@ def _read_segments(path: Path, main: Any) -> tuple[list[Any], list[_Size], Any]:
     alike = [layout] if has_layout else parts
     if any(part.n_sig != main.n_sig or part.sig_name != layout.sig_name for part in alike):
         raise EcgsynthError("its segments differ in their signals")
-    sizes = {name: _size_of(path.with_name(name), known[name], path) for name, _ in shown if name != "~"}
+    sizes = {name: _size_of(path.with_name(name), known[name], path) for name in dict(shown) if name != "~"}
     return parts, [sizes[name] for name, _ in shown if name != "~"], layout
 
 

@@ -9,6 +9,7 @@ import wfdb
 
 from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.headers import read_header
 from ecgsynth.records import read_record, read_records
 
 FS, N, GAIN = 250, 2500, 200
@@ -242,8 +243,58 @@ def test_a_gap_longer_than_any_file_is_refused_before_it_is_made(tmp_path):
     segments(tmp_path)
     (tmp_path / "lay.hea").write_text(f"lay 2 {FS} 0\n~ 0 200/mV 16 0 0 0 0 L0\n~ 0 200/mV 16 0 0 0 0 L1\n")
     path = master(tmp_path, "lay 0", "one 1000", f"~ {10**12}", n=10**12 + 1000)
-    with pytest.raises(EcgsynthError, match="declares 2,000,000,002,000 samples, and its files hold 4,000 bytes"):
+    with pytest.raises(EcgsynthError, match="declares 2,000,000,002,000 samples at 250 Hz, and its files hold 4,000 bytes"):
         read_record(path)
+
+
+@pytest.mark.parametrize(("fs", "samples"), [(40, 1_100_000), (250, 6_900_000), (360, 9_990_000), (1000, 9_990_000)])
+def test_gaps_count_as_what_they_take_at_the_rate_of_beats(tmp_path, fs, samples):
+    wfdb.wrsamp("one", fs, ["mV"], ["L0"], d_signal=digital(1, n=1000), fmt=["16"], adc_gain=[GAIN], baseline=[0], write_dir=str(tmp_path))
+    (tmp_path / "lay.hea").write_text(f"lay 1 {fs} 0\n~ 0 200/mV 16 0 0 0 0 L0\n")
+    for times in (1, 1.1):
+        gap = int(times * samples)
+        (tmp_path / "r.hea").write_text(f"r/3 1 {fs} {gap + 1000}\nlay 0\none 1000\n~ {gap}\n")
+        if times == 1:
+            assert read_header(tmp_path / "r").n_samples == gap + 1000
+    with pytest.raises(EcgsynthError, match=rf"it declares [\d,]+ samples at {fs} Hz, and its files hold 2,000 bytes"):
+        read_header(tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["one 1000"] * 102, "it names the same segments again more than 100 times"),
+        (["one 1000", *["~ 1"] * 5000], r"odd\.hea has more than 5,000 segments"),
+    ],
+)
+def test_segments_are_no_more_than_records_have(tmp_path, lines, message):
+    segments(tmp_path)
+    assert read_header(master(tmp_path, *["one 1000"] * 101, n=101_000)).n_samples == 101_000
+    with pytest.raises(EcgsynthError, match=message):
+        read_header(master(tmp_path, *lines, n=1000 * len(lines)))
+
+
+def test_a_day_of_twelve_leads_and_days_of_many_segments_and_gaps_are_read(tmp_path):
+    """A Holter of 24 h at 250 Hz, and five days at 125 Hz in 2,000 segments with a gap after each, half of the time."""
+    leads, frames = 12, 24 * 3600 * 250
+    signals = "".join(f"day.dat 16 200/mV 16 0 0 0 0 L{number}\n" for number in range(leads))
+    (tmp_path / "day.hea").write_text(f"day {leads} 250 {frames}\n{signals}")
+    with open(tmp_path / "day.dat", "wb") as file:
+        file.truncate(2 * leads * frames)
+    assert read_header(tmp_path / "day").n_samples == frames
+    each = 5 * 24 * 3600 * 125 // 4000
+    with open(tmp_path / "some.dat", "wb") as file:
+        file.truncate(2 * each)
+    for number in range(2000):
+        (tmp_path / f"s{number}.hea").write_text(f"s{number} 1 125 {each}\nsome.dat 16 200/mV 16 0 0 0 0 II\n")
+    (tmp_path / "lay.hea").write_text("lay 1 125 0\n~ 0 200/mV 16 0 0 0 0 II\n")
+    lines = "".join(f"s{number} {each}\n~ {each}\n" for number in range(2000))
+    (tmp_path / "days.hea").write_text(f"days/4001 1 125 {4000 * each}\nlay 0\n{lines}")
+    with pytest.raises(EcgsynthError, match="it declares 54,000,000 samples"):  # for they are all of one file
+        read_header(tmp_path / "days")
+    with open(tmp_path / "some.dat", "wb") as file:
+        file.truncate(2 * each * 2000)
+    assert read_header(tmp_path / "days").n_samples == 4000 * each
 
 
 @pytest.mark.parametrize(
