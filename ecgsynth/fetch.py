@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from importlib import resources
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -22,8 +22,8 @@ PHYSIONET_MITDB = "https://physionet.org/files/mitdb/1.0.0/"
 
 _AT_ONCE = 4  # files
 _TIMEOUTS = (10.0, 20.0)  # seconds: for a connection, for the next bytes
-_PATIENCE = 60.0  # seconds in which a server must have sent something worth waiting for,
-_WORTH = 4096  # bytes
+_PATIENCE = 60.0  # seconds in which a server must have begun to answer, and then have sent something worth waiting for,
+_WORTH = 60_000  # bytes
 _MOST = 16 << 20  # bytes of a file: what is longer is none of the database, whose longest has 2 MB
 _PIECE = 1 << 15  # bytes taken from a connection at a time
 _PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before each new try after a dropped connection
@@ -191,7 +191,7 @@ def _diagnose(error: requests.RequestException) -> tuple[str, bool]:
 def _request(session: requests.Session, url: str, part: Path, stop: threading.Event) -> None:
     start = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={start}-"} if start else {}
-    with session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS) as response:
+    with _answer(session, url, headers) as response:
         if start and response.status_code == 416:  # nothing lies behind what is here
             return
         response.raise_for_status()
@@ -213,6 +213,30 @@ def _request(session: requests.Session, url: str, part: Path, stop: threading.Ev
                 if file.tell() > _MOST:
                     file.truncate(0)
                     raise EcgsynthError(f"{url}: what comes is longer than any file of the database. Is the address of the records right?")
+
+
+def _answer(session: requests.Session, url: str, headers: Mapping[str, str]) -> requests.Response:
+    """Give an answer of which the header is there; a server that takes too long over it, byte by byte or from place to place, is left."""
+    answer: Future[requests.Response] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()  # no timeout is of a header as a whole: leave it behind
+    try:
+        return answer.result(_PATIENCE)
+    except TimeoutError as error:
+        answer.add_done_callback(_close)
+        raise requests.ConnectionError("the server is too slow") from error
+
+
+def _close(late: Future[requests.Response]) -> None:
+    """Close an answer for which nobody waits any more, if it is one."""
+    if late.exception() is None:
+        late.result().close()
 
 
 def _is_rest(response: requests.Response, start: int) -> bool:

@@ -53,6 +53,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "other part":
             start = max(0, start - 100)
         packed = fault == "gzip"
+        if fault == "drip header":
+            self.drip_header()
         self.answer(206 if start else 200, gzip.compress(body[start:]) if packed else body[start:], fault, start)
 
     def redirect(self, to):
@@ -71,6 +73,14 @@ class Handler(BaseHTTPRequestHandler):
             if fault == "drip":
                 time.sleep(0.02)
 
+    def drip_header(self):
+        """Begin an answer that is right, and comes in the end."""
+        self.wfile.write(b"HTTP/1.1 100 Continue\r\nX-Patience: ")
+        for _ in range(100):
+            self.wfile.write(b"x")
+            time.sleep(0.02)
+        self.wfile.write(b"\r\n\r\n")
+
     def answer(self, status, body, fault=None, start=0):
         self.send_response(status)
         if status == 206:
@@ -80,7 +90,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) + {"long": 10, "short": -3}.get(fault, 0)))
         self.end_headers()
         half = len(body) // 2
-        self.wfile.write(body[:half])
+        if fault == "trickle":
+            for place in range(0, half, 1000):
+                self.wfile.write(body[place : min(place + 1000, half)])
+                time.sleep(0.02)
+        else:
+            self.wfile.write(body[:half])
         if fault == "slow":
             time.sleep(2.0)
         if fault != "drop":

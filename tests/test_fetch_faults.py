@@ -54,6 +54,19 @@ def test_a_server_that_drips_is_left_and_one_that_is_slow_is_not(server, tmp_pat
     assert not (tmp_path / "drip" / "a.dat").exists()
 
 
+@pytest.mark.parametrize("fault", ["drip header", "trickle"])
+def test_a_header_that_drips_and_a_body_that_trickles_are_not_waited_for(server, tmp_path, monkeypatch, fault):
+    """Both are right, and would come in some seconds here, and in hours elsewhere."""
+    server.faults["a.dat"] = [fault]
+    steps(server, tmp_path / "patient")
+    assert_all_right(tmp_path / "patient")
+    monkeypatch.setattr(module, "_PATIENCE", 0.3)
+    server.faults["a.dat"] = [fault] * 3
+    with pytest.raises(EcgsynthError, match=r"a\.dat: no connection, or it broke \(ConnectionError\)"):
+        steps(server, tmp_path / "hasty")
+    assert not (tmp_path / "hasty" / "a.dat").exists()
+
+
 def test_redirects_are_followed_but_not_for_ever(server, tmp_path):
     server.faults["a.hea"] = ["elsewhere"]
     steps(server, tmp_path)
