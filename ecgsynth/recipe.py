@@ -24,6 +24,8 @@ What is not finite is drawn again in any case."""
 MOST_BEATS = 10**9
 """Of a recipe: so many are 100,000 shards of 10,000 beats, whose files have five digits by which they are in order."""
 
+MOST_QUOTAS, MOST_SPLITS = 1000, 20
+
 _KINDS: dict[str, Any] = {"quotas": list | tuple, "formats": list | tuple, "splits": dict, "seed": int, "most_rejected": int | float}
 _NAME = re.compile(r"[a-z][a-z0-9]*")
 
@@ -74,13 +76,13 @@ class Recipe:
     model : str
         A model file, or the name of one that comes with ecgsynth.
     quotas : sequence of Quota
-        Which beats; `MOST_BEATS` at most.
+        Which beats; `MOST_BEATS` and `MOST_QUOTAS` at most.
     seed : int
         Of sampling.
     formats : sequence of str
         Of `ecgsynth.formats.FORMATS`.
     splits : mapping of str to float
-        Name -> share of each quota; they add up to 1.
+        Name -> share of each quota; they add up to 1. `MOST_SPLITS` at most.
     gate : str
         Of `GATES`.
     gate_file : str
@@ -120,6 +122,8 @@ class Recipe:
             raise EcgsynthError("a recipe asks for at least one beat: give counts, as in N = 5000")
         if sum(quota.count for quota in self.quotas) > MOST_BEATS:
             raise EcgsynthError(f"a recipe asks for at most {MOST_BEATS:,} beats in all: make several datasets of more")
+        if len(self.quotas) > MOST_QUOTAS or len(self.splits) > MOST_SPLITS:
+            raise EcgsynthError(f"a recipe has at most {MOST_QUOTAS:,} quotas and {MOST_SPLITS} splits: make several datasets of more")
         if not 0 <= self.seed < 2**63 or isinstance(self.seed, bool):
             raise EcgsynthError("seeds are numbered from 0, below 2^63")
         for known_as in ("model", "name", "licence", "date", "description"):

@@ -31,6 +31,7 @@ STRIDE = 2**24
 """Numbers that a quota has for its beats in a shard, so that shards ask nothing of each other."""
 COUNTS = "counts.json"
 
+_MOST_COUNTS = 20_000_000  # of quotas in shards
 _CHANCE = 0.01  # below which a loss above its share is none of chance, at each of the looks that a build takes
 
 
@@ -46,7 +47,16 @@ class Shard(NamedTuple):
 
 
 def plan(recipe: Recipe) -> list[Shard]:
-    """Divide what is asked for into splits, and these into shards of at most some 10,000 beats."""
+    """Divide what is asked for into splits, and these into shards of at most some 10,000 beats.
+
+    Raises
+    ------
+    EcgsynthError
+        If there are too many quotas for so many shards.
+    """
+    n_beats = sum(quota.count for quota in recipe.quotas)
+    if (n_beats // SHARD + len(recipe.splits)) * len(recipe.quotas) > _MOST_COUNTS:
+        raise EcgsynthError(f"{len(recipe.quotas):,} quotas are too many for {n_beats:,} beats: make several datasets")
     by_quota = np.array([apportion(quota.count, list(recipe.splits.values())) for quota in recipe.quotas])  # (quotas, splits)
     shards: list[Shard] = []
     row = 0

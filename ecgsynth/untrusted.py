@@ -26,6 +26,7 @@ MOST_SAMPLES = 1 << 17
 _UNPACKED = 64  # bytes that one of a compressed file may stand for
 _SMALL = 1 << 24  # bytes that any file may unpack to
 _LONGEST, _LONGEST_LEADS = 256, 2000  # letters of a name, and of those of 400 leads together
+_LARGEST_TOML, _DEEPEST = 1_000_000, 1000  # letters, and dots in a line: a key takes time by the square of them
 _SPARE = (4, 10_000)  # numbers of a network a weight of its file, and besides: some are made and not kept
 _HEADS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
 
@@ -52,9 +53,15 @@ def of_json(text: str | bytes) -> Any:
 
 
 def of_toml(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file."""
+    """Read a TOML file, whose size and depth have their limits."""
+    with place(path).open(encoding="utf-8") as file:
+        text = file.read(_LARGEST_TOML + 1)
+    if len(text) > _LARGEST_TOML:
+        raise ValueError(f"it has more than {_LARGEST_TOML:,} letters")
+    if max(line.count(".") for line in text.split("\n")) > _DEEPEST:
+        raise ValueError(f"a line of it has more than {_DEEPEST:,} dots: write it in several")
     try:
-        return tomllib.loads(place(path).read_text(encoding="utf-8"))
+        return tomllib.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 

@@ -56,6 +56,8 @@ def test_a_recipe_written_out_is_the_same(name, description, seed, counts, tmp_p
         ({"counts": {"N": -1}}, "no negative number"),
         ({"counts": {"N": 10**11}}, "at most 1,000,000,000 beats in all"),
         ({"quotas": [{"label": "N", "count": 10**9 - 4}]}, "at most 1,000,000,000 beats in all"),
+        ({"quotas": [{"label": "N", "count": 1}] * 1000}, "at most 1,000 quotas and 20 splits"),
+        ({"splits": {f"s{number}": 1 / 21 for number in range(21)}}, "at most 1,000 quotas and 20 splits"),
         ({"counts": 3}, "a quota cannot be read"),
         ({"quotas": [{"label": "N"}]}, "a quota cannot be read"),
         ({"quotas": [{"label": "N", "count": 3, "leed": "V5"}]}, "a quota cannot be read"),

@@ -100,6 +100,12 @@ def test_the_largest_recipe_has_shards_of_five_digits():
     assert (last.place, last.of, last.row + sum(last.counts)) == (99_999, 100_000, MOST_BEATS)
 
 
+def test_a_plan_is_no_larger_than_memory():
+    assert len(plan(Recipe("known", [Quota("N", 10**9 // 199)] * 199))) > 99_000
+    with pytest.raises(EcgsynthError, match="1,000 quotas are too many for 1,000,000,000 beats: make several datasets"):
+        plan(Recipe("known", [Quota("N", 10**6)] * 1000))
+
+
 def test_each_quota_of_each_shard_has_numbers_of_its_own_and_asks_for_whole_blocks(tmp_path):
     source = source_of(Quota("N", 30), Quota("S", 9), Quota("V", 5, lead="V1", rr_before=(0.3, 0.5), rr_after=(0.6, 0.7)))
     assert made(source, tmp_path / "set", 8, 0, 5, number=2, row=40) == pytest.approx([0.8 * 8 / 13, 0.8, 1.0])

@@ -60,6 +60,21 @@ def test_what_is_nested_too_deeply_is_refused(tmp_path):
         of_toml(tmp_path / "a.toml")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# " + "x" * 10**6, "it has more than 1,000,000 letters"),
+        ("x = 1\n" + ".".join("a" * 30_000) + " = 1", "a line of it has more than 1,000 dots: write it in several"),
+    ],
+)
+def test_toml_is_no_larger_or_deeper_than_settings_are(tmp_path, text, message):
+    (tmp_path / "a.toml").write_text(".".join("a" * 1001) + " = 1\n" + "#" * 900_000)
+    assert of_toml(tmp_path / "a.toml")
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        of_toml(tmp_path / "a.toml")
+
+
 def test_arrays_are_no_larger_than_their_file(tmp_path):
     path = tmp_path / "a.npz"
     arrays = {"a": np.arange(1000), "b": np.array(["x", "yy"])}
