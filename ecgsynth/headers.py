@@ -14,7 +14,10 @@ from ecgsynth.places import is_remote
 RATES = (40.0, 100_000.0)
 """Between which sampling rates, in Hz, a record is one of an ECG."""
 
-_LARGEST, _LONGEST, _MOST, _SEGMENTS = 1 << 20, 1024, 1000, 5000  # bytes of a header, bytes of a line, signals, segments and gaps
+LARGEST = 1 << 20
+"""Bytes of a header."""
+
+_LONGEST, _MOST, _SEGMENTS = 1024, 1000, 5000  # bytes of a line, signals, segments and gaps
 _AGAIN = 100  # times that a record may name segments which it has named before
 _GAINS = (1e-6, 1e15)  # steps a unit, to either sign
 _BACKED = 64  # samples that a byte on the disk may stand for: compressed ones, and those of gaps
@@ -36,6 +39,7 @@ _BYTES = {
     "516": 0,
     "524": 0,
 }
+_UNSAID, _PACKED = 1 << 40, 8  # frames of a header that does not say how many; bytes that a compressed sample has at most
 _MULTIPLE = re.compile(rb"[-\w]+/\d")  # the name of a record, and how many segments it has
 _PLAIN = re.compile(r"(?!\.)[^/\\:\0]{1,250}")  # a file of the same folder
 _ODD = bytes([11, 12, 28, 29, 30])  # which some take for the end of a line
@@ -95,7 +99,7 @@ def read_header(path: Path) -> Header:
     Reading takes memory in proportion to the files: a record may declare ten million samples, or 64 for each byte of its files, once it
     is brought to the rate of beats.
     """
-    main = _parsed(path)
+    main = parse_header(path)
     if not RATES[0] <= main.fs <= RATES[1]:
         raise EcgsynthError(f"its rate is {main.fs:g} frames a second, and none of an ECG: from {RATES[0]:g} to {RATES[1]:g} Hz are read")
     if not hasattr(main, "n_seg"):
@@ -131,12 +135,12 @@ def _heads(headers: Sequence[Path]) -> Iterator[bytes]:
     for start in range(0, len(headers), _AT_ONCE):
         group: Sequence[Any] = headers[start : start + _AT_ONCE]
         if is_remote(group[0]):
-            texts = group[0].fs.cat_ranges([header.path for header in group], 0, _LARGEST, on_error="return")
+            texts = group[0].fs.cat_ranges([header.path for header in group], 0, LARGEST, on_error="return")
             yield from (text if isinstance(text, bytes) else b"" for text in texts)
             continue
         for header in group:
             with open(header, "rb") as file:
-                yield file.read(_LARGEST)
+                yield file.read(LARGEST)
 
 
 def belongs(file: Path, record: Path) -> Path:
@@ -155,13 +159,23 @@ def belongs(file: Path, record: Path) -> Path:
     return file
 
 
-def _parsed(path: Path, record: Path | None = None) -> Any:
+def bytes_asked(header: Any) -> Counter[str]:
+    """Say of each file of a parsed header how many bytes from its begin may be read at most."""
+    found: Counter[str] = Counter()
+    for number, name in enumerate(getattr(header, "file_name", None) or ()):
+        frames = _UNSAID if header.sig_len is None else header.sig_len + (header.skew[number] or 0)
+        samples = min(frames * header.samps_per_frame[number], _UNSAID)
+        found[name] += (header.byte_offset[number] or 0) + math.ceil(samples * (_BYTES.get(header.fmt[number]) or _PACKED)) + _PACKED
+    return found
+
+
+def parse_header(path: Path, record: Path | None = None) -> Any:
     """Read a header as it stands, once nothing in it can be a snare: gives a record of wfdb, of one segment or several."""
     import wfdb
 
     file = belongs(path.with_name(f"{path.name}.hea"), record or path)
-    if file.stat().st_size > _LARGEST:
-        raise EcgsynthError(f"{file.name} is larger than a header is: {_LARGEST:,} bytes")
+    if file.stat().st_size > LARGEST:
+        raise EcgsynthError(f"{file.name} is larger than a header is: {LARGEST:,} bytes")
     data = file.read_bytes()
     lines = [line.strip() for line in data.splitlines() if line.strip() and not line.strip().startswith(b"#")]
     if not lines or any(letter in data for letter in _ODD) or max(map(len, lines)) > _LONGEST:
@@ -198,7 +212,7 @@ def _read_segments(path: Path, main: Any) -> tuple[list[Any], list[_Size], Any]:
         raise EcgsynthError("it is a segment of itself")
     if len(main.seg_name) - main.seg_name.count("~") - len(names) > _AGAIN:
         raise EcgsynthError(f"it names the same segments again more than {_AGAIN} times")
-    known = {name: _parsed(path.with_name(name), path) for name in sorted(names)}
+    known = {name: parse_header(path.with_name(name), path) for name in sorted(names)}
     if nested := [name for name, part in known.items() if hasattr(part, "n_seg")]:
         raise EcgsynthError(f"its segment {nested[0]} is made of segments, which the format does not allow")
     has_layout = main.seg_len[0] == 0

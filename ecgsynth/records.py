@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ecgsynth import mitdb
 from ecgsynth.annotations import read_annotations
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.headers import Header, belongs, first_line, read_header, segments_of
+from ecgsynth.headers import LARGEST, Header, belongs, bytes_asked, first_line, parse_header, read_header, segments_of
 from ecgsynth.labels import SYMBOL_TO_CLASS
 from ecgsynth.places import is_remote, place
 
@@ -22,6 +23,9 @@ FIRST_LEAD = "first"
 ALL_LEADS = "all"
 LEADS = ("MLII", FIRST_LEAD)
 """The leads taken by default: MLII, and the first of a record without it."""
+
+_LARGEST_ANNOTATIONS = 1 << 26  # bytes of a file at an address
+_PIECE = 1 << 20  # bytes that are brought at a time
 
 
 @dataclass(frozen=True)
@@ -302,27 +306,29 @@ def _brought(path: Path, annotator: str) -> Iterator[Path]:
 
 
 def _download(path: Path, annotator: str, folder: Path) -> Path:
-    """Bring a record from an address into a folder of this machine."""
-    import wfdb
+    """Bring a record from an address into a folder of this machine: of its files what the headers ask for, once these are checked."""
 
-    def bring(name: str) -> None:
+    def bring(name: str, most: int) -> None:
         source = path.parent / name
         if Path(name).name == name and source.is_file():  # what is not there is missed by whoever reads it
-            (folder / name).write_bytes(source.read_bytes())
+            with source.open("rb") as there, open(folder / name, "wb") as here:
+                while piece := there.read(min(_PIECE, max(0, most - here.tell()))):
+                    here.write(piece)
 
-    bring(f"{path.name}.{annotator}")
-    waiting = [path.name]
-    while waiting:
-        name = waiting.pop()
-        bring(f"{name}.hea")
-        try:
-            header = wfdb.rdheader(str(folder / name))
-        except Exception as error:
-            raise EcgsynthError(f"cannot be read ({first_line(error)})") from error
-        segments = [segment for segment in getattr(header, "seg_name", None) or [] if segment != "~"]
-        waiting += [segment for segment in segments if not (folder / f"{segment}.hea").exists()]
-        for file in set(getattr(header, "file_name", None) or []):
-            bring(file)
+    def header_of(name: str) -> Any:
+        bring(f"{name}.hea", LARGEST + 1)
+        return parse_header(folder / name)
+
+    main = header_of(path.name)
+    parts = [header_of(name) for name in sorted({*(getattr(main, "seg_name", None) or ())} - {"~", path.name})]
+    asked: Counter[str] = Counter()
+    for header in (main, *parts):
+        asked |= bytes_asked(header)
+    for name, most in asked.items():
+        bring(name, most)
+    bring(f"{path.name}.{annotator}", _LARGEST_ANNOTATIONS + 1)
+    if (marks := folder / f"{path.name}.{annotator}").is_file() and marks.stat().st_size > _LARGEST_ANNOTATIONS:
+        raise EcgsynthError(f"{marks.name} is larger than annotations are: {_LARGEST_ANNOTATIONS:,} bytes")
     return folder / path.name
 
 

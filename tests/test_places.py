@@ -15,7 +15,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
 from ecgsynth.pipeline import Settings, run_steps
 from ecgsynth.places import here, place, upload
-from ecgsynth.records import find_records, read_records
+from ecgsynth.records import _brought, find_records, read_record, read_records
 
 pytest.importorskip("upath", reason="needs the extra scale")
 
@@ -71,6 +71,80 @@ def test_a_training_stopped_goes_on_from_the_bucket(bucket, split, tmp_path):
     resumed = GENERATORS["flow"](steps=6, hidden=16, depth=1, validations=2)
     assert [step.step for step in resumed.fit_steps(split.train, split.val, checkpoint)] == [5, 6]
     assert resumed.fingerprint() == whole.fingerprint()
+
+
+def put(base, name, data):
+    place(f"{base}/{name}").parent.mkdir(parents=True, exist_ok=True)
+    place(f"{base}/{name}").write_bytes(data)
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """A folder of records of every kind of format, skewed, of several samples a frame, without a length, and of segments with a gap."""
+    folder, samples = tmp_path / "odd", np.random.default_rng(0).integers(-100, 100, (1501, 2))
+    folder.mkdir()
+    for fmt in ("16", "24", "32", "80", "212", "508", "516", "524"):
+        given = {"fmt": [fmt] * 2, "adc_gain": [200.0] * 2, "baseline": [0] * 2, "units": ["mV"] * 2, "sig_name": ["A", "B"]}
+        wfdb.wrsamp(f"f{fmt}", 360, d_signal=samples, write_dir=str(folder), **given)
+    head = (folder / "f16.hea").read_text()
+    other = [(f"f{fmt}", " 16 ", f" {fmt} ") for fmt in ("61", "160", "310", "311")]  # of which any bytes are
+    for name, old, new in (("skewed", " 16 ", " 16:20 "), ("framed", " 16 ", " 16x2 "), ("unsaid", " 1501\n", "\n"), *other):
+        text = head.replace("f16 ", f"{name} ").replace(old, new)
+        (folder / f"{name}.hea").write_text(text if name != "framed" else text.replace(" 1501\n", " 750\n"))
+    (folder / "lay.hea").write_text("lay 2 360 0\n~ 0 200/mV 16 0 0 0 0 A\n~ 0 200/mV 16 0 0 0 0 B\n")
+    (folder / "whole.hea").write_text("whole/4 2 360 3100\nlay 0\nf16 1501\n~ 98\nf212 1501\n")
+    for path in sorted(folder.glob("*.hea")):
+        wfdb.wrann(path.stem, "atr", np.arange(100, 700, 100), ["N"] * 6, fs=360, write_dir=str(folder))
+    return folder
+
+
+def test_records_at_an_address_are_those_of_a_folder(odd, tmp_path):
+    base = f"memory://{tmp_path.name}"
+    for path in odd.iterdir():
+        put(base, path.name, path.read_bytes() + (bytes(10**6) if path.name == "f212.dat" else b""))
+    names = sorted(path.stem for path in odd.glob("*.hea") if path.stem != "lay")
+    assert len(names) == 16
+    for name in names:
+        here, there = read_record(odd / name), read_record(place(f"{base}/{name}"))
+        np.testing.assert_array_equal(here.signals, there.signals)
+        np.testing.assert_array_equal(here.samples, there.samples)
+        assert (here.leads, here.fs) == (there.leads, there.fs)
+    with _brought(place(f"{base}/f212"), "atr") as copy:
+        assert (odd / "f212.dat").stat().st_size <= copy.with_name("f212.dat").stat().st_size < 10**4  # more is asked for by no header
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"r.hea": "r 1 360 10\n" + "# \n" * 500_000}, r"r\.hea is larger than a header is"),
+        ({"r.hea": "r 1 360 10\n" + "x" * 3000}, r"r\.hea is no header"),
+        ({"r.hea": "r 1 360 10\n../secret.dat 16 200/mV\n"}, "which is no file, or outside of its folder"),
+        ({"r.hea": "r/9000 1 360 9000\n" + "r 1\n" * 9000}, r"r\.hea has more than 5,000 segments"),
+        (
+            {"r.hea": "r 1 360 10\nr.dat 16 200/mV\n", "r.dat": "x" * 20, "r.atr": "x" * (1 << 26) + "x"},
+            r"r\.atr is larger than annotations",
+        ),
+        ({}, r"r\.hea, which is not there"),
+    ],
+)
+def test_a_header_at_an_address_is_checked_before_it_is_parsed(tmp_path, files, message, monkeypatch):
+    base, parsed, real = f"memory://{tmp_path.name}", [], wfdb.rdheader
+    for name, text in files.items():
+        put(base, name, text.encode())
+    monkeypatch.setattr(wfdb, "rdheader", lambda *given, **more: parsed.append(given) or real(*given, **more))
+    with pytest.raises(EcgsynthError, match=message):
+        read_record(place(f"{base}/r"))
+    assert len(parsed) == ("r.dat" in files)
+
+
+def test_segments_of_segments_are_not_asked_for(tmp_path):
+    base = f"memory://{tmp_path.name}"
+    for name, of in (("r", "s"), ("s", "t"), ("t", "u")):
+        put(base, f"{name}.hea", f"{name}/1 1 360 10\n{of} 10\n".encode())
+    with pytest.raises(EcgsynthError, match="its segment s is made of segments"):
+        read_record(place(f"{base}/r"))
+    with _brought(place(f"{base}/r"), "atr") as copy:
+        assert sorted(path.name for path in copy.parent.iterdir()) == ["r.hea", "s.hea"]
 
 
 @pytest.mark.parametrize("base", ["s3"], indirect=True)
