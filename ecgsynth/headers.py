@@ -109,7 +109,7 @@ def read_header(path: Path) -> Header:
     n_samples = main.sig_len if main.sig_len is not None else _inferred(path, main)
     declared = max(n_samples * main.n_sig, sum(size.samples for size in sizes))
     held = sum({file: size for part in sizes for file, size in part.files.items()}.values())
-    if declared * max(1.0, _BEATS / main.fs) > max(_FEW, _BACKED * held):
+    if declared > max(_FEW, _BACKED * held) * min(1.0, main.fs / _BEATS):
         raise EcgsynthError(f"it declares {declared:,} samples at {main.fs:g} Hz, and its files hold {held:,} bytes")
     leads = tuple(name or f"signal {number}" for number, name in enumerate(layout.sig_name, start=1))
     wide = any("32" in part.fmt for part in parts)

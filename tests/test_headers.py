@@ -242,9 +242,10 @@ def test_segments_that_cannot_be_are_refused(tmp_path, lines, message):
 def test_a_gap_longer_than_any_file_is_refused_before_it_is_made(tmp_path):
     segments(tmp_path)
     (tmp_path / "lay.hea").write_text(f"lay 2 {FS} 0\n~ 0 200/mV 16 0 0 0 0 L0\n~ 0 200/mV 16 0 0 0 0 L1\n")
-    path = master(tmp_path, "lay 0", "one 1000", f"~ {10**12}", n=10**12 + 1000)
-    with pytest.raises(EcgsynthError, match="declares 2,000,000,002,000 samples at 250 Hz, and its files hold 4,000 bytes"):
-        read_record(path)
+    for gap, told in ((10**12, "2,000,000,002,000"), (10**400, "20,[0,]+2,000")):
+        path = master(tmp_path, "lay 0", "one 1000", f"~ {gap}", n=gap + 1000)
+        with pytest.raises(EcgsynthError, match=f"declares {told} samples at 250 Hz, and its files hold 4,000 bytes"):
+            read_record(path)
 
 
 @pytest.mark.parametrize(("fs", "samples"), [(40, 1_100_000), (250, 6_900_000), (360, 9_990_000), (1000, 9_990_000)])

@@ -233,7 +233,7 @@ def test_the_card_says_what_reviewers_found(review, dataset):
 def test_a_card_that_finds_no_room_is_made_good_by_the_same(review, tmp_path, monkeypatch, name):
     build(Recipe("mitdb", [Quota("N", 10)], formats=["npz"], gate="none"), tmp_path / "set")
     blind = score_review([answers(review, verdict=lambda known: "real")], review.key)
-    put = files._put
+    put = files._rename
 
     def full(temporary, path, aside):
         if path.name == name:
@@ -241,7 +241,7 @@ def test_a_card_that_finds_no_room_is_made_good_by_the_same(review, tmp_path, mo
         put(temporary, path, aside)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_put", full)
+        patch.setattr(files, "_rename", full)
         with pytest.raises(EcgsynthError, match=f"cannot write .*{name}: No space left"):
             add_to_card(tmp_path / "set", blind)
     if name == "README.md":  # its checksum is there by then, which no other card matches
