@@ -1,14 +1,16 @@
 """Kill every long command at random moments, run it again, and compare what it leaves with what an undisturbed run leaves.
 
-    python scripts/kill.py --kills 20
+    python scripts/kill.py --kills 20 -o results/reliability
 
 Each command runs in a process of its own, killed by SIGKILL and SIGTERM in turn, up to three times before it may come to its end.
 Whatever stands under a final name meanwhile must be as it is in the end, or as it was before; a folder that is said to be whole must be
 so; and in the end there must be nothing else. A training that is stopped by SIGTERM saves the best so far, which must be a whole model.
-It writes a checkpoint after every step here, so that many kills strike while one is written.
+It writes a checkpoint after every step here, so that many kills strike while one is written. A kill that comes when a command is done
+does not count, and fewer than were asked for are a failure.
 """
 
 import functools
+import json
 import os
 import shutil
 import signal
@@ -16,13 +18,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import click
 import numpy as np
+from shared import markdown, write
 
+import ecgsynth as es
 from ecgsynth.cli import main as ecgsynth
 from ecgsynth.cli.console import table
 from ecgsynth.fetch import fetch
@@ -37,32 +41,43 @@ BRIEF = {"_SCORE_STEPS": 3, "_SCORED": 600, "_DETECTED": 200, "_SAVE_S": 0.0, "_
 """What is changed of trainings: scores of few beats, and a checkpoint after every step."""
 
 _AT_MOST = 3  # kills before a command may come to its end
+_TRIALS = 3  # for each kill that is asked for, after which too few have struck
 _TOO_LONG = 300  # seconds
 _KEPT = (".part", ".checkpoint", "plan.json")  # ends of names of what is kept for going on
 _HEADS = ("beats.json", "build.json", "split.json")  # files by which a folder is known that is whole
 _TRAINED = ("--steps", "16", "--set", "hidden=32", "--set", "depth=1", "--set", "batch=32", "--set", "validations=2")
 _JUDGED = ("--steps", "20", "--classifiers", "cnn", "--rows", "real,synthetic", "--families", "none", "--workers", "1", "--no-cache")
 _LABELS = ("--count", "N=300", "--count", "V=60", "--count", "S=40")
+_MANY = ("--no-gate", "--format", "parquet", "--count", "N=35000")  # of more beats than one worker makes at a time
+_POLICY = '[[rule]]\nmeasure = "F1 of TSTR, cnn"\nat_least = 0\nwhy = "every evaluation holds it"\n'
 
 
 def commands(work: Path, out: Path) -> dict[str, Callable[[], object]]:
     """Give what is run by name, each writing to `out`."""
     split, made = str(work / "split"), str(work / "synthetic.npz")
+    reviewed = ["--key", str(work / "key.json"), "--dataset", str(out / "set")]
+    held = ["--policy", str(work / "policy.toml"), "--run", str(work / "run"), "--steps", "20", "--workers", "1"]
     cut = ["beats", str(work / "archive"), "-o", str(out / "beats"), "--workers", "1"]
     build = ["build", "-m", str(work / "model"), "--gate", str(work / "gate"), "--mark", *_LABELS, "-o", str(out / "set")]
     arguments = {
         "beats": ["beats", str(work / "records"), "-o", str(out / "beats.npz")],
         "split": ["split", str(work / "beats.npz"), "-o", str(out / "split")],
+        "split of parts": ["split", str(work / "beats"), "-o", str(out / "split")],
         "train": ["train", split, "-g", "flow", "-o", str(out / "model"), "--resume", *_TRAINED],
         "gate": ["gate", split, "-o", str(out / "gate"), "--steps", "20"],
         "sample": ["sample", str(work / "model"), "-o", str(out / "synthetic.npz"), "--count", "N=20000"],
+        "sample folder": ["sample", str(work / "model"), "-o", str(out / "synthetic"), "--count", "N=60000"],
         "evaluate": ["evaluate", made, "--split", split, "-o", str(out / "run"), *_JUDGED],
+        "audit": ["audit", made, "--split", split, "-o", str(out / "run"), *held],
         "report": ["report", str(work / "run"), "-o", str(out / "report.html")],
         "beats folder": cut,
         "beats --force": [*cut, "--force"],
+        "beats --workers 2": [*cut, "--workers", "2"],
         "build": build,
         "build --force": [*build, "--force"],
+        "build --workers 2": ["build", "-m", str(work / "model"), *_MANY, "--workers", "2", "-o", str(out / "set")],
         "review make": ["review", "make", made, "--real", str(Path(split) / "test.npz"), "-n", "20", "-o", str(out / "review.html")],
+        "review score": ["review", "score", str(work / "answers.json"), *reviewed],
         "run": ["run", str(work / "records"), "-g", "gaussian", "--classifier-steps", "2", "--families", "none", "-o", str(out / "run")],
     }
     found: dict[str, Callable[[], object]] = {name: functools.partial(ecgsynth, of) for name, of in arguments.items()}
@@ -88,6 +103,11 @@ class Row:
         tenths = np.bincount((10 * np.clip(self.moments, 0, 0.999)).astype(int), minlength=10)
         right = self.trials - len(self.problems)
         return [self.name, f"{self.seconds:.1f}", str(self.kills), " ".join(map(str, tenths)), f"{right} of {self.trials}"]
+
+    def failures(self, kills: int) -> list[str]:
+        """Say what went wrong, and whether fewer kills struck than were asked for."""
+        few = [f"{self.name}: {self.kills} kills struck of the {kills} that were asked for"] if self.kills < kills else []
+        return self.problems + few
 
 
 def start(call: Callable[[], object], log: Path) -> int:
@@ -152,6 +172,8 @@ def best_so_far(path: Path, wanted: bytes) -> bool:
 def as_it_may_be(name: str, out: Path, wanted: Files, before: Files, with_: signal.Signals) -> bool:
     """Say whether whatever stands under a final name is as it will be in the end, or as it was before."""
     files = final(contents(out))
+    if name == "review score":  # the checksum of the card takes its name before the card does
+        return all(data in (wanted.get(file), before.get(file)) for file, data in files.items())
     if name != "train":
         return whole(files, final(wanted)) or whole(files, before)
     changed = [file for file, data in files.items() if data not in (wanted.get(file), before.get(file))]
@@ -165,9 +187,9 @@ def disturb(name: str, work: Path, kills: int, rng: np.random.Generator) -> Row:
     begun = time.monotonic()
     if code := wait(start(commands(work, undisturbed)[name], work / "log")):
         raise click.ClickException(f"{name} ends with {code} when nobody disturbs it:\n{(work / 'log').read_text()[-500:]}")
-    row.seconds = time.monotonic() - begun
+    row.seconds = round(time.monotonic() - begun, 3)
     wanted = contents(undisturbed)
-    while row.kills < kills and row.trials < 3 * kills:
+    while row.kills < kills and row.trials < _TRIALS * kills:
         out = out_of(work, f"{name}-{row.trials}", name)
         row.trials += 1
         problem = trial(row, commands(work, out)[name], out, wanted, rng)
@@ -195,7 +217,7 @@ def trial(row: Row, call: Callable[[], object], out: Path, wanted: Files, rng: n
         code = wait(child)
         if code in (-with_, 128 + with_, 130):
             row.kills += 1
-            row.moments.append(moment / row.seconds)
+            row.moments.append(round(moment / row.seconds, 3))
         if not as_it_may_be(row.name, out, wanted, before, with_):
             return f"{row.name}: half-made files after {with_.name} at {moment:.2f} s"
         if code == 0:
@@ -235,18 +257,39 @@ def prepare(work: Path) -> int:
     calls["sample"] = functools.partial(
         ecgsynth, ["sample", str(work / "model"), "-o", str(work / "synthetic.npz"), "--like", str(work / "split" / "train.npz")]
     )
-    for name, other in {"beats --force": ("--band", "off"), "build --force": ("--seed", "1")}.items():
+    for name, (other, *changes) in BEFORE.items():
         (work / "before" / name).mkdir(parents=True)
-        command = commands(work, work / "before" / name)[name]
-        calls[name] = functools.partial(ecgsynth, [*command.args[0], *other])
-    for name in ("beats", "split", "train", "sample", "gate", "evaluate", "beats --force", "build --force"):
+        command = commands(work, work / "before" / name)[other]
+        calls[name] = functools.partial(ecgsynth, [*command.args[0], *changes])
+    (work / "policy.toml").write_text(_POLICY)
+    calls["review make"] = functools.partial(_reviewed, work)
+    for name in ("beats", "beats folder", "split", "train", "sample", "gate", "evaluate", *BEFORE, "review make"):
         if code := wait(start(calls[name], work / "log")):
             raise click.ClickException(f"{name} ends with {code}:\n{(work / 'log').read_text()[-500:]}")
     return server
 
 
-NAMES = ("fetch", "beats", "beats folder", "beats --force", "split", "train", "gate", "sample", "evaluate", "report")
-NAMES += ("build", "build --force", "review make", "run")
+def _reviewed(work: Path) -> None:
+    """Make the page of a dataset, its key, and what someone answers who takes all beats for real."""
+    made = work / "before" / "review score" / "set"
+    arguments = ["review", "make", str(made), "--real", str(work / "split" / "test.npz"), "-n", "20"]
+    ecgsynth([*arguments, "-o", str(work / "page.html"), "--key", str(work / "key.json")], standalone_mode=False)
+    key = json.loads((work / "key.json").read_text())
+    answers = {token: {"verdict": "real", "label": "N", "usable": True} for token in key["items"]}
+    (work / "answers.json").write_text(json.dumps({"review": key["review"], "reviewer": "ann", "answers": answers}))
+
+
+BEFORE = {
+    "beats --force": ("beats --force", "--band", "off"),
+    "build --force": ("build --force", "--seed", "1"),
+    "review score": ("build",),
+}
+"""What stands there before a command that replaces it: the command that makes it, and its other options."""
+
+NAMES = ("fetch", "beats", "beats folder", "beats --force", "beats --workers 2", "split", "split of parts", "train", "gate")
+NAMES += ("sample", "sample folder", "evaluate", "audit", "report", "build", "build --force", "build --workers 2")
+NAMES += ("review make", "review score", "run")
+HEADS = ("command", "seconds", "kills", "in each tenth of its time", "ended alike")
 
 
 def disturb_all(names: tuple[str, ...], kills: int, seed: int, work: Path) -> list[Row]:
@@ -267,14 +310,20 @@ def disturb_all(names: tuple[str, ...], kills: int, seed: int, work: Path) -> li
 @click.option("--kills", default=20, show_default=True, type=click.IntRange(min=1), help="Of each command.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--only", multiple=True, type=click.Choice(NAMES), help="This command; repeatable.")
-def main(kills: int, seed: int, only: tuple[str, ...]) -> None:
-    """Print a table, and end with exit code 1 if a command did not end as it does undisturbed."""
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for what was found: kills.json and kills.md.")
+def main(kills: int, seed: int, only: tuple[str, ...], out: Path | None) -> None:
+    """Print a table; the exit code is 1 if a command did not end as it does undisturbed, or was killed too seldom."""
     with tempfile.TemporaryDirectory() as folder:
         rows = disturb_all(only or NAMES, kills, seed, Path(folder))
-    click.echo(table([row.cells() for row in rows], ["command", "seconds", "kills", "in each tenth of its time", "ended alike"]))
-    problems = [problem for row in rows for problem in row.problems]
-    if problems:
-        raise click.ClickException("\n".join(problems))
+    cells = [row.cells() for row in rows]
+    if out:
+        found = {"ecgsynth": es.__version__, "kills": kills, "seed": seed, "commands": [asdict(row) for row in rows]}
+        write(out / "kills.json", json.dumps(found, indent=1) + "\n")
+        write(out / "kills.md", markdown(HEADS, cells))
+    click.echo(table(cells, list(HEADS)))
+    failures = [failure for row in rows for failure in row.failures(kills)]
+    if failures:
+        raise click.ClickException("\n".join(failures))
 
 
 if __name__ == "__main__":

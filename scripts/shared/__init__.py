@@ -100,6 +100,13 @@ def trained(
     return es.load_generator(path), found["minutes"]
 
 
+def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Set a table in Markdown, its first column to the left and the others to the right."""
+    heads = list(heads)
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
 def write(path: Path, text: str) -> None:
     """Write a whole file or none."""
     with atomic_path(path, force=True) as temporary:
