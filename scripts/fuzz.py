@@ -1,6 +1,6 @@
 """Read spoilt files of every kind: each must give a result or one clear error, in time and in little memory.
 
-    python scripts/fuzz.py --mutations 12000 --seed 0
+    python scripts/fuzz.py --mutations 12000 --seed 0 -o results/reliability
     python scripts/fuzz.py --only headers,models
 
 Every target is read in a process of its own, whose address space may grow by 1 GiB beyond what it has once the sound input is
@@ -13,26 +13,30 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before what reads it is imported: processes are forked
 
+import json
 import tempfile
 import time
 from pathlib import Path
 
 import click
 import torch
-from shared import chosen
+from shared import chosen, markdown, write
 from shared.fuzzing import ERROR, RESULT, attack, reading_shows
 from shared.targets import make_targets
 
+import ecgsynth as es
 from ecgsynth.cli.console import table
 
 SHOWN = 10  # findings of a target
+HEADS = ("target", "mutations", "results", "clear errors", "findings", "slowest, s", "most memory, MiB")
 
 
 @click.command()
 @click.option("--mutations", default=12000, show_default=True, type=click.IntRange(min=1), help="In all; slow targets get fewer.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--only", help="Only these targets, by comma.")
-def main(mutations: int, seed: int, only: str | None) -> None:
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for what was found: fuzz.json and fuzz.md.")
+def main(mutations: int, seed: int, only: str | None, out: Path | None) -> None:
     """Spoil, read, and say what came of it."""
     torch.set_num_threads(1)
     begun, rows, findings = time.monotonic(), [], []
@@ -51,11 +55,17 @@ def main(mutations: int, seed: int, only: str | None) -> None:
             count = max(1, round(share * targets[name].weight))
             found = attack(targets[name], count, [seed, list(targets).index(name)], outside)
             outcomes = [found.outcomes[RESULT], found.outcomes[ERROR], len(found.findings)]
-            rows.append([name, count, *outcomes, f"{found.seconds:.2f} s", f"{found.memory / 2**20:.0f} MiB"])
+            row = (name, count, *outcomes, round(found.seconds, 2), round(found.memory / 2**20))
+            rows.append(dict(zip(HEADS, row, strict=True)))
             findings += [f"{name}, {finding:.300}" for finding in found.findings[:SHOWN]]
             click.echo(f"{number} of {len(names)}: {name}, {time.monotonic() - begun:.0f} s", err=True)
-    click.echo(table(rows, ["target", "mutations", "results", "clear errors", "findings", "worst time", "peak memory"]))
-    click.echo("\n".join(findings) or f"nothing found in {sum(row[1] for row in rows):,} mutations")
+    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row.values()] for row in rows]
+    if out:
+        found = {"ecgsynth": es.__version__, "seed": seed, "targets": rows, "findings": findings}
+        write(out / "fuzz.json", json.dumps(found, indent=1) + "\n")
+        write(out / "fuzz.md", markdown(HEADS, cells))
+    click.echo(table(cells, list(HEADS)))
+    click.echo("\n".join(findings) or f"nothing found in {sum(row['mutations'] for row in rows):,} mutations")
     if findings:
         raise click.exceptions.Exit(1)
 

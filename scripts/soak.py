@@ -1,8 +1,9 @@
 """Build, verify and evaluate in one process for an hour, and see whether memory, descriptors, processes or files add up.
 
-    python scripts/soak.py --minutes 60 -o results
+    python scripts/soak.py --minutes 60 -o results/reliability
 
-The first quarter is left out of the slope: caches fill. It is a line through the memory after each round, with its interval. Files are
+The first quarter is left out of the slope: caches fill. It is a line through the memory after each round, with its interval, whose upper
+end must lie below what would add up: memory of which too few rounds were seen to say so is a failure, too. Files are
 counted in a folder that is the temporary one, too, and has the user's cache, and in shared memory, where those of this process have
 its number in their names or folders. joblib leaves an empty folder there each time, until the process ends.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 import click
 import numpy as np
 from scipy.stats import linregress, t
-from shared import Found, write
+from shared import Found, markdown, write
 
 import ecgsynth as es
 from ecgsynth.build import build_steps
@@ -30,7 +31,7 @@ from ecgsynth.verify import verify_steps
 
 COUNTS = {"N": 3000, "S": 300, "V": 700, "F": 100, "Q": 200}
 FEWEST = 8  # rounds of which a line says something
-MOST_SLOPE = 10.0  # MB an hour: what grows by more, beyond doubt, adds up
+MOST_SLOPE = 10.0  # MB an hour: memory must grow by less, beyond doubt
 
 
 def state(scratch: Path) -> Found:
@@ -75,27 +76,18 @@ def verdict(rounds: list[Found]) -> tuple[str, bool]:
     early, late = _most(rounds)
     mean, low, high = slope(rounds)
     grown = [f"{name} ({early[name]:,} to {late[name]:,})" for name in early if name != "memory_mb" and late[name] > early[name]]
-    grown += ["memory"] if low > MOST_SLOPE else []
-    line = f"memory grows by {mean:+.1f} MB an hour (95 % interval {low:+.1f} to {high:+.1f}; more than {MOST_SLOPE:g} would add up)"
-    return f"{', '.join(grown) or 'Nothing'} adds up; {line}.", bool(grown)
+    grown += [] if high < MOST_SLOPE else ["memory"]  # nor is it known of what is no number
+    line = f"memory grows by {mean:+.1f} MB an hour (95 % interval {low:+.1f} to {high:+.1f}, which must end below {MOST_SLOPE:g})"
+    return f"May add up: {', '.join(grown)}; {line}." if grown else f"Nothing adds up; {line}.", bool(grown)
 
 
 def told(rounds: list[Found]) -> str:
     """Say what became of each, in a table and a line."""
     early, late = _most(rounds)
-    rows = [f"| {name} | {rounds[0][name]:,} | {early[name]:,} | {late[name]:,} |" for name in early]
-    return "\n".join(
-        [
-            f"{len(rounds)} rounds of build, verify and evaluate in {rounds[-1]['seconds'] / 60:.0f} minutes.",
-            "",
-            "| | after the first round | most in the second quarter | most in the last |",
-            "|---|---:|---:|---:|",
-            *rows,
-            "",
-            verdict(rounds)[0],
-            "",
-        ]
-    )
+    rows = [[name, *(f"{state[name]:,}" for state in (rounds[0], early, late))] for name in early]
+    took = f"{len(rounds)} rounds of build, verify and evaluate in {rounds[-1]['seconds'] / 60:.0f} minutes."
+    heads = ["", "after the first round", "most in the second quarter", "most in the last"]
+    return f"{markdown(heads, rows)}\n{took} {verdict(rounds)[0]}\n"
 
 
 def _most(rounds: list[Found]) -> tuple[Found, Found]:
@@ -108,9 +100,9 @@ def _most(rounds: list[Found]) -> tuple[Found, Found]:
 
 @click.command()
 @click.option("--minutes", default=60.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-def main(minutes: float, out: Path) -> None:
-    """Run, print, and end with exit code 1 if something adds up."""
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for what was found: soak.json and soak.md.")
+def main(minutes: float, out: Path | None) -> None:
+    """Run, print, and end with exit code 1 if something may add up."""
     split = es.split_beats(es.extract_beats(es.simulate_records(n_patients=12, minutes=5), source="simulated"))
     rounds: list[Found] = []
     begun = time.monotonic()
@@ -122,10 +114,12 @@ def main(minutes: float, out: Path) -> None:
             time.sleep(6)  # in which idle processes end
             rounds.append({"seconds": round(time.monotonic() - begun, 1), **state(Path(folder))})
     text = told(rounds)
-    write(out / "soak.md", text)
-    write(out / "soak.json", json.dumps(rounds))
-    click.echo(text)
     line, adds_up = verdict(rounds)
+    if out:
+        found = {"ecgsynth": es.__version__, "minutes": minutes, "slope": slope(rounds), "rounds": rounds}
+        write(out / "soak.json", json.dumps(found) + "\n")
+        write(out / "soak.md", text)
+    click.echo(text)
     if adds_up:
         raise click.ClickException(line)
 
