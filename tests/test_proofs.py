@@ -1,10 +1,20 @@
 """Scripts that look for faults say so when they find one, and when they looked too little."""
 
+import contextlib
+import io
 import json
+import tomllib
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 from click.testing import CliRunner
+
+from ecgsynth.checkpoints import read_checkpoint, write_checkpoint
+from ecgsynth.recipe import Quota, Recipe
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,3 +35,85 @@ def test_a_command_that_was_killed_less_often_than_asked_proves_nothing(tmp_path
     few = CliRunner().invoke(kill.main, ["--kills", "3"])
     assert few.exit_code == 1
     assert "2 kills struck of the 3" in few.output
+
+
+HEADER = "gaps/4 2 360 11200\nlay 0\ns1 5400\n~ 400\ns2 5400\n"
+
+
+def spoilt(how, data, times=200):
+    return [how(data, np.random.default_rng(seed)) for seed in range(times)]
+
+
+def test_fuzzing_multiplies_segments_and_lets_gaps_of_low_rates_be_long():
+    from shared.mutations import of_header
+
+    headers = [text.decode("utf-8", errors="replace").splitlines() for text in spoilt(of_header, HEADER.encode())]
+    assert any(len(lines) > 1000 and lines[0].startswith(f"gaps/{len(lines) - 1} ") for lines in headers)
+    gaps = [line.split()[1] for lines in headers if lines and " 0.001 " in lines[0] for line in lines if line.startswith("~ ")]
+    assert any(len(gap) > 9 for gap in gaps)
+
+
+def test_fuzzing_asks_for_many_quotas_and_splits():
+    from shared.mutations import of_recipe
+
+    sound = Recipe("mitdb", [Quota("N", 12), Quota("V", 6)], splits={"train": 0.5, "test": 0.5}).to_toml()
+    recipes = []
+    for text in spoilt(of_recipe, sound.encode(), 60):
+        with contextlib.suppress(ValueError, RecursionError):
+            recipes.append(tomllib.loads(text.decode("utf-8", errors="replace")))
+    assert any(len(recipe.get("quotas", ())) > 100 for recipe in recipes)
+    assert any(len(recipe.get("splits", ())) > 100 and sum(recipe["splits"].values()) == pytest.approx(1) for recipe in recipes)
+
+
+def test_fuzzing_repeats_long_text_of_which_a_file_keeps_one_copy():
+    from shared.mutations import of_parquet
+
+    table = pa.table({"class": ["N"] * 64, "rr": [0.8] * 64}).replace_schema_metadata({"ecgsynth": "{}"})
+    sound = io.BytesIO()
+    pq.write_table(table, sound)
+    grown = 0
+    for data in spoilt(of_parquet, sound.getvalue(), 100):
+        with contextlib.suppress(pa.ArrowException, OSError):
+            text = pq.read_table(io.BytesIO(data), columns=["class"]).column(0)
+            grown = max(grown, text.nbytes / len(data))
+    assert grown > 60
+
+
+def test_fuzzing_damages_what_a_checkpoint_holds_and_not_only_its_bytes(tmp_path):
+    from shared.mutations import of_safetensors
+
+    whole = {"step": 3, "model": {"weight": torch.ones(2, 2), "bias": torch.zeros(3)}, "history": [{"step": 1}, {"step": 2}]}
+    write_checkpoint(tmp_path / "sound", whole)
+    states = []
+    for data in spoilt(of_safetensors, (tmp_path / "sound").read_bytes()):
+        (tmp_path / "spoilt").write_bytes(data)
+        with contextlib.suppress(Exception):
+            states.append(read_checkpoint(tmp_path / "spoilt"))
+    states = [state for state in states if isinstance(state, dict)]
+    assert any(set(state) < set(whole) for state in states)
+    assert any("step" in state and state["step"] != 3 for state in states)
+    assert any("history" in state and state["history"] != whole["history"] for state in states)
+    assert any(isinstance(state.get("model"), dict) and state["model"].keys() != {"weight", "bias"} for state in states)
+
+
+def test_one_mutation_in_twenty_is_of_review_answers(tmp_path):
+    from shared.targets import make_targets
+
+    weights = {name: target.weight for name, target in make_targets(tmp_path).items()}
+    assert weights["review answers"] >= sum(weights.values()) / 20
+
+
+def test_memory_must_be_shown_to_grow_by_little():
+    import soak
+
+    def rounds(memory):
+        return [{"seconds": 60.0 * number, "memory_mb": 700 + memory(number), "files": 0} for number in range(40)]
+
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=40)
+    assert not soak.verdict(rounds(lambda number: 0.1 * noise[number]))[1]
+    assert soak.verdict(rounds(lambda number: 0.2 * number + 0.1 * noise[number]))[1]  # 12 MB an hour
+    line, adds_up = soak.verdict(rounds(lambda number: 20 * noise[number]))  # which could be anything
+    low, high = soak.slope(rounds(lambda number: 20 * noise[number]))[1:]
+    assert low < soak.MOST_SLOPE < high
+    assert adds_up, line

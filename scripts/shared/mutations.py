@@ -36,6 +36,9 @@ VALUES: list[Any] = [None, True, False, 0, -1, 1, 2, 3.5, 10**6, 10**12, 10**30,
 VALUES += [*WORDS, [], {}, [[]], [None], {"": None}, [0] * 5, ["N"], "class", "symbol", "samples", "frequencies", 7, 16, 64, 1e-9]
 
 
+MANY = [2, 3, 30, 1000, 20_000]
+"""How often something is repeated of which there should be few."""
+
 BITS = {"F8_E4M3": 8, "F8_E5M2": 8, "F4": 4, "BF16": 16, "U16": 16, "BOOL": 8, "I64": 64, "C64": 64}
 """Kinds of numbers of safetensors, some of which numpy does not have."""
 
@@ -98,6 +101,42 @@ def of_text(data: bytes, rng: np.random.Generator) -> bytes:
                 continue
         lines[line] = " ".join(words)
     return "\n".join(lines).encode("utf-8", errors="surrogatepass" if rng.random() < 0.5 else "replace")
+
+
+def of_header(data: bytes, rng: np.random.Generator) -> bytes:
+    """Let a record of several segments have many more, or a gap that is very long at a low rate; else as any text."""
+    head, *segments = data.decode("utf-8").splitlines()
+    name, leads, _, *rest = head.split()
+    if "/" not in name or rng.random() < 0.7:
+        return of_text(data, rng)
+    rate, many, length = rest[0], 1, 0
+    if rng.random() < 0.5:
+        many = int(rng.choice(MANY))
+        place = int(rng.integers(len(segments)))
+        segments[place:place] = [segments[place]] * (many - 1)
+    else:
+        rate, gap = str(rng.choice(["0.001", "1", "40", "360"])), int(10 ** rng.uniform(4, 15))
+        segments.insert(int(rng.integers(1, len(segments) + 1)), f"~ {gap}")
+    length = sum(int(segment.split()[1]) for segment in segments)
+    head = " ".join([f"{name.split('/')[0]}/{len(segments)}", leads, rate, str(length)])
+    return "\n".join([head, *segments, ""]).encode()
+
+
+def of_recipe(data: bytes, rng: np.random.Generator) -> bytes:
+    """Ask for several quotas more, alike or not, or for several splits, whose shares add up or not; else as any text."""
+    if rng.random() < 0.6:
+        return of_text(data, rng)
+    text, many = data.decode("utf-8"), int(rng.choice(MANY))
+    if rng.random() < 0.5:
+        quotas = text.split("\n[[quotas]]\n")[1:]
+        more = (quotas[int(number)] for number in rng.integers(len(quotas), size=many))
+        text += "".join(f"\n[[quotas]]\n{quota}" for quota in more)
+    else:
+        before, _, after = text.partition("[splits]\n")
+        share = 1 / many if rng.random() < 0.7 else float(rng.choice([1.0, 1e-9, 1e-300]))
+        splits = "".join(f"part{number} = {share!r}\n" for number in range(many))
+        text = f"{before}[splits]\n{splits}\n{after[after.index('[[') :]}"
+    return text.encode() if rng.random() < 0.7 else of_text(text.encode(), rng)
 
 
 def _another_number(word: str, rng: np.random.Generator) -> str:
@@ -228,9 +267,14 @@ def of_parquet(data: bytes, rng: np.random.Generator) -> bytes:
     table = table.replace_schema_metadata({"ecgsynth": head})
     name = str(rng.choice(table.column_names))
     place = table.column_names.index(name)
-    match rng.integers(5):
+    match rng.integers(6):
         case 0:
             table = table.drop_columns([name])
+        case 5:  # one text for all rows, of which a file keeps one copy
+            words = [other for other in table.column_names if pa.types.is_string(table.schema.field(other).type)]
+            place = table.column_names.index(str(rng.choice(words)))
+            long = "a" * int(10 ** rng.uniform(3, 7))
+            table = table.set_column(place, table.column_names[place], pa.array([long] * len(table)))
         case 1:
             table = table.set_column(place, name, pa.array([VALUES[int(rng.integers(3, 8))]] * len(table)))
         case 2:
@@ -240,5 +284,5 @@ def of_parquet(data: bytes, rng: np.random.Generator) -> bytes:
         case _:
             table = table.replace_schema_metadata({"ecgsynth": _json(of_value(json.loads(head), rng))})
     spoilt = io.BytesIO()
-    pq.write_table(table, spoilt)
+    pq.write_table(table, spoilt, compression=str(rng.choice(["snappy", "zstd"])))
     return spoilt.getvalue()

@@ -32,7 +32,7 @@ from ecgsynth.stored import HEAD, StoredBeats, seal
 from ecgsynth.untrusted import within
 from ecgsynth.verify import address_of, beats_of, verify_steps
 from shared.fuzzing import Target
-from shared.mutations import of_bytes, of_json, of_npz, of_parquet, of_safetensors, of_text
+from shared.mutations import of_bytes, of_header, of_json, of_npz, of_parquet, of_recipe, of_safetensors, of_text
 
 SMALL: dict[str, dict[str, Any]] = {
     "gaussian": {"components": 8},
@@ -222,7 +222,7 @@ def _targets(where: Path, few: es.Beats, split: es.Split) -> dict[str, Target]:
     of_evaluation = by_suffix(evaluation, of_json, ".json") | by_suffix(evaluation, of_npz, ".npz")
     of_evaluation |= by_suffix(evaluation, of_safetensors, ".safetensors")
     return {
-        "headers": Target(records, by_suffix(records, of_text, ".hea"), _read_records, weight=3),
+        "headers": Target(records, by_suffix(records, of_header, ".hea"), _read_records, weight=3),
         "signals": Target(records, by_suffix(records, of_bytes, ".dat"), _read_records, sealed=True),
         "annotations": Target(records, by_suffix(records, of_bytes, ".atr"), _read_records, weight=2, sealed=True),
         "models": Target(models, by_suffix(models, of_safetensors, ".safetensors"), _read_models),
@@ -245,9 +245,10 @@ def _targets(where: Path, few: es.Beats, split: es.Split) -> dict[str, Target]:
             weight=0.7,
             sealed=True,
         ),
-        "recipes": Target(recipes, {"recipe.toml": of_text}, _read_recipe),
+        "recipes": Target(recipes, {"recipe.toml": of_recipe}, _read_recipe),
         "policies": Target(recipes, {"policy.toml": of_text}, read_of(Policy.load, "policy.toml")),
-        "reviews": Target(where / "reviews", {"key.json": of_json, "answers.json": of_json}, _read_review, weight=0.06),
+        "review keys": Target(where / "reviews", {"key.json": of_json}, _read_review, weight=0.1),
+        "review answers": Target(where / "reviews", {"answers.json": of_json}, _read_review, weight=1.1),  # what comes from many hands
         "datasets": Target(dataset, of_dataset, _read_dataset, weight=0.5, sealed=True),
         "evaluations": Target(evaluation, of_evaluation, _read_evaluation, weight=0.3, sealed=True),
     }
