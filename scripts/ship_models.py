@@ -18,6 +18,11 @@ import ecgsynth as es
 from ecgsynth.generators import Generator
 
 SHIPPED = {"mitdb": "flow", "mitdb-gan": "flow-gan"}
+COMMANDS = (
+    "scripts/results.py -o results --seeds {seeds}",
+    "scripts/diversity.py --results results",
+    "scripts/ship_models.py --results results",
+)
 MOST_BYTES = 8_000_000
 
 CARD = """# {name}
@@ -31,8 +36,8 @@ A model of the generator `{row}`: beats of the AAMI classes N S V F Q, learnt fr
 | Learnt from | MIT-BIH Arrhythmia Database 1.0.0, 48 records, lead MLII (V5 in records 102 and 104) |
 | Beats | {beats:,} of the train side of `ecgsynth split --scheme beats --seed 0`: {counts} |
 | Window | {n_samples} samples at {fs:g} Hz, R peak at sample {r_sample}; 0.5 to 40 Hz; mV; with RR before, after and its running mean, s |
-| Training | {steps:,} steps on one CPU core, seed 0; weights chosen on the val side |
-| Made by | `python scripts/results.py`, `scripts/diversity.py`, `scripts/ship_models.py` |
+| Training | {steps:,} steps in {minutes:.0f} minutes on one CPU core, seed 0; weights chosen on the val side |
+| Made by | {commands} |
 | SHA-256 | `{sha256}` |
 | Data SHA-256 | `{data}` |
 
@@ -40,7 +45,8 @@ A model of the generator `{row}`: beats of the AAMI classes N S V F Q, learnt fr
 
 On the test side, over {seeds} seeds of training, sampling and classifier (mean ± standard deviation): a classifier
 trained on beats of such a model alone, {times} times as many as real ones and in their proportions, has macro-F1
-{tstr}, one trained on the real beats {trtr}. This model is that of seed 0.
+{tstr}, one trained on the real beats {trtr}. This model is that of seed 0, {own:.3f}; those of seeds 1 to {last}
+have {others}.
 
 | | N | S | V | F | Q |
 |---|---|---|---|---|---|
@@ -50,7 +56,8 @@ Recall: share of real test beats of a class that lie as near to a beat of this m
 among its own; coverage: share of real test beats that have a beat of this model as near as their own fifth neighbour.
 Behind the stroke, the same for real beats of the val side in place of the model's. Nearest: median distance of its
 beats to the nearest training beat, over that of real test beats, with a bootstrap interval over beats; the line below
-it, the same for real beats of the val side. Below 1 they lie nearer to what it learnt than fresh real beats do.
+it, the same for real beats of the val side, and the last one, models of the other seeds, one by one. Below 1 they lie
+nearer to what was learnt than fresh real beats do.{alone}
 
 ## Limits
 
@@ -93,24 +100,43 @@ def diversity_lines(found: Found) -> list[str]:
     ]
 
 
-def card(name: str, model: Generator, split: es.Split, measured: Found, various: Found) -> str:
+def others_line(seeds: list[Found]) -> str:
+    """Set how near the beats of models of the other seeds come to those learnt from, in a line of the table."""
+    cells = [" / ".join(f"{found[name]['nearest'][0]:.2f}" for found in seeds[1:]) for name in "NSVFQ"]
+    return f"| nearest, seeds 1 to {len(seeds) - 1} | " + " | ".join(cells) + " |"
+
+
+def alone(seeds: list[Found]) -> str:
+    """Say of which classes the beats of this model alone do not lie nearer to those learnt from than test beats do."""
+    names = [name for name in "NSVFQ" if [seed[name]["nearest"][0] >= 1 for seed in seeds] == [True] + [False] * (len(seeds) - 1)]
+    return f" Of class {' and '.join(names)} this model alone is above 1." if names else ""
+
+
+def card(name: str, model: Generator, measured: Found, various: Found) -> str:
     """Write what is to be known of a model."""
     row, rows = SHIPPED[name], measured["rows"]
+    own, *others = rows[row]
     lines = [f1_line("F1, trained on its beats", rows[row]), f1_line("F1, trained on real beats", rows["real"])]
     return CARD.format(
         name=name,
         row=row,
-        beats=len(split.train),
+        beats=sum(model.counts.values()),
         counts=", ".join(f"{label} {count:,}" for label, count in model.counts.items()),
         **{key: model.shape_[key] for key in ("n_samples", "fs", "r_sample")},
         steps=model.params["steps"],
+        minutes=own["training_minutes"],
+        commands=", ".join(f"`python {command}`" for command in COMMANDS).format(seeds=measured["seeds"]),
         sha256=model.fingerprint(),
         data=model.shape_["data_sha256"],
         seeds=measured["seeds"],
         times=measured["times"],
         tstr=spread(rows[row]),
+        own=own["macro_f1"],
+        last=len(others),
+        others=", ".join(f"{seed['macro_f1']:.3f}" for seed in others),
         trtr=spread(rows["real"]),
-        rows="\n".join(lines + diversity_lines(various["rows"][row][0])),
+        rows="\n".join([*lines, *diversity_lines(various["rows"][row][0]), others_line(various["rows"][row])]),
+        alone=alone(various["rows"][row]),
     )
 
 
@@ -130,7 +156,7 @@ def main(results: Path, out: Path) -> None:
             raise click.ClickException(f"{path} has {size:,} bytes, more than {MOST_BYTES:,}")
         if model.fingerprint() != various["models"][row][0]:
             raise click.ClickException(f"{path} is not the model that scripts/diversity.py measured: run it again")
-        text = card(name, model, split, measured, various)
+        text = card(name, model, measured, various)
         model.save(out / f"{name}.safetensors", force=True)
         write(out / f"{name}.md", text)
         click.echo(f"{name}: {size / 1e6:.1f} MB")

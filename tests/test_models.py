@@ -1,7 +1,9 @@
 """The models that come with the package: each is what its card says, small, and makes beats of every class."""
 
 import hashlib
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from ecgsynth import load_generator, split_beats
 from ecgsynth.models import card, shipped
 
+ROOT = Path(__file__).parent.parent
 NAMES = ("mitdb", "mitdb-gan")
 
 
@@ -21,6 +24,15 @@ def test_a_model_is_the_file_of_its_card(name):
     file = shipped()[name].read_bytes()
     assert len(file) <= 8_000_000
     assert f"`{hashlib.sha256(file).hexdigest()}`" in card(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_is_what_the_numbers_make_of_it(name, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import ship_models
+
+    measured, various = (json.loads((ROOT / "results" / f"mitdb-{numbers}.json").read_text()) for numbers in ("beats", "diversity"))
+    assert ship_models.card(name, load_generator(name), measured, various) == card(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
