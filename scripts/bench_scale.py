@@ -1,10 +1,17 @@
-"""Time what grows with an archive, and measure its memory, on archives of 50, 500 and 5,000 simulated records of half an hour.
+"""Time what grows with an archive, and measure its memory, on archives of 500, 1,500 and 5,000 simulated records of half an hour.
 
-    python scripts/bench_scale.py --work scale/ -o results
+    python scripts/bench_scale.py --work scale/ -o results/scale
 
-Records are simulated once, 50 of them; larger archives hold the same under other names. Each command runs in a process of its own,
-whose largest memory the system tells. Time a record should not grow with their number, memory should be the same. Then the largest
-archive that two workers can share is cut by Ray with one worker and with two, in turn.
+50 records are simulated; those of an archive are these with noise of their own, so that no two files are alike, and they are brought to
+the disk and dropped from memory before each command that reads them. Smaller archives than these hold fewer beats than some commands
+keep in memory, 200,000 of each side. Memory is that of a command and all of its processes, looked at five times a second, or the
+most of the first one that the system tells, if that is more. Then an archive is cut by Ray with one worker and with two, in turn.
+
+The exit code is 1 if a record takes a command more than a fifth longer in the largest archive than in the smallest, if a command takes
+a fifth more memory there, or if two workers are less than 1.6 times as fast as one.
+
+The disk holds 1.3 MB a record of each archive, and for the one that is measured its beats and their split, 1.9 MB each: 29 GB for 5,000
+records beside the smaller archives.
 """
 
 import json
@@ -12,57 +19,78 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import click
+import numpy as np
 from shared import Found, part, write
 
+import ecgsynth as es
 from ecgsynth.records import write_record
 from ecgsynth.simulate import simulate_records
 from ecgsynth.stored import HEAD, StoredBeats
 
 DISTINCT = 50
 MINUTES = 30.0
+NOISE = 0.005  # mV, by which records differ that are of the same simulated one
+LOOK_S = 0.2  # from one look at the memory to the next
+MOST_GROWTH = 1.2  # of seconds a record, and of memory, from the smallest archive to the largest
+LEAST_GAIN = 1.6  # of two workers over one
 ICENTIA = 2_698_993_472
 """Beats of Icentia11k: Tan S et al. (2019), doi:10.48550/arXiv.1910.09570."""
 
 TRAINED = ["-g", "flow", "--steps", "1000", "--set", "validations=1"]
+BUILT = ["--format", "parquet", "--no-gate"]
 JUDGED = ["--classifiers", "cnn", "--steps", "200", "--rows", "real,synthetic", "--families", "none", "--workers", "1", "--no-cache"]
 
 
 def archive(work: Path, count: int) -> Path:
-    """Give a folder of so many records, which is made if it is not there."""
-    source, folder = work / "simulated", work / f"records-{count}"
-    if not (source / "whole").is_file():
-        for record in simulate_records(n_patients=DISTINCT, minutes=MINUTES):
-            write_record(record, source)
-        (source / "whole").touch()
-    if len(list(folder.glob("*.hea"))) < count:
+    """Give a folder of so many records, no two alike, which is made if it is not there; nothing of it is in memory afterwards."""
+    folder = work / f"records-{count}"
+    if not (folder / "whole").is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        headers = sorted(source.glob("*.hea"))
+        simulated = list(simulate_records(n_patients=min(count, DISTINCT), minutes=MINUTES))
         for number in range(count):
-            header = headers[number % DISTINCT]
-            name = f"r{number:05d}"
-            for suffix in (".dat", ".atr"):
-                os.link(header.with_suffix(suffix), folder / f"{name}{suffix}")
-            (folder / f"{name}.hea").write_text(header.read_text().replace(header.stem, name))
+            record = simulated[number % DISTINCT]
+            noise = np.random.default_rng([count, number]).normal(scale=NOISE, size=record.signals.shape)
+            write_record(replace(record, name=f"r{number:05d}", signals=record.signals + noise), folder)
+        (folder / "whole").touch()
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return folder
 
 
+def memory(process: int) -> int:
+    """Give the memory of a process and all that come of it, in kB; what several share is counted once."""
+    try:
+        own = int(Path(f"/proc/{process}/smaps_rollup").read_text().split("\nPss:")[1].split()[0])
+        children = [child for path in Path(f"/proc/{process}/task").glob("*/children") for child in path.read_text().split()]
+    except (OSError, IndexError):  # it has ended
+        return 0
+    return own + sum(memory(int(child)) for child in children)
+
+
 def run(*arguments: object) -> Found:
-    """Run a command of ecgsynth; gives its seconds and the largest memory of one of its processes in MB."""
-    begun = time.monotonic()
+    """Run a command of ecgsynth; gives its seconds and the most memory of it and its workers together, in MB."""
+    begun, most = time.monotonic(), 0
     command = [sys.executable, "-m", "ecgsynth", *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise click.ClickException(f"{' '.join(command)}: {said}")
-    return {"seconds": time.monotonic() - begun, "peak_mb": used.ru_maxrss / 1024}
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        done = 0
+        while not done:
+            most = max(most, memory(process.pid))
+            time.sleep(LOOK_S)
+            done, status, used = os.wait4(process.pid, os.WNOHANG)
+        if status:
+            said.seek(0)
+            raise click.ClickException(f"{' '.join(command)}: {said.read()}")
+    return {"seconds": time.monotonic() - begun, "peak_mb": max(most, used.ru_maxrss) / 1024}
 
 
 def commands(work: Path, count: int) -> Found:
@@ -77,6 +105,9 @@ def commands(work: Path, count: int) -> Found:
     found["train"] = run("train", split, "-o", model, *TRAINED)
     found["sample"] = run("sample", model, "-o", made, "--like", split / "train")
     found["evaluate"] = run("evaluate", made, "--split", split, "-o", out / "run", *JUDGED)
+    shutil.rmtree(made)
+    counts = [f"--count={label}={count}" for label, count in es.load_generator(model).counts.items()]
+    found["build"] = run("build", "-m", model, *counts, *BUILT, "-o", out / "set", "--workers", "1")
     size = sum(path.stat().st_size for side in ("train", "val", "test") for path in (split / side).iterdir())
     shutil.rmtree(out)
     return {"beats": total, "bytes": size, "commands": found}
@@ -84,16 +115,35 @@ def commands(work: Path, count: int) -> Found:
 
 def workers(work: Path, count: int, repeats: int) -> Found:
     """Cut an archive by Ray with one worker and with two, in turn; gives the seconds of each run."""
-    records, seconds = archive(work, count), {"1": list[float](), "2": list[float]()}
+    seconds = {"1": list[float](), "2": list[float]()}
     for _ in range(repeats):
         for of, times in seconds.items():
             out = work / f"ray-{of}"
             shutil.rmtree(out, ignore_errors=True)
-            times.append(run("beats", records, "-o", out, "--engine", "ray", "--workers", of)["seconds"])
+            times.append(run("beats", archive(work, count), "-o", out, "--engine", "ray", "--workers", of)["seconds"])
     heads = {(work / f"ray-{of}" / HEAD).read_text() for of in seconds}
     if len(heads) > 1:
         raise click.ClickException("two workers gave other beats than one")
     return {"records": count, "seconds": seconds}
+
+
+def of_workers(ray: Found) -> tuple[float, float]:
+    """Give the seconds of one worker and of two, the median of each."""
+    return median(ray["seconds"]["1"]), median(ray["seconds"]["2"])
+
+
+def verdict(sizes: dict[int, Found], ray: Found) -> list[str]:
+    """Say what grows with the archive that should not, and whether two workers gain too little."""
+    least, most = min(sizes), max(sizes)
+    failures = []
+    for name, small in sizes[least]["commands"].items():
+        large = sizes[most]["commands"][name]
+        slower = large["seconds"] / most / (small["seconds"] / least)
+        larger = large["peak_mb"] / small["peak_mb"]
+        failures += [f"{name}: a record takes {slower:.2f} times as long among {most:,} as among {least:,}"] if slower > MOST_GROWTH else []
+        failures += [f"{name}: {most:,} records take {larger:.2f} times the memory of {least:,}"] if larger > MOST_GROWTH else []
+    one, two = of_workers(ray)
+    return failures + ([f"two workers of Ray are {one / two:.2f} times as fast as one"] if one / two < LEAST_GAIN else [])
 
 
 def table(sizes: dict[int, Found], ray: Found) -> str:
@@ -106,7 +156,7 @@ def table(sizes: dict[int, Found], ray: Found) -> str:
     lines += ["", "| records | " + " | ".join(f"`{name}`, MB" for name in names) + " |", "|" + "---:|" * (1 + len(names))]
     for count, found in sizes.items():
         lines.append(f"| {count:,} | " + " | ".join(f"{found['commands'][name]['peak_mb']:,.0f}" for name in names) + " |")
-    one, two = (median(ray["seconds"][of]) for of in ("1", "2"))
+    one, two = of_workers(ray)
     largest = sizes[max(sizes)]
     cut = largest["commands"]["beats"]["seconds"] / largest["beats"]
     size = largest["bytes"] / largest["beats"]
@@ -122,20 +172,27 @@ def table(sizes: dict[int, Found], ray: Found) -> str:
 
 
 @click.command()
-@click.option("--work", type=click.Path(path_type=Path), required=True, help="A folder for records and beats: 25 GB for 5,000.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("--sizes", default="50,500,5000", show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), required=True, help="A folder for records and beats: 29 GB for 5,000.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("results/scale"), show_default=True)
+@click.option("--sizes", default="500,1500,5000", show_default=True)
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option("--ray-records", default=5000, show_default=True, type=click.IntRange(min=1))
 def main(work: Path, out: Path, sizes: str, repeats: int, ray_records: int) -> None:
     """Measure, part by part; what was measured is kept in the work folder."""
     counts = [int(size) for size in sizes.split(",")]
-    found = {count: part(work / f"size-{count}.json", {"train": TRAINED}, lambda count=count: commands(work, count)) for count in counts}
+    found = {
+        count: part(work / f"size-{count}.json", {"train": TRAINED, "build": BUILT}, lambda count=count: commands(work, count))
+        for count in counts
+    }
     ray = part(work / f"ray-{ray_records}.json", {"repeats": repeats}, lambda: workers(work, ray_records, repeats))
     text = table(found, ray)
     write(out / "scale.md", text)
-    write(out / "scale.json", json.dumps({"sizes": found, "ray": ray}, indent=1))
+    failures = verdict(found, ray)
+    write(out / "scale.json", json.dumps({"ecgsynth": es.__version__, "sizes": found, "ray": ray, "failures": failures}, indent=1) + "\n")
     click.echo(text)
+    if failures:
+        raise click.ClickException("\n".join(failures))
+    click.echo("Neither the time of a record nor the memory grows with the archive, and two workers gain what they should.")
 
 
 if __name__ == "__main__":

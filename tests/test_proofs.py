@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -117,3 +119,41 @@ def test_memory_must_be_shown_to_grow_by_little():
     low, high = soak.slope(rounds(lambda number: 20 * noise[number]))[1:]
     assert low < soak.MOST_SLOPE < high
     assert adds_up, line
+
+
+def test_what_grows_with_an_archive_is_named():
+    import bench_scale
+
+    def sizes(seconds, memory):
+        small, large = {"seconds": 10.0, "peak_mb": 500.0}, {"seconds": seconds, "peak_mb": memory}
+        return {50: {"commands": {"split": small}}, 500: {"commands": {"split": large}}}
+
+    def ray(one, two):
+        return {"seconds": {"1": [one], "2": [two]}}
+
+    assert bench_scale.verdict(sizes(119, 599), ray(16, 10)) == []
+    assert ["among" in failure for failure in bench_scale.verdict(sizes(121, 599), ray(16, 10))] == [True]
+    assert ["memory" in failure for failure in bench_scale.verdict(sizes(119, 601), ray(16, 10))] == [True]
+    assert ["Ray" in failure for failure in bench_scale.verdict(sizes(119, 599), ray(15.9, 10))] == [True]
+
+
+def test_memory_is_that_of_a_command_and_of_what_it_starts():
+    import bench_scale
+
+    code = "import subprocess, sys, time; a = b'x' * 60_000_000; {}; print('.', flush=True); sys.stdin.read()"
+    child = f"p = subprocess.Popen([sys.executable, '-c', {code.format('0')!r}], stdin=sys.stdin, stdout=subprocess.PIPE); p.stdout.read(1)"
+    process = subprocess.Popen([sys.executable, "-c", code.format(child)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.read(1)
+    both = bench_scale.memory(process.pid)
+    process.communicate(b"")
+    assert both > 115_000  # kB
+    assert bench_scale.memory(process.pid) == 0
+
+
+def test_records_of_an_archive_are_not_alike(tmp_path, monkeypatch):
+    import bench_scale
+
+    monkeypatch.setattr(bench_scale, "MINUTES", 0.5)
+    monkeypatch.setattr(bench_scale, "DISTINCT", 1)
+    folder = bench_scale.archive(tmp_path, 3)
+    assert len({path.read_bytes() for path in folder.glob("*.dat")}) == 3
