@@ -87,7 +87,7 @@ def test_fuzzing_damages_what_a_checkpoint_holds_and_not_only_its_bytes(tmp_path
     whole = {"step": 3, "model": {"weight": torch.ones(2, 2), "bias": torch.zeros(3)}, "history": [{"step": 1}, {"step": 2}]}
     write_checkpoint(tmp_path / "sound", whole)
     states = []
-    for data in spoilt(of_safetensors, (tmp_path / "sound").read_bytes()):
+    for data in spoilt(of_safetensors, (tmp_path / "sound").read_bytes(), 600):
         (tmp_path / "spoilt").write_bytes(data)
         with contextlib.suppress(Exception):
             states.append(read_checkpoint(tmp_path / "spoilt"))
