@@ -86,12 +86,12 @@ def test_a_checkpoint_that_cannot_be_of_the_training_is_refused(stopped, split, 
     assert state["extra"]["kept"]
     if what is None:
         write_checkpoint(tmp_path / "c", state)
-        assert [step.step for step in flow_gan().fit_steps(split.train, None, tmp_path / "c")] == [7, 8]
+        assert [step.step for step in flow_gan().fit_steps(split.train, split.val, tmp_path / "c")] == [7, 8]
         return
     SPOILT[what](state)
     write_checkpoint(tmp_path / "c", state)
     with pytest.raises(EcgsynthError, match="does not fit this training, or is damaged; delete it to begin anew"):
-        list(flow_gan().fit_steps(split.train, None, tmp_path / "c"))
+        list(flow_gan().fit_steps(split.train, split.val, tmp_path / "c"))
 
 
 def test_the_settings_of_an_optimizer_are_those_of_the_training(stopped, split, tmp_path):
@@ -102,7 +102,7 @@ def test_the_settings_of_an_optimizer_are_those_of_the_training(stopped, split, 
     for path, told in (("a", stopped), ("b", state)):
         write_checkpoint(tmp_path / path, told)
         model = flow_gan()
-        list(model.fit_steps(split.train, None, tmp_path / path))
+        list(model.fit_steps(split.train, split.val, tmp_path / path))
         models.append(model)
     assert models[0].fingerprint() == models[1].fingerprint()
 
@@ -111,4 +111,4 @@ def test_the_settings_of_an_optimizer_are_those_of_the_training(stopped, split, 
 def test_a_head_that_is_none_is_refused(head, split, tmp_path):
     save_file({"0": OTHER}, tmp_path / "c", {"ecgsynth": head})
     with pytest.raises(EcgsynthError, match="delete it to begin anew"):
-        list(flow_gan().fit_steps(split.train, None, tmp_path / "c"))
+        list(flow_gan().fit_steps(split.train, split.val, tmp_path / "c"))

@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
+from ecgsynth.checkpoints import read_checkpoint, write_checkpoint
 from ecgsynth.generators import load_generator
 from ecgsynth.splits import Split
 
@@ -120,7 +120,7 @@ def test_processes_that_do_not_go_on_from_the_same_checkpoint_stop(folder, tmp_p
     before = kept.read_bytes()
     for theirs in (None, before):
         if theirs:
-            torch.save(torch.load(kept) | {"step": 7}, tmp_path / "two" / "model.checkpoint")
+            write_checkpoint(tmp_path / "two" / "model.checkpoint", read_checkpoint(kept) | {"step": 7})
         ended, said = train(folder, one, "-g", "flow", *SETTINGS, "--resume", processes=2, others=two)
         assert ended == [1, 1], said
         for step, (_, errors) in zip((30, 7 if theirs else 0), said, strict=True):
