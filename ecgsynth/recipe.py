@@ -12,7 +12,7 @@ from typing import Any
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.formats import FORMATS
 from ecgsynth.generators import Request
-from ecgsynth.generators.requests import Interval
+from ecgsynth.generators.requests import MOST_BEATS, Interval
 from ecgsynth.places import place
 from ecgsynth.untrusted import of_toml
 
@@ -20,9 +20,6 @@ GATES = ("drop", "mark", "none")
 """What becomes of beats that the gate holds back: they are drawn again, they stay and are marked, or the gate is not asked.
 
 What is not finite is drawn again in any case."""
-
-MOST_BEATS = 10**9
-"""Of a recipe: so many are 100,000 shards of 10,000 beats, whose files have five digits by which they are in order."""
 
 MOST_QUOTAS, MOST_SPLITS = 1000, 20
 

@@ -8,6 +8,8 @@ import click
 from ecgsynth.cli.console import PLACE, counts_table, emit, force_option, json_option, note, progress
 from ecgsynth.errors import EcgsynthError
 
+_MOST_BYTES = 4 * 2**30  # of the waveforms of a beats file, which is made in memory
+
 
 @click.command()
 @click.argument("file", metavar="[MODEL]", required=False, type=PLACE)
@@ -77,6 +79,7 @@ def sample(
         generator = generator.of_patient(patient)
     counts = _request(generator, **options)
     request = Request(counts, **conditions)
+    _refuse_too_large(output, sum(generator.wanted(request).values()) * generator.layout.size * 4)
     with progress("sample") as show:
         if output.suffix == ".npz":
             made: Any = drain(generator.sample_steps(request), lambda share: show(share, ""))
@@ -104,6 +107,11 @@ def _sample_again(dataset: Path | None, index: int | None, model: Any, output: P
     data = {"output": str(output), "label": address.label, "seed": address.seed, "number": address.number}
     text = f"Wrote {output}: beat {address.number:,} of {address.label}, seed {address.seed}"
     emit(data, text, as_json=as_json)
+
+
+def _refuse_too_large(output: Path, n_bytes: int) -> None:
+    if output.suffix == ".npz" and n_bytes > _MOST_BYTES:
+        raise EcgsynthError(f"{output} would have {n_bytes / 2**30:.1f} GiB, all in memory: name a folder (-o {output.with_suffix('')}/)")
 
 
 def _interval(name: str, text: str | None) -> tuple[float, float] | None:

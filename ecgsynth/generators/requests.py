@@ -15,6 +15,9 @@ from ecgsynth.vectors import Shape, Vectors
 
 Interval = tuple[float, float]
 
+MOST_BEATS = 10**9
+"""Of a request or a recipe: so many are 100,000 shards of 10,000 beats, whose files have five digits by which they are in order."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -61,8 +64,10 @@ class Request:
         Raises
         ------
         EcgsynthError
-            If it has not learnt what is asked for.
+            If it has not learnt what is asked for, or that is more than `MOST_BEATS`.
         """
+        if sum(self.counts.values()) > MOST_BEATS:
+            raise EcgsynthError(f"ask for at most {MOST_BEATS:,} beats at a time: the next ones by the number of the first (--first)")
         leads, known = (list(dict.fromkeys(names)) for names in zip(*((cell.lead, cell.label) for cell in cells), strict=True))
         if self.lead is not None:
             if self.lead not in leads:
