@@ -77,7 +77,7 @@ def sample(
         if not hasattr(generator, "of_patient"):
             raise EcgsynthError(f"{generator.name} knows no patients: train flow with --set style=8")
         generator = generator.of_patient(patient)
-    counts = _request(generator, **options)
+    counts = _request(generator, lead=conditions["lead"], **options)
     request = Request(counts, **conditions)
     _refuse_too_large(output, sum(generator.wanted(request).values()) * generator.layout.size * 4)
     with progress("sample") as show:
@@ -134,7 +134,7 @@ def _check_request(*, counts: tuple[str, ...], like: Path | None, balance: Path 
 
 
 def _request(
-    generator: Any, *, counts: tuple[str, ...], like: Path | None, balance: Path | None, power: float, total: int | None
+    generator: Any, *, lead: str | None, counts: tuple[str, ...], like: Path | None, balance: Path | None, power: float, total: int | None
 ) -> dict[str, int]:
     from ecgsynth.generators import class_counts
     from ecgsynth.stored import open_beats
@@ -142,10 +142,9 @@ def _request(
     asked = like or balance
     if asked is not None and "privacy" in generator.shape_ and not open_beats(asked).is_synthetic:
         note("note: as many beats of each class as that file has are no part of what the model promises; --total asks for its own counts")
-    if like is not None:
-        return class_counts(open_beats(like).counts(generator.by), power=power, total=total)
-    if balance is not None:
-        return class_counts(open_beats(balance).counts(generator.by), power=0.0, total=total)
+    if asked is not None:
+        of = _learnt(generator, open_beats(asked).counts(generator.by), lead)
+        return class_counts(of, power=power if like else 0.0, total=total)
     if total is not None:
         return class_counts(generator.counts, power=power, total=total)
     wanted: dict[str, int] = {}
@@ -155,3 +154,13 @@ def _request(
             raise click.BadParameter(f"{item!r}: write LABEL=N, as in V=2000", param_hint="--count")
         wanted[name] = wanted.get(name, 0) + int(number)
     return wanted
+
+
+def _learnt(generator: Any, counts: dict[str, int], lead: str | None) -> dict[str, int]:
+    """Leave out the labels that a model cannot make; of none that it can, all are left, and its refusal says what it can."""
+    known = {cell.label for cell in generator.cells if lead in (None, cell.lead)}
+    strange = [f"{label} ({count:,})" for label, count in counts.items() if label not in known]
+    if not strange or len(strange) == len(counts):
+        return counts
+    note(f"note: {generator.by} {', '.join(strange)} left out: this model has not learnt it" + (f" of lead {lead}" if lead else ""))
+    return {label: count for label, count in counts.items() if label in known}

@@ -77,7 +77,7 @@ class Request:
             raise EcgsynthError("this model was trained without RR intervals, so its beats cannot be chosen by them")
         if unknown := [name for name in self.counts if name not in known]:
             of_lead = f" of lead {self.lead}" if self.lead else ""
-            raise EcgsynthError(f"unknown {by} {', '.join(unknown)}; this model has learnt {', '.join(known)}{of_lead}")
+            raise EcgsynthError(f"unknown {by} {', '.join(unknown)}; this model has learnt {', '.join(known)}{of_lead}: leave others out")
         return {name: int(self.counts[name]) for name in LABELS[by] if self.counts.get(name)}
 
 
