@@ -136,6 +136,8 @@ def _claim(folder: Path, settings: Settings, *, force: bool) -> None:
     if folder.exists() and any(folder.iterdir()) and not force:
         what = "a run with other settings, or of another version" if path.is_file() else "other files"
         raise EcgsynthError(f"{folder} holds {what}: give another name, or --force to replace it")
+    if settings.records is not None:
+        find_records(settings.records)  # or it fails before the folder is of these settings
     with atomic_path(folder, force=True, marker="settings.json") as temporary:
         temporary.mkdir()
         (temporary / "settings.json").write_text(text)

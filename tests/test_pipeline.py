@@ -70,3 +70,16 @@ def test_a_score_that_fell_is_told_of(records_folder, tmp_path, monkeypatch):
     real = Gaussian._fit_steps
     monkeypatch.setattr(Gaussian, "_fit_steps", steps)
     assert "note: the validation score fell from 0.800 to 0.200" in run(records_folder, "-o", tmp_path / "run")
+
+
+def test_a_folder_is_not_taken_for_records_that_are_not_there(records_folder, tmp_path):
+    few = ("-g", "class-mean", "--families", "none", "--classifier-steps", "2")
+    wrong = CliRunner().invoke(main, ["run", str(tmp_path / "nothing"), "-o", str(tmp_path / "run"), *few])
+    assert wrong.exit_code == 1
+    assert str(tmp_path / "nothing") in wrong.stderr
+    assert list(tmp_path.iterdir()) == []
+    run(records_folder, "-o", tmp_path / "run")
+    (tmp_path / "run" / "report.html").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ecgsynth.pipeline.find_records", lambda _: pytest.fail("a run whose beats are cut asks for its records"))
+        run(records_folder, "-o", tmp_path / "run")
