@@ -16,6 +16,7 @@ from ecgsynth.metrics.bootstrap import Confusions, Interval, Intervals, over_bea
 from ecgsynth.metrics.utility import Scores, Values, rates
 from ecgsynth.places import place
 from ecgsynth.scores import LESS, MORE, Score, table
+from ecgsynth.stored import HEAD
 from ecgsynth.untrusted import conform, is_count, is_share, of_json, within
 
 ROWS = {
@@ -29,6 +30,9 @@ ROWS = {
     "class-mean": "control: trained on class means plus noise",
 }
 """What each classifier of an evaluation is trained on; all are tested on the same real beats but where it says so."""
+
+_OTHERS = {"split.json": "a split", HEAD: "beats", "build.json": "a dataset"}
+"""The file by which a folder is known that is not one of an evaluation, nor of a run."""
 
 _FILES = ("evaluation.json", "examples-real.npz", "examples-synthetic.npz")
 
@@ -170,6 +174,8 @@ class Evaluation:
         folder = place(folder)
         if folder.is_file():
             raise EcgsynthError(f"{folder} is a file, not a folder: give another name")
+        if other := next((what for name, what in _OTHERS.items() if (folder / name).is_file()), None):
+            raise EcgsynthError(f"{folder} holds {other}: give another name for the evaluation")
         whole = (folder / "evaluation.json").exists()  # examples alone are of one that was stopped
         for name in _FILES:
             refuse_existing(folder / name, force=force or not whole)

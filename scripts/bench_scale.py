@@ -97,7 +97,7 @@ def commands(work: Path, count: int) -> Found:
     """Measure every command on an archive of so many records."""
     records, out = archive(work, count), work / f"out-{count}"
     shutil.rmtree(out, ignore_errors=True)
-    beats, split, model, made = out / "beats", out / "split", out / "model", out / "made"
+    beats, split, model, made = out / "beats", out / "split", out / "model.safetensors", out / "made"
     found = {"beats": run("beats", records, "-o", beats, "--workers", "1")}
     total = len(StoredBeats.open(beats))
     found["split"] = run("split", beats, "-o", split, "--scheme", "patients")

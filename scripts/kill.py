@@ -58,15 +58,25 @@ def commands(work: Path, out: Path) -> dict[str, Callable[[], object]]:
     reviewed = ["--key", str(work / "key.json"), "--dataset", str(out / "set")]
     held = ["--policy", str(work / "policy.toml"), "--run", str(work / "run"), "--steps", "20", "--workers", "1"]
     cut = ["beats", str(work / "archive"), "-o", str(out / "beats"), "--workers", "1"]
-    build = ["build", "-m", str(work / "model"), "--gate", str(work / "gate"), "--mark", *_LABELS, "-o", str(out / "set")]
+    build = [
+        "build",
+        "-m",
+        str(work / "model.safetensors"),
+        "--gate",
+        str(work / "gate.safetensors"),
+        "--mark",
+        *_LABELS,
+        "-o",
+        str(out / "set"),
+    ]
     arguments = {
         "beats": ["beats", str(work / "records"), "-o", str(out / "beats.npz")],
         "split": ["split", str(work / "beats.npz"), "-o", str(out / "split")],
         "split of parts": ["split", str(work / "beats"), "-o", str(out / "split")],
-        "train": ["train", split, "-g", "flow", "-o", str(out / "model"), "--resume", *_TRAINED],
-        "gate": ["gate", split, "-o", str(out / "gate"), "--steps", "20"],
-        "sample": ["sample", str(work / "model"), "-o", str(out / "synthetic.npz"), "--count", "N=20000"],
-        "sample folder": ["sample", str(work / "model"), "-o", str(out / "synthetic"), "--count", "N=60000"],
+        "train": ["train", split, "-g", "flow", "-o", str(out / "model.safetensors"), "--resume", *_TRAINED],
+        "gate": ["gate", split, "-o", str(out / "gate.safetensors"), "--steps", "20"],
+        "sample": ["sample", str(work / "model.safetensors"), "-o", str(out / "synthetic.npz"), "--count", "N=20000"],
+        "sample folder": ["sample", str(work / "model.safetensors"), "-o", str(out / "synthetic"), "--count", "N=60000"],
         "evaluate": ["evaluate", made, "--split", split, "-o", str(out / "run"), *_JUDGED],
         "audit": ["audit", made, "--split", split, "-o", str(out / "run"), *held],
         "report": ["report", str(work / "run"), "-o", str(out / "report.html")],
@@ -253,9 +263,10 @@ def prepare(work: Path) -> int:
         write_record(record, work / "archive")
     server = serve(work / "records", work / "address")
     calls = commands(work, work)
-    calls["train"] = functools.partial(ecgsynth, ["train", str(work / "split"), "-g", "gaussian", "-o", str(work / "model")])
+    calls["train"] = functools.partial(ecgsynth, ["train", str(work / "split"), "-g", "gaussian", "-o", str(work / "model.safetensors")])
     calls["sample"] = functools.partial(
-        ecgsynth, ["sample", str(work / "model"), "-o", str(work / "synthetic.npz"), "--like", str(work / "split" / "train.npz")]
+        ecgsynth,
+        ["sample", str(work / "model.safetensors"), "-o", str(work / "synthetic.npz"), "--like", str(work / "split" / "train.npz")],
     )
     for name, (other, *changes) in BEFORE.items():
         (work / "before" / name).mkdir(parents=True)

@@ -279,15 +279,25 @@ def bad_inputs(work, records_folder):
         "real beats evaluated": (("evaluate", train, "--split", work / "split"), "must be synthetic"),
         "band that is none": (("beats", records_folder, "--band", "wide"), "is no band"),
         "no evaluation": (("report", work / "split"), "no evaluation in"),
+        "beats as CSV": (("beats", records_folder, "-o", "bts.csv"), "for CSV `ecgsynth build --format csv`"),
+        "new beats as CSV": (("sample", model, "--count", "V=3", "-o", "v.csv"), "a file called .npz, or a folder, without a suffix"),
+        "beats of a capital suffix": (("sample", model, "--count", "V=3", "-o", "V.NPZ"), "a file called .npz, or a folder"),
+        "a model called text": (("train", work / "split", "-g", "gaussian", "-o", "gm.txt"), "called so: gm.safetensors"),
+        "a gate called nothing": (("gate", work / "split", "--steps", 2, "-o", "gate"), "called so: gate.safetensors"),
+        "evaluation into a split": (
+            ("evaluate", work / "syn.npz", "--split", work / "split", "-o", work / "split", "--force"),
+            "holds a split: give another name for the evaluation",
+        ),
         "no such patients file": (("beats", records_folder, "--patients", work / "nothing.csv"), "no CSV of record,patient"),
     }
 
 
 @pytest.mark.parametrize("case", bad_inputs(*[__import__("pathlib").Path()] * 2))
-def test_bad_input_gives_one_line_and_no_file(case, work, records_folder, tmp_path):
+def test_bad_input_gives_one_line_and_no_file(case, work, records_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     arguments, message = bad_inputs(work, records_folder)[case]
     if "-o" not in arguments:
-        arguments = (*arguments, "-o", tmp_path / "out")
+        arguments = (*arguments, "-o", tmp_path / ("out.safetensors" if arguments[0] == "train" else "out"))
     result = call(*arguments, ok=False)
     assert message in " ".join(result.stderr.split())
     assert list(tmp_path.iterdir()) == []
@@ -300,16 +310,16 @@ def test_a_full_disk_in_training_gives_one_line(work, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    result = call("train", work / "split", "-o", tmp_path / "m", "--steps", 2, *FAST, ok=False)
+    result = call("train", work / "split", "-o", tmp_path / "m.safetensors", "--steps", 2, *FAST, ok=False)
     assert "No space left on device" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_training_that_was_stopped_is_not_begun_anew_by_mistake(work, tmp_path):
-    (tmp_path / "m.checkpoint").write_bytes(b"hours of work")
-    result = call("train", work / "split", "-o", tmp_path / "m", "--steps", 2, *FAST, ok=False)
+    (tmp_path / "m.safetensors.checkpoint").write_bytes(b"hours of work")
+    result = call("train", work / "split", "-o", tmp_path / "m.safetensors", "--steps", 2, *FAST, ok=False)
     assert "--resume goes on with it" in result.stderr
-    assert (tmp_path / "m.checkpoint").read_bytes() == b"hours of work"
+    assert (tmp_path / "m.safetensors.checkpoint").read_bytes() == b"hours of work"
 
 
 def test_beats_of_another_split_are_evaluated_with_a_warning(work, tmp_path):

@@ -52,7 +52,7 @@ def test_a_card_that_is_not_there_is_refused(two_cards):
 def test_without_a_card_the_processor_trains_and_a_card_is_refused_in_a_line(split, tmp_path):
     assert find_device("auto") == CPU
     split.save(tmp_path / "split")
-    command = ["train", str(tmp_path / "split"), "-o", str(tmp_path / "model"), "--steps", "2", "--set", "hidden=8"]
+    command = ["train", str(tmp_path / "split"), "-o", str(tmp_path / "model.safetensors"), "--steps", "2", "--set", "hidden=8"]
     result = CliRunner().invoke(main, [*command, "--device", "cuda"])
     assert result.exit_code == 1
     assert "no graphics card that this torch can use" in " ".join(result.output.split())

@@ -63,23 +63,23 @@ def losses(path):
 def test_two_processes_learn_what_one_learns(folder, tmp_path, name):
     settings = SETTINGS if name == "flow" else SETTINGS[:4]
     for processes in (1, 2):
-        ended, said = train(folder, tmp_path / f"of{processes}", "-g", name, *settings, processes=processes)
+        ended, said = train(folder, tmp_path / f"of{processes}.safetensors", "-g", name, *settings, processes=processes)
         assert ended == [0] * processes, said
         assert all(not out for out, _ in said[1:])  # the first alone tells of it
-    one, two = (losses(tmp_path / f"of{processes}") for processes in (1, 2))
+    one, two = (losses(tmp_path / f"of{processes}.safetensors") for processes in (1, 2))
     assert len(one) == len(two) == 30
     assert np.abs(one - two).max() < 1e-4 * np.abs(one).max()
-    first, second = (load_generator(tmp_path / f"of{processes}")._arrays() for processes in (1, 2))
+    first, second = (load_generator(tmp_path / f"of{processes}.safetensors")._arrays() for processes in (1, 2))
     far = max(float(np.abs(first[key].astype(np.float64) - second[key]).max()) for key in first)
     assert far < 0.01
-    ended, _ = train(folder, tmp_path / "other", "-g", name, *settings, "--seed", "1")
-    other = load_generator(tmp_path / "other")._arrays()  # a control: another seed comes to something else
+    ended, _ = train(folder, tmp_path / "other.safetensors", "-g", name, *settings, "--seed", "1")
+    other = load_generator(tmp_path / "other.safetensors")._arrays()  # a control: another seed comes to something else
     assert max(float(np.abs(first[key].astype(np.float64) - other[key]).max()) for key in first) > 0.05
 
 
 def test_all_stop_after_the_same_step_or_say_that_one_was_lost(folder, tmp_path):
     """SIGTERM to all, and once more, as torchrun and Slurm may each send it; then SIGKILL to one."""
-    model, curve = tmp_path / "model", tmp_path / "model.csv.part"
+    model, curve = tmp_path / "model.safetensors", tmp_path / "model.safetensors.csv.part"
 
     def begun(*options):
         processes = begin(folder, model, "-g", "flow", "--steps", "100000", *SETTINGS[2:], *options, processes=2)
@@ -95,7 +95,11 @@ def test_all_stop_after_the_same_step_or_say_that_one_was_lost(folder, tmp_path)
     assert ended == [130, 130], said
     assert "stopped early: the best weights so far are kept" in said[0][1]
     load_generator(model)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.checkpoint", "model.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "model.safetensors",
+        "model.safetensors.checkpoint",
+        "model.safetensors.csv",
+    ]
 
     lost = begun("--resume")
     lost[1].kill()
@@ -103,7 +107,7 @@ def test_all_stop_after_the_same_step_or_say_that_one_was_lost(folder, tmp_path)
     assert ended == [1, -signal.SIGKILL]
     lines = [line for line in said[0][1].splitlines() if not line.startswith("note: ")]
     assert lines == ["ecgsynth: a process of this training was lost; --resume goes on from the last checkpoint, if one was written"]
-    assert (tmp_path / "model.checkpoint").is_file()
+    assert (tmp_path / "model.safetensors.checkpoint").is_file()
 
 
 SAVING = "from ecgsynth.generators import trained; trained._SAVE_S, trained._SAVE_COST = 0, 1e9"
@@ -145,8 +149,8 @@ def test_a_model_has_its_name_and_the_checkpoint_goes_when_all_have_come_to_the_
 
 
 def test_what_cannot_be_shared_is_refused_in_a_line(folder, tmp_path):
-    ended, said = train(folder, tmp_path / "model", "-g", "cgan", "--steps", "3", processes=2)
+    ended, said = train(folder, tmp_path / "model.safetensors", "-g", "cgan", "--steps", "3", processes=2)
     assert ended == [1, 1]
     assert "others train in one, without torchrun" in " ".join(said[0][1].split())
     assert "Traceback" not in said[0][1]
-    assert not (tmp_path / "model").exists()
+    assert not (tmp_path / "model.safetensors").exists()

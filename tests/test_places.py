@@ -198,10 +198,10 @@ def test_a_gate_a_recipe_and_patients_may_be_at_an_address(base, records_folder,
     place(f"{base}/patients.csv").write_text("sim01,ann\nsim02,ann\n")
     run("beats", records_folder, "-o", f"{base}/beats.npz", "--patients", f"{base}/patients.csv")
     run("split", f"{base}/beats.npz", "-o", f"{base}/other", "--scheme", "patients")
-    run("gate", f"{base}/split", "-o", f"{base}/gate", "--steps", 5)
+    run("gate", f"{base}/split", "-o", f"{base}/gate.safetensors", "--steps", 5)
     run("sample", "--model", "mitdb", "--like", f"{base}/split/train.npz", "--total", 9, "-o", f"{base}/new")
     place(f"{base}/recipe.toml").write_text(
-        f'model = "mitdb"\ngate_file = "{base}/gate"\ngate = "mark"\nformats = ["npz"]\n[counts]\nN = 5\n'
+        f'model = "mitdb"\ngate_file = "{base}/gate.safetensors"\ngate = "mark"\nformats = ["npz"]\n[counts]\nN = 5\n'
     )
     run("build", f"{base}/recipe.toml", "-o", f"{base}/set")
     result = CliRunner().invoke(main, ["beats", str(records_folder), "-o", f"{base}/b.npz", "--patients", f"{base}/no.csv"])
@@ -312,7 +312,7 @@ def test_a_store_that_is_lost_on_the_way_is_named_in_a_line(bucket, split, tmp_p
         (PermissionError("Forbidden"), "PermissionError: Forbidden"),
     ):
         monkeypatch.setattr("upath.core.UPath.read_text", lambda *given, error=error, **more: (_ for _ in ()).throw(error))
-        result = CliRunner().invoke(main, ["train", f"{bucket}/lost", "-g", "gaussian", "-o", str(tmp_path / "model")])
+        result = CliRunner().invoke(main, ["train", f"{bucket}/lost", "-g", "gaussian", "-o", str(tmp_path / "m.safetensors")])
         assert (result.exit_code, result.output.count("\n")) == (1, 1)
         assert said in result.output
         assert f"{bucket}/lost" in result.output

@@ -94,7 +94,7 @@ def test_a_training_killed_on_the_command_line_goes_on_to_the_same_model(split, 
     settings = ("--set", "hidden=16", "--set", "depth=1", "--set", "batch=16", "--set", "validations=2", "--steps", "40", "--resume")
 
     def command(folder):
-        return [sys.executable, "-c", code, "train", str(tmp_path / "split"), "-o", str(folder / "m"), *settings]
+        return [sys.executable, "-c", code, "train", str(tmp_path / "split"), "-o", str(folder / "m.safetensors"), *settings]
 
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
@@ -103,9 +103,9 @@ def test_a_training_killed_on_the_command_line_goes_on_to_the_same_model(split, 
     while killed < 2:
         process = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
-        begun = max((path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("m.checkpoint")), default=0)
+        begun = max((path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("m.safetensors.checkpoint")), default=0)
         while process.poll() is None and time.monotonic() < deadline:
-            now = max((path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("m.checkpoint")), default=0)
+            now = max((path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("m.safetensors.checkpoint")), default=0)
             if now != begun:
                 break
             time.sleep(0.01)
@@ -114,10 +114,10 @@ def test_a_training_killed_on_the_command_line_goes_on_to_the_same_model(split, 
         if process.wait() != -signal.SIGKILL:
             break
         killed += 1
-        assert not (tmp_path / "killed" / "m").exists()
+        assert not (tmp_path / "killed" / "m.safetensors").exists()
     assert killed
     subprocess.run(command(tmp_path / "killed"), check=False, capture_output=True)
     files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "killed")]
     assert files[0] == files[1]
-    assert sorted(files[0]) == ["m", "m.csv"]
-    assert inspect.cleandoc(files[0]["m.csv"].decode()).count("\n") == 40
+    assert sorted(files[0]) == ["m.safetensors", "m.safetensors.csv"]
+    assert inspect.cleandoc(files[0]["m.safetensors.csv"].decode()).count("\n") == 40

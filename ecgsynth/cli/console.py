@@ -18,6 +18,7 @@ from ecgsynth.errors import EcgsynthError
 _LONGEST = 2000  # letters of an error
 _STORES = ("aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")  # whose errors tell of an address
 _ADDRESSES = "ecgsynth.addresses"  # where a command's own are kept
+_NO_BEATS = (".csv", ".dat", ".edf", ".h5", ".hdf5", ".hea", ".json", ".mat", ".npy", ".npz", ".parquet", ".safetensors", ".tsv", ".txt")
 
 
 class Commands(click.Group):
@@ -90,7 +91,28 @@ class _Place(click.ParamType):
         return found
 
 
-PLACE = _Place()
+class _BeatsOutput(_Place):
+    """Where beats are written: a file, or a folder, which none takes for a file of another kind."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if found.suffix != ".npz" and found.suffix.lower() in _NO_BEATS:
+            ways = "beats become a file called .npz, or a folder, without a suffix; for CSV `ecgsynth build --format csv`"
+            self.fail(f"{value}: {ways}", param, ctx)
+        return found
+
+
+class _ModelOutput(_Place):
+    """Where what was learnt is written."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if found.suffix != ".safetensors":
+            self.fail(f"{value}: the file is one of safetensors, and called so: {found.with_suffix('.safetensors')}", param, ctx)
+        return found
+
+
+PLACE, BEATS_OUTPUT, MODEL_OUTPUT = _Place(), _BeatsOutput(), _ModelOutput()
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import PLACE, counts_table, emit, engine_options, force_option, json_option, note, progress, table
+from ecgsynth.cli.console import BEATS_OUTPUT, PLACE, counts_table, emit, engine_options, force_option, json_option, note, progress, table
 from ecgsynth.steps import drain
 
 
@@ -39,7 +39,7 @@ def show_fetch(folder: Path) -> None:
 
 @click.command()
 @click.argument("records", nargs=-1, required=True, type=PLACE)
-@click.option("-o", "--output", required=True, type=PLACE, help="The beats file to write (.npz), or a folder for those of many records.")
+@click.option("-o", "--output", required=True, type=BEATS_OUTPUT, help="The beats file (.npz), or a folder for those of many records.")
 @click.option("--lead", default="MLII,first", show_default=True, help="Leads by preference; 'first' is a record's first, 'all' takes all.")
 @click.option("--before", default=0.3, show_default=True, help="Window before the annotated R peak, s.")
 @click.option("--after", default=148 / 360, show_default="0.4111", help="Window after it, s.")

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import PLACE, emit, engine_options, force_option, json_option, note, progress
+from ecgsynth.cli.console import MODEL_OUTPUT, PLACE, emit, engine_options, force_option, json_option, note, progress
 from ecgsynth.steps import drain
 
 
 @click.command()
 @click.argument("split_folder", metavar="SPLIT", type=PLACE)
-@click.option("-o", "--output", required=True, type=PLACE, help="The gate to write (.safetensors).")
+@click.option("-o", "--output", required=True, type=MODEL_OUTPUT, help="The gate to write (.safetensors).")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps of its classifier: 4000.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same beats and seed: same gate.")

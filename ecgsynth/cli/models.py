@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import PLACE, emit, force_option, json_option, note, progress, soft_interrupt
+from ecgsynth.cli.console import MODEL_OUTPUT, PLACE, emit, force_option, json_option, note, progress, soft_interrupt
 from ecgsynth.errors import EcgsynthError
 
 
 @click.command()
 @click.argument("split_folder", metavar="SPLIT", required=False, type=PLACE)
 @click.option("-g", "--generator", "name", default="flow", show_default=True, help="Which; `--list` names them.")
-@click.option("-o", "--output", type=PLACE, help="The model to write (.safetensors).")
+@click.option("-o", "--output", type=MODEL_OUTPUT, help="The model to write (.safetensors).")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so many minutes of training.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps: the budget that can be repeated exactly.")
 @click.option("--seed", type=click.IntRange(min=0), help="Same beats, seed, steps and machine: same model.")

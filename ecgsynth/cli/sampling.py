@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import PLACE, counts_table, emit, force_option, json_option, note, progress
+from ecgsynth.cli.console import BEATS_OUTPUT, PLACE, counts_table, emit, force_option, json_option, note, progress
 from ecgsynth.errors import EcgsynthError
 
 _MOST_BYTES = 4 * 2**30  # of the waveforms of a beats file, which is made in memory
@@ -14,7 +14,7 @@ _MOST_BYTES = 4 * 2**30  # of the waveforms of a beats file, which is made in me
 @click.command()
 @click.argument("file", metavar="[MODEL]", required=False, type=PLACE)
 @click.option("-m", "--model", help="A model file, or one that comes with ecgsynth: `ecgsynth models` names them.")
-@click.option("-o", "--output", required=True, type=PLACE, help="The beats file to write (.npz), or a folder for any number.")
+@click.option("-o", "--output", required=True, type=BEATS_OUTPUT, help="The beats file to write (.npz), or a folder for any number.")
 @click.option("--count", "counts", multiple=True, metavar="LABEL=N", help="So many beats of a class, or symbol; repeatable.")
 @click.option("--like", type=PLACE, help="In the class proportions of this beats file.")
 @click.option("--balance", type=PLACE, help="As many beats as this file has, the same number of each class.")
