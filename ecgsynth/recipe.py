@@ -87,7 +87,7 @@ class Recipe:
     most_rejected : float
         The share of a label's beats that the gate may hold back; more, beyond chance, and the build stops.
     name, description, licence, date : str
-        For the cards; the licence by its SPDX name, the date of publication as 2026-01-31.
+        For the cards; the licence by its SPDX name, if one is given, the date of publication as 2026-01-31.
     run : str
         A folder of `ecgsynth evaluate`, whose numbers the data card shows.
 
@@ -107,7 +107,7 @@ class Recipe:
     most_rejected: float = 0.5
     name: str = "synthetic-beats"
     description: str = ""
-    licence: str = "CC-BY-4.0"
+    licence: str = ""
     date: str = ""
     run: str = ""
 
@@ -127,8 +127,8 @@ class Recipe:
             text = getattr(self, known_as)
             if not all(letter.isprintable() or (letter == "\n" and known_as == "description") for letter in text):
                 raise EcgsynthError(f"a recipe's {known_as} has characters that cannot be printed: {text!r}")
-        if not self.name.strip() or not self.licence.strip():
-            raise EcgsynthError("a recipe's name and licence are not empty")
+        if not self.name.strip() or self.licence.isspace():
+            raise EcgsynthError("a recipe's name is not empty, nor is a licence that it gives")
         if not self.formats or any(name not in FORMATS for name in self.formats):
             raise EcgsynthError(f"a recipe's formats are some of {', '.join(FORMATS)}, not {list(self.formats)}")
         if self.gate not in GATES:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,8 @@ from ecgsynth.places import place
 from ecgsynth.recipe import Recipe
 
 FORMAT = 1
+
+_LICENCE = "CC-BY-4.0"  # of what the models that come with ecgsynth make; what others learnt from is not ours to give
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Source:
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Source":
-        """Load what a recipe names.
+        """Load what a recipe names; one that names no licence has that of the models which come with ecgsynth, if its model is of them.
 
         Raises
         ------
@@ -62,7 +64,8 @@ class Source:
         evaluation = Evaluation.load(recipe.run) if recipe.run else None
         if evaluation and evaluation.synthetic.info.get("model_sha256") != model.fingerprint():
             raise EcgsynthError(f"the evaluation in {recipe.run} is of beats of another model than {recipe.model}")
-        return cls(recipe, model, gate, evaluation)
+        found = cls(recipe, model, gate, evaluation)
+        return replace(found, recipe=replace(recipe, licence=_LICENCE)) if found.is_shipped and not recipe.licence else found
 
     @cached_property
     def model_sha256(self) -> str:

@@ -85,7 +85,7 @@ def commands(work: Path, out: Path) -> dict[str, Callable[[], object]]:
         "beats --workers 2": [*cut, "--workers", "2"],
         "build": build,
         "build --force": [*build, "--force"],
-        "build --workers 2": ["build", "-m", str(work / "model"), *_MANY, "--workers", "2", "-o", str(out / "set")],
+        "build --workers 2": ["build", "-m", str(work / "model.safetensors"), *_MANY, "--workers", "2", "-o", str(out / "set")],
         "review make": ["review", "make", made, "--real", str(Path(split) / "test.npz"), "-n", "20", "-o", str(out / "review.html")],
         "review score": ["review", "score", str(work / "answers.json"), *reviewed],
         "run": ["run", str(work / "records"), "-g", "gaussian", "--classifier-steps", "2", "--families", "none", "-o", str(out / "run")],

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from ecgsynth.build import build
 from ecgsynth.classifiers import BeatClassifier
+from ecgsynth.cli import main
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.evaluation import evaluate
 from ecgsynth.generators import GENERATORS, class_counts
-from ecgsynth.recipe import Quota, Recipe
+from ecgsynth.recipe import Quota, Recipe, load_recipe
 from ecgsynth.source import Source
 
 
@@ -154,6 +156,28 @@ def test_a_model_of_ones_own_is_not_taken_for_the_one_that_comes_along(split, ga
     GENERATORS["gaussian"]().fit(split.val).save("other")
     build(Recipe("other", [Quota("N", 5)], gate_file="gate.safetensors", most_rejected=0.99, formats=["csv"]), "set2")
     assert "from other real beats than those that the model learnt from" in Path("set2/README.md").read_text()
+
+
+def test_a_licence_is_given_by_whom_the_beats_are(split, tmp_path, dataset):
+    """The models that come along are ours to give; a model of somebody's own beats is not."""
+    assert Source.of(Recipe("mitdb", [Quota("N", 5)])).recipe.licence == "CC-BY-4.0"
+    assert Source.of(Recipe("mitdb", [Quota("N", 5)], licence="MIT")).recipe.licence == "MIT"
+    assert front_matter((dataset / "README.md").read_text())["license"] == "cc-by-4.0"
+    GENERATORS["gaussian"]().fit(split.train).save(tmp_path / "own.safetensors")
+    asked = ["build", "--model", str(tmp_path / "own.safetensors"), "--count", "N=5", "--no-gate", "--format", "csv", "-o"]
+    said = CliRunner().invoke(main, [*asked, str(tmp_path / "none")])
+    assert said.exit_code == 0, said.output
+    assert "note: no licence is given yet: `licence` in the recipe, or --licence" in said.stderr.splitlines()
+    card, machines = ((tmp_path / "none" / name).read_text() for name in ("README.md", "croissant.json"))
+    assert "CC-BY" not in card + machines
+    assert front_matter(card)["license"] == "unknown"
+    assert "This dataset: no licence is given yet." in card
+    assert json.loads(machines)["license"] == "no licence is given yet"
+    assert load_recipe(tmp_path / "none" / "recipe.toml").licence == ""
+    said = CliRunner().invoke(main, [*asked, str(tmp_path / "given"), "--licence", "CC-BY-4.0"])
+    assert said.exit_code == 0, said.output
+    assert "no licence" not in said.stderr
+    assert front_matter((tmp_path / "given" / "README.md").read_text())["license"] == "cc-by-4.0"
 
 
 def test_what_a_private_model_does_not_tell_its_dataset_does_not_tell(split, gate, tmp_path):

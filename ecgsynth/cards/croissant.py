@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ecgsynth
-from ecgsynth.cards.data import MITDB, Told
+from ecgsynth.cards.data import MITDB, NO_LICENCE, Told
 from ecgsynth.files import sha256
 from ecgsynth.formats import DESCRIPTIONS
 
@@ -79,6 +79,7 @@ def croissant(told: Told, folder: Path, paths: Iterable[str]) -> dict[str, Any]:
         JSON-LD.
     """
     recipe = told.source.recipe
+    licence = recipe.licence or NO_LICENCE
     labels = ", ".join(f"{label} {sum(of.get(label, 0) for of in told.counts.values()):,}" for label in told.labels)
     parquet = told.counts if "parquet" in recipe.formats else ()
     return {
@@ -87,7 +88,7 @@ def croissant(told: Told, folder: Path, paths: Iterable[str]) -> dict[str, Any]:
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": recipe.name,
         "description": recipe.description or f"{told.total:,} synthetic ECG heartbeats with their labels: {labels}.",
-        "license": f"https://spdx.org/licenses/{recipe.licence}.html" if _SPDX.fullmatch(recipe.licence) else recipe.licence,
+        "license": f"https://spdx.org/licenses/{licence}.html" if _SPDX.fullmatch(licence) else licence,
         "version": "1.0.0",
         "keywords": ["ECG", "arrhythmia", "heartbeat", "synthetic"],
         "isLiveDataset": False,

@@ -23,6 +23,8 @@ MITDB = (
 )
 """Whose data the models that come with ecgsynth learnt from, and how to cite it."""
 
+NO_LICENCE = "no licence is given yet"
+
 
 @dataclass(frozen=True)
 class Told:
@@ -71,6 +73,7 @@ def data_card(told: Told) -> str:
         reasons=[name for name in REASONS if any(tally.reasons[name] for tally in told.gated.values())],
         measures=MEASURES,
         size=_size(told.total),
+        licence=told.source.recipe.licence or NO_LICENCE,
         mitdb=MITDB if told.source.of_mitdb else "",
         scores=_tables(evaluation) if evaluation else {},
         verdicts=_verdicts(evaluation, list(told.labels)) if evaluation else [],

@@ -64,6 +64,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--no-gate", is_flag=True, help="Ask no gate."),
         click.option("--run", help="A folder of `ecgsynth evaluate` for the card."),
         click.option("--name", help="What the dataset is called."),
+        click.option("--licence", help="Its licence, by the SPDX name; CC-BY-4.0 for models that come with ecgsynth, else none."),
     )
     for option in reversed(options):  # which is the order in which help shows them
         command = option(command)
@@ -109,7 +110,8 @@ def build(recipe_file: Path | None, output: Path, engine: Any, force: bool, as_j
         raise click.UsageError("give a recipe, or say by options what to make: --model and --count")
     recipe = load_recipe(recipe_file) if recipe_file else read_recipe(_of_options(**given))
     source = Source.of(recipe)
-    for line in source.notes:
+    recipe = source.recipe
+    for line in [*source.notes, *([] if recipe.licence else ["no licence is given yet: `licence` in the recipe, or --licence"])]:
         note(f"note: {line}")
     with progress("build") as show:
         try:
