@@ -187,6 +187,8 @@ class Beats:
         try:
             with local_copy(path) as here:
                 arrays = arrays_of(here, {"head", "signals", *_COLUMNS})
+            if "head" not in arrays:
+                raise EcgsynthError(f"{path} is no beats file of ecgsynth: it has no array called head, which `ecgsynth beats` writes")
             head = of_json(str(column_of("head", arrays["head"], "U")))
             if head["format"] != FORMAT:
                 raise EcgsynthError(f"{path} is of format {head['format']}; this version reads format {FORMAT}")

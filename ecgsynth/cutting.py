@@ -1,5 +1,6 @@
 """Cutting records into beats: a window around each annotated R peak, filtered, with the rhythm it stands in."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ class Window:
     Raises
     ------
     EcgsynthError
-        If the window is empty, or the band does not fit.
+        If the window is empty, or the sampling rate or the band does not fit.
     """
 
     lead: str | Sequence[str] = LEADS
@@ -46,6 +47,8 @@ class Window:
     band: tuple[float, float] | None = BAND
 
     def __post_init__(self) -> None:
+        if not 0 < self.fs < math.inf:
+            raise EcgsynthError(f"the sampling rate of the beats (--fs) must be above 0 Hz, not {self.fs:g}")
         if self.before < 0 or self.after <= 0 or self.n_samples < 2:
             raise EcgsynthError(f"the window of {self.before} s before and {self.after} s after the R peak is empty")
         if self.band is not None and not 0 < self.band[0] < self.band[1] < self.fs / 2:

@@ -58,7 +58,6 @@ def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = N
             upload(Path(folder) / path.name, path, last=marker)
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with _scratch(path) as scratch:
             temporary = scratch / path.name
             yield temporary
@@ -82,7 +81,11 @@ def _scratch(path: Path) -> Iterator[Path]:
     """Make a folder beside `path` that nobody else clears away while this process lives."""
     lock = None
     while lock is None:  # until one is locked before anybody takes it for one that was left behind
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_OURS, dir=path.parent))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_OURS, dir=path.parent))
+        except FileNotFoundError as error:  # as of /proc, where nothing can be made
+            raise EcgsynthError(f"cannot write {path}: {error.strerror}. Give another folder.") from error
         lock = _lock(scratch, anyway=True)
     try:
         yield scratch
@@ -232,6 +235,8 @@ def refuse_existing(path: str | Path, *, force: bool, marker: str | None = None)
         If it may not.
     """
     path = place(path)
+    if not is_remote(path) and (file := next((parent for parent in path.parents if parent.is_file()), None)):
+        raise EcgsynthError(f"{file} is a file, not a folder: give another name")
     clear_scratch(path)
     _refuse(path, force=force, marker=marker)
 

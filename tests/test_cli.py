@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +53,7 @@ def work(records_folder, tmp_path_factory):
 
 
 def make_all(folder, records_folder):
+    np.savez(folder / "foreign.npz", beats=np.zeros((3, 256)))
     call("beats", records_folder, "-o", folder / "beats.npz")
     call("split", folder / "beats.npz", "-o", folder / "split")
     call("train", folder / "split", "-o", folder / "model.safetensors", "--steps", 3, *FAST)
@@ -121,9 +123,8 @@ def test_generators_are_listed_with_their_settings(work):
 def test_sample_by_count_and_balance(work):
     call("sample", work / "model.safetensors", "-o", work / "v.npz", "--count", "V=20", "--count", "S=5", "--seed", 3)
     assert Beats.load(work / "v.npz").counts() == {"S": 5, "V": 20}
-    out = call(
-        "sample", work / "model.safetensors", "-o", work / "e.npz", "--balance", work / "split" / "train.npz", "--total", 50, "--json"
-    )
+    balance = ("--balance", work / "split" / "train.npz", "--total", 50, "--json")
+    out = call("sample", work / "model.safetensors", "-o", work / "e.npz", *balance)
     assert json.loads(out.stdout)["classes"] == dict.fromkeys("NSVFQ", 10)
 
 
@@ -210,10 +211,8 @@ def test_beats_of_chosen_rhythm(work):
     assert ((beats.rr_before >= 0.3) & (beats.rr_before <= 3)).all()
     assert beats.samples.min() >= 7
     for wrong in ("0.5", "a,b", "1,0.5"):
-        assert (
-            "--rr-after"
-            in call("sample", work / "model.safetensors", "-o", work / "q.npz", "--total", 5, "--rr-after", wrong, ok=False).stderr
-        )
+        refused = call("sample", work / "model.safetensors", "-o", work / "q.npz", "--total", 5, "--rr-after", wrong, ok=False)
+        assert "--rr-after" in refused.stderr
 
 
 def test_run_on_simulated_records(work):
@@ -258,13 +257,14 @@ def test_bad_records_give_one_line_and_no_file(records_folder, tmp_path, damage,
 
 
 def bad_inputs(work, records_folder):
-    model, train = work / "model.safetensors", work / "split" / "train.npz"
+    model, train, foreign = work / "model.safetensors", work / "split" / "train.npz", work / "foreign.npz"
+    three, learn = ("sample", model, "--count", "V=3"), ("train", work / "split")
     return {
         "lead that is not there": (("beats", records_folder, "--lead", "V9"), "no lead V9; there are MLII"),
         "output exists": (("beats", records_folder, "-o", work / "beats.npz"), "exists: give another name, or --force"),
         "unknown class": (("sample", model, "--count", "X=3"), "unknown class X; this model has learnt"),
         "count is no number": (("sample", model, "--count", "V=many"), "write LABEL=N"),
-        "total without proportions": (("sample", model, "--count", "V=3", "--total", "5"), "--total and --power do not go with --count"),
+        "total without proportions": ((*three, "--total", "5"), "--total and --power do not go with --count"),
         "folder of other things": (("split", work / "beats.npz", "-o", work, "--force"), "is a folder of other things"),
         "unknown family": (("evaluate", work / "syn.npz", "--split", work / "split", "--families", "beauty"), "unknown family beauty"),
         "unknown class scored": (("evaluate", work / "syn.npz", "--split", work / "split", "--classes", "N,X"), "unknown class X"),
@@ -272,27 +272,33 @@ def bad_inputs(work, records_folder):
         "no model": (("sample", train, "--count", "V=3"), "is no model of ecgsynth"),
         "no beats file": (("split", model), "is no beats file"),
         "no split": (("train", work), "no split in"),
-        "unknown generator": (("train", work / "split", "-g", "x"), "is not one of gan, cgan"),
-        "unknown setting": (("train", work / "split", "--set", "speed=3"), "no 'speed'; its settings are"),
-        "setting of another kind": (("train", work / "split", "--set", "batch=big"), "batch takes int"),
-        "nothing to resume": (("train", work / "split", "--resume", "-o", model), "nothing to resume"),
+        "unknown generator": ((*learn, "-g", "x"), "is not one of gan, cgan"),
+        "unknown setting": ((*learn, "--set", "speed=3"), "no 'speed'; its settings are"),
+        "setting of another kind": ((*learn, "--set", "batch=big"), "batch takes int"),
+        "nothing to resume": ((*learn, "--resume", "-o", model), "nothing to resume"),
         "real beats evaluated": (("evaluate", train, "--split", work / "split"), "must be synthetic"),
         "band that is none": (("beats", records_folder, "--band", "wide"), "is no band"),
         "no evaluation": (("report", work / "split"), "no evaluation in"),
         "beats as CSV": (("beats", records_folder, "-o", "bts.csv"), "for CSV `ecgsynth build --format csv`"),
-        "new beats as CSV": (("sample", model, "--count", "V=3", "-o", "v.csv"), "a file called .npz, or a folder, without a suffix"),
-        "beats of a capital suffix": (("sample", model, "--count", "V=3", "-o", "V.NPZ"), "a file called .npz, or a folder"),
-        "a model called text": (("train", work / "split", "-g", "gaussian", "-o", "gm.txt"), "called so: gm.safetensors"),
+        "new beats as CSV": ((*three, "-o", "v.csv"), "a file called .npz, or a folder, without a suffix"),
+        "beats of a capital suffix": ((*three, "-o", "V.NPZ"), "a file called .npz, or a folder"),
+        "a model called text": ((*learn, "-g", "gaussian", "-o", "gm.txt"), "called so: gm.safetensors"),
         "a gate called nothing": (("gate", work / "split", "--steps", 2, "-o", "gate"), "called so: gate.safetensors"),
-        "evaluation into a split": (
-            ("evaluate", work / "syn.npz", "--split", work / "split", "-o", work / "split", "--force"),
-            "holds a split: give another name for the evaluation",
+        "evaluation into a split": (("evaluate", work / "syn.npz", "--split", work / "split", "-o", work / "split"), "holds a split: give"),
+        "a folder that is a file": ((*three, "-o", train / "w.npz"), f"{train} is a file, not a folder: give"),
+        "where nothing can be made": ((*three, "-o", "/proc/w.npz"), "cannot write /proc/w.npz: No such file or directory. Give another"),
+        "minutes of no use": (
+            ("train", work / "split", "-g", "gaussian", "--minutes", 5),
+            "Invalid value for --minutes: this generator has",
         ),
+        "sampling rate of none": (("beats", records_folder, "--fs", 0), "the sampling rate of the beats (--fs) must be above 0 Hz, not 0"),
+        "batch of none": ((*learn, "--set", "batch=-1"), "ecgsynth: batch must be at least 2, not -1"),
+        "beats of another program": (("split", foreign), f"{foreign} is no beats file of ecgsynth: it has no array called head"),
         "no such patients file": (("beats", records_folder, "--patients", work / "nothing.csv"), "no CSV of record,patient"),
     }
 
 
-@pytest.mark.parametrize("case", bad_inputs(*[__import__("pathlib").Path()] * 2))
+@pytest.mark.parametrize("case", bad_inputs(*[Path()] * 2))
 def test_bad_input_gives_one_line_and_no_file(case, work, records_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments, message = bad_inputs(work, records_folder)[case]
@@ -304,8 +310,6 @@ def test_bad_input_gives_one_line_and_no_file(case, work, records_folder, tmp_pa
 
 
 def test_a_full_disk_in_training_gives_one_line(work, tmp_path, monkeypatch):
-    from pathlib import Path
-
     def full(*_):
         raise OSError(28, "No space left on device")
 

@@ -138,7 +138,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path):
 
 def test_a_file_in_the_place_of_a_folder_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EcgsynthError, match="cannot write"), atomic_path(tmp_path / "file" / "x"):
+    with pytest.raises(EcgsynthError, match="file is a file, not a folder"), atomic_path(tmp_path / "file" / "x"):
         pass
 
 

@@ -215,7 +215,8 @@ def _settings(make: Any, options: dict[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if name not in known:
             has = f"its settings are {', '.join(known)}" if known else "it has no settings"
-            raise click.BadParameter(f"this generator has no {name!r}; {has}", param_hint="--set")
+            by = "--set" if isinstance(value, str) else f"--{name}"
+            raise click.BadParameter(f"this generator has no {name!r}; {has}", param_hint=by)
         if isinstance(value, str):
             kind = next((kind for kind in (int, float, str) if kind.__name__ in str(known[name].annotation)), str)
             try:

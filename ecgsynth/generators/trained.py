@@ -74,10 +74,11 @@ class TrainedGenerator(Generator):
 
     def __post_init__(self) -> None:
         super().__init__()
-        positive = {name: getattr(self, name) for name in ("steps", "minutes", "batch", "rate", "components", "validations")}
-        wrong = [name for name, value in positive.items() if value is not None and value <= 0]
-        if wrong or self.batch < 2:
-            raise EcgsynthError(f"{', '.join(wrong) or 'batch'} must be positive, batch at least 2")
+        positive = {name: getattr(self, name) for name in ("steps", "minutes", "rate", "components", "validations")}
+        if wrong := [name for name, value in positive.items() if value is not None and value <= 0]:
+            raise EcgsynthError(f"{', '.join(wrong)} must be positive")
+        if self.batch < 2:
+            raise EcgsynthError(f"batch must be at least 2, not {self.batch}")
         if self.seed < 0:
             raise EcgsynthError("seed must not be negative")
         if self.space not in SPACES:
