@@ -115,7 +115,7 @@ class Policy:
     rules : tuple of Rule
         All of which must hold.
     learnt_here : bool
-        Whether the beats must be of a model that learnt from the train side of the split.
+        Whether the beats must be of a model that learnt from the train side of the split, or from nobody.
     """
 
     rules: tuple[Rule, ...]
@@ -213,7 +213,7 @@ def audit(scores: Sequence[Score], policy: Policy, *, learnt_here: bool, release
     policy : Policy
         The limits.
     learnt_here : bool
-        Whether the beats are of a model that learnt from the train side of the split.
+        Whether the beats are of a model that learnt from the train side of the split, or from nobody.
     released : sequence of str
         The classes of the beats: each must have been measured, by every rule that is about single classes.
 

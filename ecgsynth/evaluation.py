@@ -206,7 +206,9 @@ def evaluate_steps(
 
 
 def _learnt_from(synthetic: Beats, train: Beats, digest: str, by: str) -> bool:
-    """Say whether synthetic beats are of a model that learnt from this train side."""
+    """Say whether synthetic beats are of a model that learnt from this train side, or from nobody."""
+    if synthetic.info.get("learns") is False:
+        return True  # what it may have learnt elsewhere is nothing
     labelled = train.take(np.isin(train.labels(by), list(synthetic.counts(by))))  # rare labels may have been left out
     told = synthetic.info.get("data_sha256")
     return bool(told) and told in (digest, labelled.digest(), train.info.get(DRAWN_OF))

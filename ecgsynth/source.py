@@ -83,6 +83,11 @@ class Source:
         return "privacy" in self.model.shape_
 
     @property
+    def tells_nothing(self) -> bool:
+        """Whether the model keeps from telling of real beats, as it promises to or knows none, so that its dataset does too."""
+        return self.promises or not self.model.learns
+
+    @property
     def is_shipped(self) -> bool:
         """Whether the model is one that comes with ecgsynth."""
         return self.recipe.model in shipped() and not place(self.recipe.model).is_file()
@@ -100,17 +105,21 @@ class Source:
     @property
     def notes(self) -> list[str]:
         """What must be known before the dataset is shared."""
-        if not (self.promises or self.evaluation or self.of_mitdb):
+        if not (self.tells_nothing or self.evaluation or self.of_mitdb):
             return ["nothing says what this model gives away of those it learnt from: `ecgsynth evaluate`, then run or --run"]
-        if not self.promises:
+        if not self.tells_nothing:
             return []
         beyond = [name for name, there in (("the gate", self.gate), ("the evaluation on the card", self.evaluation)) if there]
-        return [f"what the model promises does not cover {' and '.join(beyond)}, which saw real beats without noise"] if beyond else []
+        if not beyond:
+            return []
+        if not self.model.learns:
+            return [f"{' and '.join(beyond)} saw real beats, of which the model knows none"]
+        return [f"what the model promises does not cover {' and '.join(beyond)}, which saw real beats without noise"]
 
     def head(self) -> dict[str, Any]:
         """Give all that the dataset's bytes depend on, as plain JSON."""
-        # What a model with a promise does not tell of its beats, its dataset does not tell either.
-        known = {} if self.promises or not self.gate else self.gate.summary()
+        # What such a model does not tell of real beats, its dataset does not tell either.
+        known = {} if self.tells_nothing or not self.gate else self.gate.summary()
         return {
             "format": FORMAT,
             "ecgsynth": ecgsynth.__version__,

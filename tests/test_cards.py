@@ -180,6 +180,28 @@ def test_a_licence_is_given_by_whom_the_beats_are(split, tmp_path, dataset):
     assert front_matter((tmp_path / "given" / "README.md").read_text())["license"] == "cc-by-4.0"
 
 
+def test_the_cards_of_beats_that_were_learnt_from_nobody_say_so(split, gate, tmp_path):
+    model = GENERATORS["ecgsyn"]().fit(split.train)
+    model.save(tmp_path / "model.safetensors")
+    gate.save(tmp_path / "gate.safetensors")
+    recipe = Recipe(str(tmp_path / "model.safetensors"), [Quota("N", 5)], gate="none", formats=["csv"])
+    assert Source.of(recipe).notes == []
+    build(recipe, tmp_path / "set")
+    cards = [(tmp_path / "set" / name).read_text() for name in ("README.md", "MODEL.md")]
+    assert all("learnt from nobody" in card and "A model learnt from people" not in card for card in cards)
+    assert "| Learnt | N, S, V, F, Q |" in cards[1]
+    asked = replace(recipe, gate="mark", gate_file=str(tmp_path / "gate.safetensors"))
+    assert Source.of(asked).notes == ["the gate saw real beats, of which the model knows none"]
+    build(asked, tmp_path / "gated")
+    written = "".join(path.read_text() for path in (tmp_path / "gated").glob("*.*") if path.suffix != ".toml")
+    assert "But the gate saw real beats" in written
+    assert split.train.digest() not in written
+    assert "least likelihood" not in written
+    GENERATORS["gaussian"]().fit(split.train).save(tmp_path / "gaussian.safetensors")  # a control
+    build(replace(recipe, model=str(tmp_path / "gaussian.safetensors")), tmp_path / "learnt")
+    assert all("A model learnt from people" in (tmp_path / "learnt" / name).read_text() for name in ("README.md", "MODEL.md"))
+
+
 def test_what_a_private_model_does_not_tell_its_dataset_does_not_tell(split, gate, tmp_path):
     model = GENERATORS["gaussian"]().fit(split.train)
     model.shape_ |= {"privacy": {"epsilon": 8.0, "delta": 1e-5, "unit": "beat"}, "data_sha256": ""}

@@ -283,3 +283,21 @@ def test_all_rows_are_told_the_same_of_the_rhythm(split, synthetic, monkeypatch)
         told.clear()
         evaluate(synthetic=made, train=split.train, test=split.test, **rows)
         assert set(told) == {expected}
+
+
+def test_beats_that_were_learnt_from_nobody_are_at_home_on_any_split(split):
+    def at_home(name, side):
+        made = GENERATORS[name]().fit(side).sample({"N": 30, "V": 30})
+        brief = {
+            "classifier": BeatClassifier(steps=2, width=8, batch=16),
+            "classifiers": ("cnn",),
+            "rows": ("synthetic",),
+            "families": (),
+            "classes": "NV",
+        }
+        return evaluate(synthetic=made, train=split.train, test=split.test, seeds=(0,), **brief).settings["learnt_from_this_train_side"]
+
+    assert at_home("ecgsyn", split.train)
+    assert at_home("ecgsyn", split.val)
+    assert at_home("gaussian", split.train)
+    assert not at_home("gaussian", split.val)

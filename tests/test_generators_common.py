@@ -207,6 +207,27 @@ def test_only_generators_that_keep_real_beats_say_so(split):
     assert holding == {"memorizer", "smote", "adasyn"}
 
 
+def test_a_model_that_learnt_from_nobody_tells_no_hash_and_no_counts(split, tmp_path):
+    """Only which labels and leads there are: other beats with the same ones give the same file."""
+    assert [name for name in GENERATORS if not make(name).learns] == ["ecgsyn"]
+    leads = np.where(np.arange(len(split.train)) % 3 == 0, "V5", "MLII")
+    sides = [replace(split.train, leads=leads), replace(split.train, leads=leads).take(np.arange(len(leads)) % 2 == 0)]
+    files = [GENERATORS["ecgsyn"]().fit(side)._serialize() for side in sides]
+    assert files[0] == files[1]
+    told = [GENERATORS["gaussian"]().fit(side).shape_ for side in sides]  # a control
+    assert told[0]["data_sha256"] != told[1]["data_sha256"]
+    assert told[0]["cells"] != told[1]["cells"]
+    (tmp_path / "model.safetensors").write_bytes(files[0])
+    model = load_generator(tmp_path / "model.safetensors")
+    assert split.train.digest().encode() not in files[0]
+    assert (model.classes, model.leads, len(set(model.counts.values()))) == (tuple(sides[0].counts()), ("MLII", "V5"), 1)
+    assert class_counts(model.counts, total=50) == dict.fromkeys("NSVFQ", 10)
+    made = model.sample(class_counts(split.train))
+    assert made.counts() == split.train.counts()
+    assert made.info["learns"] is False
+    assert set(model.sample({"F": 20}, lead="V5").leads) == {"V5"}
+
+
 def test_memorizer_gives_training_beats_and_class_mean_does_not(split):
     train = {beat.tobytes() for beat in split.train.signals}
     copies = GENERATORS["memorizer"]().fit(split.train).sample(WANTED)

@@ -17,7 +17,7 @@ from ecgsynth.beats import Beats
 from ecgsynth.devices import CPU, describe, find_device
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, tensor_bytes
-from ecgsynth.generators.cells import Cell, cells_of, numbers_of, refuse_unlearnable
+from ecgsynth.generators.cells import Cell, alike, cells_of, numbers_of, refuse_unlearnable
 from ecgsynth.generators.heads import read_head
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.requests import Interval, Request
@@ -61,6 +61,8 @@ class Generator(ABC):
         Beats made at a time; always so many, so that a beat does not depend on how many are asked for.
     holds_real_beats : bool
         Whether the model file contains real beats, so that it must be guarded as they are.
+    learns : bool
+        Whether it learns more of beats than their window, labels and leads; if not, its model tells no more, nor their number and hash.
     tells_of_training : bool
         Whether the model file has the course of its training, which is of the training beats.
     shape_ : dict
@@ -74,6 +76,7 @@ class Generator(ABC):
 
     block: ClassVar[int] = 512
     holds_real_beats: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
     tells_of_training: ClassVar[bool] = True
     takes_cards: ClassVar[bool] = False
     """Whether it can be trained on a graphics card."""
@@ -103,7 +106,7 @@ class Generator(ABC):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Training beats of each label."""
+        """Training beats of each label; as many of each where nothing is learnt."""
         return {label: sum(cell.n_beats for cell in self.cells if cell.label == label) for label in self.classes}
 
     @property
@@ -186,6 +189,7 @@ class Generator(ABC):
         self.shape_ = self._describe(train, by)
         if self._whole is not None:
             self.shape_ |= self._describe_whole(self._whole, train.info[DRAWN_OF], by)
+        self.shape_ |= {} if self.learns else {"cells": alike(self.shape_["cells"]), "data_sha256": ""}
         if self._device != CPU:
             self.shape_["trained_on"] = describe(self._device)
         self.history_, self.notes_ = [], []
@@ -283,8 +287,9 @@ class Generator(ABC):
                 looked_at, so_far = ahead[name] * self.block - request.first, sum(len(numbers) for _, _, numbers in found[name])
                 if looked_at > _LOOKED_AT and so_far < looked_at / 1000:
                     raise EcgsynthError(f"only {so_far} of {looked_at:,} beats of {name} have such RR intervals: ask for a wider range")
-        parts = [part for own in found.values() for part in own]
-        vectors, cells, numbers = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        vectors, cells, numbers = (
+            np.concatenate(columns) for columns in zip(*(part for own in found.values() for part in own), strict=True)
+        )
         return self._to_beats(vectors, cells, numbers, request.seed)
 
     def wanted(self, request: Request) -> dict[str, int]:
@@ -330,6 +335,7 @@ class Generator(ABC):
                 "model_sha256": self.fingerprint(),
                 "data_sha256": self.shape_["data_sha256"],
                 "holds_real_beats": self.holds_real_beats,
+                **({} if self.learns else {"learns": False}),
                 **{name: self.shape_[name] for name in ("privacy",) if name in self.shape_},
             },
         )

@@ -42,6 +42,12 @@ def cells_of(train: Beats | StoredBeats, by: str) -> list[list[Any]]:
     return cells
 
 
+def alike(cells: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Give the same labels, each of every lead and all as frequent, so that they tell nothing of how many beats there are."""
+    labels, leads = dict.fromkeys(cell[0] for cell in cells), sorted({cell[1] for cell in cells})
+    return [[label, lead, 1] for label in labels for lead in leads]
+
+
 def numbers_of(beats: Beats, cells: Sequence[Cell], by: str) -> NDArray[np.int64]:
     """Give the number of each beat's cell; a lead that is not told apart counts as its label's most frequent."""
     numbers = {(cell.label, cell.lead): number for number, cell in reversed(list(enumerate(cells)))}

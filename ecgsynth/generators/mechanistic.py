@@ -14,12 +14,13 @@ from ecgsynth.vectors import Vectors
 
 
 class Ecgsyn(Generator):
-    """Beats of simulated patients, after McSharry 2003: it learns no more than the window and the labels.
+    """Beats of simulated patients, after McSharry 2003: it learns no more than the window, the labels and the leads.
 
     What is learnt from data must beat it to be worth its risk to privacy, as this one has none. All
     symbols of a class are alike to it, and so are all leads.
     """
 
+    learns = False
     name = "ecgsyn"
 
     def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: Path | None) -> Steps[TrainingStep, None, None]:
