@@ -118,13 +118,17 @@ def test_processes_that_do_not_go_on_from_the_same_checkpoint_stop(folder, tmp_p
     """One lacks it, as on a node with a disk of its own, or has that of another step."""
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    one, two, kept = tmp_path / "one" / "model", tmp_path / "two" / "model", tmp_path / "one" / "model.checkpoint"
+    one, two, kept = (
+        tmp_path / "one" / "model.safetensors",
+        tmp_path / "two" / "model.safetensors",
+        tmp_path / "one" / "model.safetensors.checkpoint",
+    )
     ended, _ = train(folder, one, "-g", "flow", *SETTINGS, patch=(f"{SAVING}; {LOST}", ""))
     assert ended == [9]
     before = kept.read_bytes()
     for theirs in (None, before):
         if theirs:
-            write_checkpoint(tmp_path / "two" / "model.checkpoint", read_checkpoint(kept) | {"step": 7})
+            write_checkpoint(tmp_path / "two" / "model.safetensors.checkpoint", read_checkpoint(kept) | {"step": 7})
         ended, said = train(folder, one, "-g", "flow", *SETTINGS, "--resume", processes=2, others=two)
         assert ended == [1, 1], said
         for step, (_, errors) in zip((30, 7 if theirs else 0), said, strict=True):
@@ -138,7 +142,7 @@ def test_processes_that_do_not_go_on_from_the_same_checkpoint_stop(folder, tmp_p
 
 
 def test_a_model_has_its_name_and_the_checkpoint_goes_when_all_have_come_to_the_end(folder, tmp_path):
-    model, checkpoint = tmp_path / "model", tmp_path / "model.checkpoint"
+    model, checkpoint = tmp_path / "model.safetensors", tmp_path / "model.safetensors.checkpoint"
     ended, said = train(folder, model, "-g", "flow", *SETTINGS, processes=2, patch=(SAVING, LOST))
     assert ended == [1, 9], said
     assert "a process of this training was lost; --resume goes on from the last checkpoint" in said[0][1]
