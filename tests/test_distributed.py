@@ -128,7 +128,7 @@ def test_processes_that_do_not_go_on_from_the_same_checkpoint_stop(folder, tmp_p
     before = kept.read_bytes()
     for theirs in (None, before):
         if theirs:
-            write_checkpoint(tmp_path / "two" / "model.safetensors.checkpoint", read_checkpoint(kept) | {"step": 7})
+            write_checkpoint(other, read_checkpoint(kept) | {"step": 7})
         ended, said = train(folder, one, "-g", "flow", *SETTINGS, "--resume", processes=2, others=two)
         assert ended == [1, 1], said
         for step, (_, errors) in zip((30, 7 if theirs else 0), said, strict=True):
