@@ -118,11 +118,8 @@ def test_processes_that_do_not_go_on_from_the_same_checkpoint_stop(folder, tmp_p
     """One lacks it, as on a node with a disk of its own, or has that of another step."""
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    one, two, kept = (
-        tmp_path / "one" / "model.safetensors",
-        tmp_path / "two" / "model.safetensors",
-        tmp_path / "one" / "model.safetensors.checkpoint",
-    )
+    one, two = (tmp_path / name / "model.safetensors" for name in ("one", "two"))
+    kept, other = (model.with_name("model.safetensors.checkpoint") for model in (one, two))
     ended, _ = train(folder, one, "-g", "flow", *SETTINGS, patch=(f"{SAVING}; {LOST}", ""))
     assert ended == [9]
     before = kept.read_bytes()
