@@ -66,11 +66,11 @@ def test_each_number_stands_in_its_column(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["m", "m.csv"])
+@pytest.mark.parametrize("name", ["m.safetensors", "m.safetensors.csv"])
 def test_what_takes_the_name_of_a_model_or_its_curve_meanwhile_is_not_replaced(folder, tmp_path, monkeypatch, name):
     fit = Trainer.advance
     monkeypatch.setattr(Trainer, "advance", lambda self: (tmp_path / name).write_text("theirs") and fit(self))
-    result = CliRunner().invoke(main, ["train", str(folder), "-o", str(tmp_path / "m"), *TRAIN[:-1]])
+    result = CliRunner().invoke(main, ["train", str(folder), "-o", str(tmp_path / "m.safetensors"), *TRAIN[:-1]])
     assert (result.exit_code, f"{tmp_path / name} exists: give another name, or --force" in result.stderr) == (1, True)
     assert (tmp_path / name).read_text() == "theirs"
 

@@ -28,7 +28,7 @@ TIME = (np.arange(256) - 108) / 360
 class Model:
     """Makes beats that are told by their numbers: every fifth is of V5; those of `broken`, counted from the start of a quota, are NaN."""
 
-    name, block = "known", 4
+    name, block, learns = "known", 4, True
 
     def __init__(self, broken: tuple[int, ...] = ()) -> None:
         self.broken, self.asked, self.shape_ = broken, [], {}

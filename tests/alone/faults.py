@@ -172,7 +172,14 @@ for name in {names}:
         found.append({name: data for name, data in kill.contents(place).items() if not name.startswith(("cache/", "log", "address"))})
         place.rename(tmp_path / seed)
     assert sorted(found[0]) == sorted(found[1])
-    assert {"beats.npz", "gate", "run/evaluation.json", "synthetic.npz", "all/train/model", "all/report/report.html"} <= set(found[0])
+    assert {
+        "beats.npz",
+        "gate.safetensors",
+        "run/evaluation.json",
+        "synthetic.npz",
+        "all/train/model.safetensors",
+        "all/report/report.html",
+    } <= set(found[0])
     assert [name for name in found[0] if found[0][name] != found[1][name]] == []
 
 
