@@ -145,13 +145,13 @@ def verdicts(rows: dict[str, list[Found]], classes: str, examples: es.Beats) -> 
         of = {name: {learnt: [Scores(**seed["classifiers"][name][learnt]) for seed in seeds] for learnt in LEARNT} for name in CLASSIFIERS}
         measured = tuple(map(Score.from_dict, seeds[0]["measured"]))
         scores = es.Evaluation(tuple(classes), of, {}, {}, examples, examples, measured).scores()
-        verdicts = [each for each in audit(scores, Policy.load(), learnt_here=True, released=tuple(classes)) if not each.holds]
+        broken = [each for each in audit(scores, Policy.load(), learnt_here=True, released=tuple(classes)) if not each.holds]
         failed: dict[str, list[str]] = {}
-        for verdict in verdicts:
+        for verdict in broken:
             if verdict.score:
                 number = verdict.breaches[0].split()[0]
                 failed.setdefault(verdict.score.measure, []).append(f"{verdict.score.label} {number}")
-        unmeasured = sorted({each.rule.label for each in verdicts if each.score is None})
+        unmeasured = sorted({each.rule.label for each in broken if each.score is None})
         told = "<br>".join(f"{name}: {', '.join(said)}" for name, said in failed.items()) or "nothing"
         lines.append(f"| `{row}` | {told} | {', '.join(unmeasured)} |")
     return "\n".join(lines)

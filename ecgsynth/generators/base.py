@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from ecgsynth.files import atomic_path, tensor_bytes
 from ecgsynth.generators.cells import Cell, alike, cells_of, numbers_of, refuse_unlearnable
 from ecgsynth.generators.heads import read_head
 from ecgsynth.generators.history import TrainingStep
-from ecgsynth.generators.requests import Interval, Request
+from ecgsynth.generators.requests import Block, Interval, Request
 from ecgsynth.labels import LABELS, aami_classes
 from ecgsynth.places import place
 from ecgsynth.steps import drain
@@ -37,13 +37,6 @@ RARE = 10_000
 
 _HISTORY = 200  # steps of a training that are kept for its curves
 _LOOKED_AT = 20_000  # beats after which a request for rare ones is given up
-
-
-class Block(NamedTuple):
-    """Beats `number` * size and on, of one label."""
-
-    label: str
-    number: int
 
 
 class Generator(ABC):

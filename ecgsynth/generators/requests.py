@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,13 @@ Interval = tuple[float, float]
 
 MOST_BEATS = 10**9
 """Of a request or a recipe: so many are 100,000 shards of 10,000 beats, whose files have five digits by which they are in order."""
+
+
+class Block(NamedTuple):
+    """Beats `number` * size and on, of one label."""
+
+    label: str
+    number: int
 
 
 @dataclass(frozen=True)

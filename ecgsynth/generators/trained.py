@@ -24,11 +24,11 @@ from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.devices import CPU
 from ecgsynth.distributed import n_processes, n_th, same_in_all
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.generators.base import RARE, Arrays, Block, Cells, Generator
+from ecgsynth.generators.base import RARE, Arrays, Cells, Generator
 from ecgsynth.generators.heads import read_history
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.keeper import Keeper
-from ecgsynth.generators.requests import Request, class_counts
+from ecgsynth.generators.requests import Block, Request, class_counts
 from ecgsynth.metrics.detection import detection_score
 from ecgsynth.metrics.utility import score_classes
 from ecgsynth.spaces import ComponentSpace, FrequencySpace, SampleSpace, Space
