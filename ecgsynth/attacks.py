@@ -75,6 +75,26 @@ class Attackers(NamedTuple):
         )
         return members, others
 
+    def membership_by_critic(self, judge: Callable[[Beats], NDArray[np.float32]]) -> tuple[Scores, Scores]:
+        """Score each patient as `membership` does, by how much more real the critic of a GAN finds their beats.
+
+        More, that is, than those of the same class of patients whom the attacker knows, in the mean over the patient's beats.
+
+        Parameters
+        ----------
+        judge : callable
+            Beats -> scores (N,), as `ecgsynth.generators.gan.Gan.judge`.
+        """
+        usual = judge(self.reference)
+        means = {name: float(usual[self.reference.classes == name].mean()) for name in self.reference.counts()}
+
+        def scores(side: Beats) -> Scores:
+            known = side.take(np.isin(side.classes, list(means)))
+            above = judge(known) - np.array([means[name] for name in known.classes])
+            return {name: float(above[known.patients == name].mean()) for name in np.unique(known.patients)}
+
+        return scores(self.members), scores(self.others)
+
     def _recognition(self, released: Beats, asked: Beats, seed: int) -> tuple[Scores, Scores]:
         """Score each patient in question by how much a classifier that knows them all takes the beats for theirs."""
         seen = BeatFeatures().fit(asked)

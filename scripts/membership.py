@@ -6,8 +6,9 @@ Each draw divides the 43 patients of MIT-BIH without paced beats at random: 17 a
 attacker. Who is learnt from is thus chance alone, and an area of 0.5 is guessing; the sides of the schemes `patients` and `dechazal`
 are not drawn so. The attack is that of `ecgsynth evaluate`: how much nearer synthetic beats come to a patient's than beats of patients
 whom the attacker knows do. The interval is over patients, the same in all draws, and over draws. Some 1,600 beats of patients
-never learnt from, in the place of 20,000 synthetic ones, and copies are the controls. Networks compute on one core; each part is kept in
-OUT/parts as it is done, and several processes may share the work by `--rows`.
+never learnt from, in the place of 20,000 synthetic ones, and copies are the controls. `cnn-gan` is attacked besides by how much more
+real its critic finds a patient's beats: who trains a GAN has one, but no model file holds it. Networks compute on one core; each part is
+kept in OUT/parts as it is done, and several processes may share the work by `--rows`.
 """
 
 import json
@@ -22,15 +23,19 @@ import ecgsynth as es
 from ecgsynth import mitdb
 from ecgsynth.attacks import RELEASED, set_up
 from ecgsynth.generators import Generator, settings_of
+from ecgsynth.generators.gan import Gan
 from ecgsynth.metrics.privacy import membership_auc
 
 CLASSES = "NSVF"
+SIDES = ("members", "others")
+BY_CRITIC = "by critic"
 FEWEST = 10
 LEARNT = {"gaussian-8": 8, "gaussian-4": 4}
 """Rows of which so many patients are learnt from; of others all 17."""
 # Row -> what the table calls it, the generator and its settings; None for the beats of strangers.
 ROWS = {
     "flow": ("`flow`", "flow", {}),
+    "cnn-gan": ("`cnn-gan`", "cnn-gan", {}),
     "gaussian": ("`gaussian`", "gaussian", {}),
     "gaussian-8": ("`gaussian`, of 8 patients", "gaussian", {}),
     "gaussian-4": ("`gaussian`, of 4 patients", "gaussian", {}),
@@ -54,12 +59,14 @@ def measure(row: str, draw: int, split: es.Split, work: Path, device: str) -> Fo
     """Train what the row needs, and attack it."""
     attackers = set_up(train=split.train, val=split.val, test=split.test, seed=draw)
     assert attackers is not None  # no patient stands on two sides
-    new, released = untrained(row, draw), attackers.strangers
-    if new is not None:
+    new, released, more = untrained(row, draw), attackers.strangers, dict[str, Found]()
+    if isinstance(new, Gan):  # its critic is not in the file
+        released = new.fit(split.train, device=device).sample(es.class_counts(new.counts, total=RELEASED), seed=draw)
+        more = {BY_CRITIC: dict(zip(SIDES, attackers.membership_by_critic(new.judge), strict=True))}
+    elif new is not None:
         model, _ = trained(new, work / f"{row}-{draw}.safetensors", split.train, device=device)
         released = model.sample(es.class_counts(model.counts, total=RELEASED), seed=draw)
-    members, others = attackers.membership(released)
-    return {"members": members, "others": others}
+    return dict(zip(SIDES, attackers.membership(released), strict=True)) | more
 
 
 def divide(beats: es.Beats, draw: int, patients: int | None) -> es.Split:
@@ -80,9 +87,13 @@ def table(rows: dict[str, list[Found]]) -> str:
     """Set the area under the curve, with its interval and that of each draw, in Markdown."""
     lines = ["| released | area, 95 % interval | of each draw |", "|---|---|---|"]
     for row, draws in rows.items():
-        scores = [[found[side] for found in draws] for side in ("members", "others")]
-        each = ", ".join(f"{membership_auc([one], [other], draws=1).value:.2f}" for one, other in zip(*scores, strict=True))
-        lines.append(f"| {ROWS[row][0]} | {membership_auc(*scores)} | {each} |")
+        attacks = [(ROWS[row][0], draws)]
+        if BY_CRITIC in draws[0]:
+            attacks.append((f"{ROWS[row][0]}, by its critic", [found[BY_CRITIC] for found in draws]))
+        for name, attack in attacks:
+            scores = [[found[side] for found in attack] for side in SIDES]
+            each = ", ".join(f"{membership_auc([one], [other], draws=1).value:.2f}" for one, other in zip(*scores, strict=True))
+            lines.append(f"| {name} | {membership_auc(*scores)} | {each} |")
     return "\n".join(lines)
 
 

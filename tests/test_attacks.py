@@ -10,6 +10,7 @@ from ecgsynth.beats import concatenate
 from ecgsynth.cutting import extract_beats
 from ecgsynth.generators import GENERATORS, class_counts
 from ecgsynth.measures import measure
+from ecgsynth.metrics.privacy import membership_auc
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import split_beats
 
@@ -101,6 +102,31 @@ def test_beats_of_a_class_without_training_beats_are_copies_of_nobody(attackers)
     strange = replace(attackers.members, classes=np.full(len(attackers.members), "F"))
     assert not attackers._copied(strange, attackers.members).any()
     assert attackers._copied(attackers.members, attackers.members).all()
+
+
+def test_a_critic_that_knows_whom_it_learnt_from_gives_them_away_and_one_that_knows_classes_alone_does_not(attackers):
+    def area(judge):
+        return membership_auc(*([scores] for scores in attackers.membership_by_critic(judge))).value
+
+    members = np.unique(attackers.members.patients)
+    assert area(lambda beats: np.isin(beats.patients, members).astype(np.float32)) == 1
+    assert area(lambda beats: ~np.isin(beats.patients, members) * np.float32(1)) == 0
+    assert area(lambda beats: np.full(len(beats), 3, dtype=np.float32)) == 0.5
+
+
+def test_what_a_critic_thinks_of_a_class_counts_for_nothing_and_of_unknown_classes_nothing_is_asked(attackers):
+    def some(beats, name, *, but=0):
+        return replace(beats, classes=np.where(np.arange(len(beats)) % 2 < but, "F", np.where(np.arange(len(beats)) % 3, name, "V")))
+
+    mixed = attackers._replace(
+        reference=some(attackers.reference, "N"), members=some(attackers.members, "N", but=1), others=some(attackers.others, "V")
+    )
+
+    def judge(beats):
+        assert "F" not in beats.counts()
+        return np.where(beats.classes == "V", 5, 1).astype(np.float32)
+
+    assert all(score == 0 for side in mixed.membership_by_critic(judge) for score in side.values())
 
 
 def test_what_is_not_known_is_not_attacked(split):

@@ -1,5 +1,6 @@
 """The signature of each adversarial method: what makes it that method, against what is known of it."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import nn
 
 from ecgsynth.adversarial import AdversarialTrainer, Rules
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.generators import GENERATORS
+from ecgsynth.generators import GENERATORS, load_generator
 from ecgsynth.generators.gan import Gan
 from ecgsynth.nets import NETWORKS
 from ecgsynth.nets.conditioning import CONDITIONINGS, AuxiliaryCritic, ProjectionCritic, SeparateGenerators, ToldCritic, Verdict
@@ -326,6 +327,23 @@ def test_the_penalty_holds_the_critic_back():
 def test_settings_that_make_no_sense_are_refused(bad):
     with pytest.raises(EcgsynthError):
         Gan(**bad)
+
+
+@pytest.mark.parametrize("name", ["gan", "cgan", "pacgan", "acgan", "cnn-gan"])
+def test_the_critic_of_a_training_judges_beats_one_by_one_and_goes_into_no_file(name, split, tmp_path, monkeypatch):
+    model = GENERATORS[name](**QUICK).fit(split.train.take(split.train.classes != "V"))
+    beats = split.val.take(np.isin(split.val.classes, model.classes))
+    scores = model.judge(beats)
+    assert scores.shape == (len(beats),)
+    assert scores.std() > 0
+    monkeypatch.setattr("ecgsynth.generators.gan._JUDGED", 7)
+    order = np.random.default_rng(0).permutation(len(beats))
+    np.testing.assert_allclose(model.judge(beats.take(order)), scores[order], rtol=1e-4, atol=1e-5)
+    model.save(tmp_path / "model.safetensors")
+    with pytest.raises(EcgsynthError, match="no model file holds it"):
+        load_generator(tmp_path / "model.safetensors").judge(beats)
+    with pytest.raises(EcgsynthError, match="has not learnt V"):
+        model.judge(replace(beats, classes=np.full(len(beats), "V")))
 
 
 def test_a_short_training_learns_the_classes(split):

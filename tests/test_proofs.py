@@ -126,7 +126,8 @@ def test_what_grows_with_an_archive_is_named():
 
     def sizes(seconds, memory):
         small, large = {"seconds": 10.0, "peak_mb": 500.0}, {"seconds": seconds, "peak_mb": memory}
-        return {50: {"commands": {"split": small}}, 500: {"commands": {"split": large}}}
+        few = {"beats": 100_000, "commands": {"split": {"seconds": 0.1, "peak_mb": 50.0}}}  # are not compared
+        return {5: few, 50: {"beats": 400_000, "commands": {"split": small}}, 500: {"beats": 4_000_000, "commands": {"split": large}}}
 
     def ray(one, two):
         return {"seconds": {"1": [one], "2": [two]}}
@@ -135,6 +136,8 @@ def test_what_grows_with_an_archive_is_named():
     assert ["among" in failure for failure in bench_scale.verdict(sizes(121, 599), ray(16, 10))] == [True]
     assert ["memory" in failure for failure in bench_scale.verdict(sizes(119, 601), ray(16, 10))] == [True]
     assert ["Ray" in failure for failure in bench_scale.verdict(sizes(119, 599), ray(15.9, 10))] == [True]
+    one = {500: sizes(119, 599)[500]}
+    assert ["nothing is compared" in failure for failure in bench_scale.verdict(one, ray(16, 10))] == [True]
 
 
 def test_memory_is_that_of_a_command_and_of_what_it_starts():

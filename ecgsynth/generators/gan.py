@@ -6,11 +6,14 @@ A published method is a preset of `Gan`: a name and the values it stands for.
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgsynth.adversarial import AdversarialTrainer, Rules
 from ecgsynth.beats import Beats
+from ecgsynth.devices import CPU
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Arrays, Cells
 from ecgsynth.generators.trained import TrainedGenerator, under
@@ -19,10 +22,12 @@ from ecgsynth.nets.conditioning import CONDITIONINGS
 from ecgsynth.objectives import OBJECTIVES, REGULARISERS
 from ecgsynth.priors import MixturePrior, NormalPrior, Prior
 from ecgsynth.training import Recipe, Trainer
-from ecgsynth.vectors import Shape, Vectors
+from ecgsynth.vectors import Shape, Vectors, to_vectors
 
 PRIORS = ("normal", "mixture")
 OPTIMIZERS = ("adam", "rmsprop")
+
+_JUDGED = 1000  # beats at a time
 
 
 @dataclass(kw_only=True, eq=False)
@@ -188,6 +193,34 @@ class Gan(TrainedGenerator):
             seed=self.seed,
             device=self._device,
         )
+
+    def _finish(self, trainer: Trainer) -> None:
+        assert isinstance(trainer, AdversarialTrainer)
+        self._critic = trainer.critic.to(CPU).eval()
+
+    def judge(self, beats: Beats) -> NDArray[np.float32]:
+        """Give the score of the critic for each beat, (N,): the higher, the more real it finds it.
+
+        Scores of one label compare with each other alone. A critic that judges several beats together sees each as often.
+
+        Raises
+        ------
+        EcgsynthError
+            If the model was not trained by this object to its end: no file holds its critic. Or if it has not learnt a label.
+        """
+        if not hasattr(self, "_critic"):
+            raise EcgsynthError("only a GAN that has just been trained has its critic: no model file holds it")
+        if strange := set(beats.counts(self.by)) - set(self.classes):
+            raise EcgsynthError(f"{self.name} has not learnt {', '.join(sorted(strange))}: its critic has nothing to say of such beats")
+        cells = self._cells_of(beats)
+        codes = self._space.encode(to_vectors(beats, self.layout.n_rhythm))
+        scores = np.empty(len(beats), dtype=np.float32)
+        with torch.no_grad():
+            for cell in np.unique(cells):
+                for own in np.array_split(np.flatnonzero(cells == cell), -(-(cells == cell).sum() // _JUDGED)):
+                    seen = np.repeat(own, self.pack)
+                    scores[own] = self._critic(torch.from_numpy(codes[seen]), torch.from_numpy(cells[seen])).scores.numpy()
+        return scores
 
     def _new_network(self) -> nn.Module:
         make = partial(NETWORKS[self.network][0], self._shape(), drafts=self.prior == "mixture", width=self.width)

@@ -126,6 +126,7 @@ class TrainedGenerator(Generator):
         trainer = begin()
         self._network: nn.Module = trainer.average
         yield from self._train(trainer, Keeper(trainer, begin), train, validation, checkpoint)
+        self._finish(trainer)
 
     def _window(self, whole: StoredBeats, train: Beats, known: Vectors, cells: Cells, number: int) -> tuple[Tensor, Tensor]:
         """Give coordinates and cells of what is learnt from next: all beats of rare labels, and others of the rest."""
@@ -144,6 +145,9 @@ class TrainedGenerator(Generator):
     def _tell(self, codes: Vectors, cells: Cells, known: Vectors, known_cells: Cells) -> Vectors:
         """Give the coordinates of new beats as `_prepare` gave those of `known`."""
         return codes
+
+    def _finish(self, trainer: Trainer) -> None:
+        """Do nothing at the end; a subclass may take what else was trained."""
 
     def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
         """Learn whatever the network needs beforehand; gives the coordinates, with more columns if it is told more."""
