@@ -1,6 +1,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 from server import running_server
 
+from ecgsynth import shards
 from ecgsynth.beats import Beats
 from ecgsynth.classifiers import BeatClassifier
 from ecgsynth.cutting import extract_beats
 from ecgsynth.gate import Gate
+from ecgsynth.generators import GENERATORS
 from ecgsynth.places import place, upload
+from ecgsynth.recipe import Quota, Recipe
 from ecgsynth.records import LEADS, Record, read_records, write_record
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import Split, split_beats
@@ -65,6 +69,27 @@ def split(beats: Beats) -> Split:
 @pytest.fixture(scope="session")
 def gate(split: Split) -> Gate:
     return Gate.learn(split.train, split.val, classifier=BeatClassifier(steps=300))
+
+
+@pytest.fixture(scope="session")
+def files(gate: Gate, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder of a model and of its gates, one of which has no limits for all classes."""
+    folder = tmp_path_factory.mktemp("model")
+    GENERATORS["gaussian"]().fit(split.train).save(folder / "model.safetensors")
+    gate.save(folder / "gate.safetensors")
+    four = {label: gate.limits[label] for label in "NSVF"}
+    replace(gate, limits=four).save(folder / "few")
+    return folder
+
+
+@pytest.fixture
+def recipe(files: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """Give a recipe of a small dataset, whose shards and WFDB records are small, too, so that it has several."""
+    monkeypatch.setattr(shards, "SHARD", 120)
+    monkeypatch.setattr(shards, "PER_RECORD", 50)
+    quotas = [Quota("N", 200), Quota("V", 80), Quota("S", 30, rr_before=(0.3, 0.55))]
+    named = {"model": str(files / "model.safetensors"), "gate_file": str(files / "gate.safetensors")}
+    return Recipe(quotas=quotas, splits={"train": 0.8, "test": 0.2}, seed=3, most_rejected=0.99, **named)
 
 
 @pytest.fixture
