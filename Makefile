@@ -77,7 +77,8 @@ audit: $(TOOLS)/.installed
 # Change each line that decides a published number in every way that is known, and see whether a test notices.
 mutants: $(VENV)/.installed-dev
 	$(PIP) --constraint constraints.txt mutmut==3.8.1
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(VENV)/bin/mutmut run
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/mutmut run
+	$(BIN)/python scripts/mutants.py
 
 # What a release is made of, as CycloneDX.
 sbom: $(TOOLS)/.installed $(VENV)/.installed

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,20 @@ def test_what_grows_with_an_archive_is_named():
     assert ["Ray" in failure for failure in bench_scale.verdict(sizes(119, 599), ray(15.9, 10))] == [True]
     one = {500: sizes(119, 599)[500]}
     assert ["nothing is compared" in failure for failure in bench_scale.verdict(one, ray(16, 10))] == [True]
+
+
+def test_changes_that_no_test_notices_are_told_and_those_not_tried_prove_nothing(tmp_path):
+    import mutants
+
+    good, bad = Counter(killed=8, timeout=1, survived=1), Counter({"killed": 4, "no tests": 6})
+    assert mutants.cells("a", good) == ["a", "10", "9", "1", "1", "0", "90"]
+    assert mutants.cells("b", bad) == ["b", "10", "4", "0", "6", "6", "40"]
+    assert mutants.failures({"a": good}) == []
+    assert mutants.failures({"a": Counter(killed=80, survived=20)}) == []
+    assert mutants.failures({"a": Counter(killed=79, survived=21)}) == ["79.0% of all killed, less than 80%"]
+    assert mutants.failures({"a": Counter(killed=90, survived=1), "b": bad}) == ["b: 40% killed"]
+    assert "not tried yet" in mutants.failures({"a": Counter({"killed": 99, "not checked": 1})})[0]
+    assert "nothing was changed" in mutants.failures(mutants.outcomes(tmp_path))[0]
 
 
 def test_memory_is_that_of_a_command_and_of_what_it_starts():
