@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from ecgsynth.metrics import diversity
-from ecgsynth.metrics.diversity import Manifold, manifold, nearest_distances
+from ecgsynth.metrics.diversity import Manifold, manifold, nearest_distances, nearest_places
 
 
 def cloud(n=600, d=5, seed=0, shift=0.0, spread=1.0):
@@ -61,6 +62,15 @@ def test_too_few_points_are_refused():
 def test_nearest_distances():
     found = nearest_distances(beats=np.array([[0.0, 0.0], [3.0, 0.0]]), among=np.array([[0.0, 1.0], [3.0, 4.0]]))
     np.testing.assert_allclose(found, [1, 10**0.5])
+
+
+def test_the_nearest_is_that_of_a_tree():
+    beats, among = cloud(30), cloud(40, seed=1)
+    tree = cKDTree(among).query(beats)
+    np.testing.assert_allclose(nearest_distances(beats=beats, among=among), tree[0], rtol=1e-5)
+    found = nearest_places(beats=beats, among=among)
+    np.testing.assert_array_equal(found, tree[1])
+    assert found.dtype == np.int64
 
 
 def test_who_lies_exactly_at_a_reach_is_within_it():

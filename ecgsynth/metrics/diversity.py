@@ -80,18 +80,19 @@ def manifold(*, real: Features, synthetic: Features, neighbors: int = 5) -> Mani
 
 def nearest_distances(*, beats: Features, among: Features) -> NDArray[np.float64]:
     """Give the distance of each beat to the nearest of others: (n, d), (m, d) -> (n,)."""
-    from sklearn.neighbors import NearestNeighbors
-
-    distances = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(among).kneighbors(beats)[0]
-    return np.asarray(distances[:, 0], dtype=np.float64)
+    return np.asarray(_nearest(beats, among)[0], dtype=np.float64)
 
 
 def nearest_places(*, beats: Features, among: Features) -> NDArray[np.int64]:
     """Say which of others is nearest to each beat: (n, d), (m, d) -> (n,)."""
+    return np.asarray(_nearest(beats, among)[1], dtype=np.int64)
+
+
+def _nearest(beats: Features, among: Features) -> tuple[Features, NDArray[np.int64]]:
     from sklearn.neighbors import NearestNeighbors
 
-    places = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(among).kneighbors(beats, return_distance=False)
-    return np.asarray(places[:, 0], dtype=np.int64)
+    distances, places = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(among).kneighbors(beats)
+    return distances[:, 0], places[:, 0]
 
 
 _CHUNK = 1000  # points compared with all others at a time
