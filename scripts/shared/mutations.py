@@ -274,7 +274,8 @@ def of_parquet(data: bytes, rng: np.random.Generator) -> bytes:
             words = [other for other in table.column_names if pa.types.is_string(table.schema.field(other).type)]
             place = table.column_names.index(str(rng.choice(words)))
             long = "a" * int(10 ** rng.uniform(3, 7))
-            table = table.set_column(place, table.column_names[place], pa.array([long] * len(table)))
+            column = pa.DictionaryArray.from_arrays(np.zeros(len(table), dtype=np.int32), pa.array([long]))  # in memory, too
+            table = table.set_column(place, table.column_names[place], column)
         case 1:
             table = table.set_column(place, name, pa.array([VALUES[int(rng.integers(3, 8))]] * len(table)))
         case 2:
@@ -284,5 +285,7 @@ def of_parquet(data: bytes, rng: np.random.Generator) -> bytes:
         case _:
             table = table.replace_schema_metadata({"ecgsynth": _json(of_value(json.loads(head), rng))})
     spoilt = io.BytesIO()
-    pq.write_table(table, spoilt, compression=str(rng.choice(["snappy", "zstd"])))
+    plain = not any(map(pa.types.is_dictionary, table.schema.types))  # else it would be read as a dictionary, too
+    compression = str(rng.choice(["snappy", "zstd"]))
+    pq.write_table(table, spoilt, compression=compression, store_schema=plain, dictionary_pagesize_limit=1 << 30)
     return spoilt.getvalue()
