@@ -2,12 +2,15 @@
 
     python scripts/soak.py --minutes 60 -o results/reliability
 
-The first quarter is left out of the slope: caches fill. It is a line through the memory after each round, with its interval, whose upper
-end must lie below what would add up: memory of which too few rounds were seen to say so is a failure, too. Files are
-counted in a folder that is the temporary one, too, and has the user's cache, and in shared memory, where those of this process have
-its number in their names or folders. joblib leaves an empty folder there each time, until the process ends.
+Memory is that of the process after each round, once what the allocator merely keeps for later is given back: it comes and goes by tens
+of MB, by which an hour could not be told from a leak. The first quarter is left out of the slope: caches fill. It is a line through the
+memory after each round, with its interval, whose upper end must lie below what would add up: memory of which too few rounds were seen to
+say so is a failure, too. Files are counted in a folder that is the temporary one, too, and has the user's cache, and in shared memory,
+where those of this process have its number in their names or folders. joblib leaves an empty folder there each time, until the process
+ends.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -37,6 +40,7 @@ MOST_SLOPE = 10.0  # MB an hour: memory must grow by less, beyond doubt
 def state(scratch: Path) -> Found:
     """Give what this process holds: memory in MB, open descriptors, children, files left in the scratch folder and in shared memory."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     status = Path("/proc/self/status").read_text()
     memory = int(status.split("VmRSS:")[1].split()[0]) / 1024
     children = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
