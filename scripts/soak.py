@@ -33,6 +33,8 @@ from ecgsynth.steps import drain
 from ecgsynth.verify import verify_steps
 
 COUNTS = {"N": 3000, "S": 300, "V": 700, "F": 100, "Q": 200}
+TOLD = {"memory_mb": "memory, MB", "descriptors": "open files", "processes": "processes started by it", "files": "files left"}
+TOLD |= {"shared": "files and folders in shared memory"}
 FEWEST = 8  # rounds of which a line says something
 MOST_SLOPE = 10.0  # MB an hour: memory must grow by less, beyond doubt
 
@@ -88,7 +90,7 @@ def verdict(rounds: list[Found]) -> tuple[str, bool]:
 def told(rounds: list[Found]) -> str:
     """Say what became of each, in a table and a line."""
     early, late = _most(rounds)
-    rows = [[name, *(f"{state[name]:,}" for state in (rounds[0], early, late))] for name in early]
+    rows = [[TOLD.get(name, name), *(f"{state[name]:,}" for state in (rounds[0], early, late))] for name in early]
     took = f"{len(rounds)} rounds of build, verify and evaluate in {rounds[-1]['seconds'] / 60:.0f} minutes."
     heads = ["", "after the first round", "most in the second quarter", "most in the last"]
     return f"{markdown(heads, rows)}\n{took} {verdict(rounds)[0]}\n"
