@@ -180,13 +180,13 @@ def table(sizes: dict[int, Found], ray: Found) -> str:
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option("--ray-records", default=1500, show_default=True, type=click.IntRange(min=1))
 def main(work: Path, out: Path, sizes: str, repeats: int, ray_records: int) -> None:
-    """Measure, part by part; what was measured is kept in the work folder."""
+    """Measure, part by part; what was measured is kept in OUT/parts."""
     counts = [int(size) for size in sizes.split(",")]
     found = {
-        count: part(work / f"size-{count}.json", {"train": TRAINED, "build": BUILT}, lambda count=count: commands(work, count))
+        count: part(out / "parts" / f"size-{count}.json", {"train": TRAINED, "build": BUILT}, lambda count=count: commands(work, count))
         for count in counts
     }
-    ray = part(work / f"ray-{ray_records}.json", {"repeats": repeats}, lambda: workers(work, ray_records, repeats))
+    ray = part(out / "parts" / f"ray-{ray_records}.json", {"repeats": repeats}, lambda: workers(work, ray_records, repeats))
     text = table(found, ray)
     write(out / "scale.md", text)
     failures = verdict(found, ray)

@@ -132,6 +132,7 @@ class Gan(TrainedGenerator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._critic: nn.Module | None = None
         for value, known in (
             (self.network, NETWORKS),
             (self.prior, PRIORS),
@@ -159,6 +160,7 @@ class Gan(TrainedGenerator):
         return self.batch if self.conditioning == "separate" else self.pack
 
     def _prepare(self, train: Beats, codes: Vectors, cells: Cells) -> Vectors:
+        self._critic = None  # that of a training before
         self._prior: Prior = NormalPrior(self.latent)
         if self.prior == "mixture":
             self._prior = MixturePrior.fit(codes, cells, latent=self.latent, seed=self.seed)
@@ -195,8 +197,8 @@ class Gan(TrainedGenerator):
         )
 
     def _finish(self, trainer: Trainer) -> None:
-        assert isinstance(trainer, AdversarialTrainer)
-        self._critic = trainer.critic.to(CPU).eval()
+        if isinstance(trainer, AdversarialTrainer):  # the critic of a training with differential privacy is not kept
+            self._critic = trainer.critic.to(CPU).eval()
 
     def judge(self, beats: Beats) -> NDArray[np.float32]:
         """Give the score of the critic for each beat, (N,): the higher, the more real it finds it.
@@ -206,10 +208,13 @@ class Gan(TrainedGenerator):
         Raises
         ------
         EcgsynthError
-            If the model was not trained by this object to its end: no file holds its critic. Or if it has not learnt a label.
+            If the model was not trained by this object to its end, as no file holds its critic, or with differential privacy. Or
+            if it has not learnt a label.
         """
-        if not hasattr(self, "_critic"):
-            raise EcgsynthError("only a GAN that has just been trained has its critic: no model file holds it")
+        if self._critic is None:
+            raise EcgsynthError(
+                "there is no critic to ask: a GAN has one that has just been trained, without differential privacy; no model file holds it"
+            )
         if strange := set(beats.counts(self.by)) - set(self.classes):
             raise EcgsynthError(f"{self.name} has not learnt {', '.join(sorted(strange))}: its critic has nothing to say of such beats")
         cells = self._cells_of(beats)

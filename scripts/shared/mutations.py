@@ -274,7 +274,7 @@ def of_parquet(data: bytes, rng: np.random.Generator) -> bytes:
             words = [other for other in table.column_names if pa.types.is_string(table.schema.field(other).type)]
             place = table.column_names.index(str(rng.choice(words)))
             long = "a" * int(10 ** rng.uniform(3, 7))
-            column = pa.DictionaryArray.from_arrays(np.zeros(len(table), dtype=np.int32), pa.array([long]))  # in memory, too
+            column = pa.DictionaryArray.from_arrays(np.zeros(len(table), dtype=np.int32), pa.array([long]))  # in memory one copy, too
             table = table.set_column(place, table.column_names[place], column)
         case 1:
             table = table.set_column(place, name, pa.array([VALUES[int(rng.integers(3, 8))]] * len(table)))
