@@ -9,6 +9,7 @@ no test comes by, too. The exit code is 1 if fewer than 80 % are killed in the w
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -24,15 +25,13 @@ HEADS = ("module", "changes", "killed", "of these by a time limit", "survived", 
 Outcomes = Counter[str]
 
 
-def outcomes(folder: Path) -> dict[str, Outcomes]:
-    """Read what became of each module's changes."""
-    from mutmut.stats import status_by_exit_code
-
+def outcomes(folder: Path, statuses: Mapping[int | None, str]) -> dict[str, Outcomes]:
+    """Read what became of each module's changes; `statuses` says what mutmut means by an exit code."""
     found = {}
     for path in sorted(folder.rglob("*.py.meta")):
         codes = json.loads(path.read_text())["exit_code_by_key"].values()
         if codes:
-            found[path.relative_to(folder).as_posix().removesuffix(".meta")] = Counter(status_by_exit_code[code] for code in codes)
+            found[path.relative_to(folder).as_posix().removesuffix(".meta")] = Counter(statuses[code] for code in codes)
     return found
 
 
@@ -68,7 +67,9 @@ def _below(found: Outcomes, share: float) -> bool:
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for what was found: mutants.json and mutants.md.")
 def main(mutants: Path, out: Path | None) -> None:
     """Print a table."""
-    found = outcomes(mutants)
+    from mutmut.stats import status_by_exit_code
+
+    found = outcomes(mutants, status_by_exit_code)
     rows = [cells(f"`{name}`", own) for name, own in found.items()]
     rows += [cells("all", sum(found.values(), Counter[str]()))] if found else []
     if out:

@@ -152,7 +152,12 @@ def test_changes_that_no_test_notices_are_told_and_those_not_tried_prove_nothing
     assert mutants.failures({"a": Counter(killed=79, survived=21)}) == ["79.0% of all killed, less than 80%"]
     assert mutants.failures({"a": Counter(killed=90, survived=1), "b": bad}) == ["b: 40% killed"]
     assert "not tried yet" in mutants.failures({"a": Counter({"killed": 99, "not checked": 1})})[0]
-    assert "nothing was changed" in mutants.failures(mutants.outcomes(tmp_path))[0]
+    assert "nothing was changed" in mutants.failures(mutants.outcomes(tmp_path, {}))[0]
+    (tmp_path / "ecgsynth").mkdir()
+    (tmp_path / "ecgsynth" / "beats.py.meta").write_text('{"exit_code_by_key": {"a": 1, "b": 0, "c": null, "d": 1}}')
+    (tmp_path / "ecgsynth" / "errors.py.meta").write_text('{"exit_code_by_key": {}}')
+    found = mutants.outcomes(tmp_path, {0: "survived", 1: "killed", None: "not checked"})
+    assert found == {"ecgsynth/beats.py": Counter(killed=2, survived=1) + Counter({"not checked": 1})}
 
 
 def test_memory_is_that_of_a_command_and_of_what_it_starts():
