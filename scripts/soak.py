@@ -2,8 +2,8 @@
 
     python scripts/soak.py --minutes 60 -o results/reliability
 
-Memory is that of the process after each round, once what the allocator merely keeps for later is given back: it comes and goes by tens
-of MB, by which an hour could not be told from a leak. The first quarter is left out of the slope: caches fill. It is a line through the
+Memory is that of the process after each round, once what the allocators of C and of Arrow merely keep for later is given back: it comes and
+goes by tens of MB, by which an hour could not be told from a leak. The first quarter is left out of the slope: caches fill. It is a line through the
 memory after each round, with its interval, whose upper end must lie below what would add up: memory of which too few rounds were seen to
 say so is a failure, too. Files are counted in a folder that is the temporary one, too, and has the user's cache, and in shared memory,
 where those of this process have its number in their names or folders. joblib leaves an empty folder there each time, until the process
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import pyarrow
 from scipy.stats import linregress, t
 from shared import Found, markdown, write
 
@@ -42,6 +43,7 @@ MOST_SLOPE = 10.0  # MB an hour: memory must grow by less, beyond doubt
 def state(scratch: Path) -> Found:
     """Give what this process holds: memory in MB, open descriptors, children, files left in the scratch folder and in shared memory."""
     gc.collect()
+    pyarrow.default_memory_pool().release_unused()
     ctypes.CDLL(None).malloc_trim(0)
     status = Path("/proc/self/status").read_text()
     memory = int(status.split("VmRSS:")[1].split()[0]) / 1024
