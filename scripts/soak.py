@@ -2,12 +2,12 @@
 
     python scripts/soak.py --minutes 60 -o results/reliability
 
-Memory is that of the process after each round, once what the allocators of C and of Arrow merely keep for later is given back: it comes and
-goes by tens of MB, by which an hour could not be told from a leak. The first quarter is left out of the slope: caches fill. It is a line through the
-memory after each round, with its interval, whose upper end must lie below what would add up: memory of which too few rounds were seen to
-say so is a failure, too. Files are counted in a folder that is the temporary one, too, and has the user's cache, and in shared memory,
-where those of this process have its number in their names or folders. joblib leaves an empty folder there each time, until the process
-ends.
+Memory is that of the process after each round, once what the allocators of C and of Arrow merely keep for later is given back: it comes
+and goes by tens of MB, by which an hour could not be told from a leak. The first quarter is left out of the slope: caches fill. It is a
+line through the memory after each round, with its interval, whose upper end must lie below what would add up: memory of which too few
+rounds were seen to say so is a failure, too. Files are counted in a folder that is the temporary one, too, and has the user's cache, and
+in shared memory, where those of this process have its number in their names or folders. joblib leaves an empty folder there each time,
+until the process ends.
 """
 
 import ctypes
