@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ _BACKED = 64  # samples that a byte on the disk may stand for: compressed ones, 
 _AT_ONCE = 1000  # headers that are in memory to see which are segments
 _FEW = 10_000_000  # samples that need no byte behind them,
 _BEATS = 360.0  # Hz, to which records of a lower rate are brought
-_BYTES = {
+_BYTES: dict[str, int | Fraction] = {
     "8": 1,
     "16": 2,
     "24": 3,
@@ -32,9 +33,9 @@ _BYTES = {
     "61": 2,
     "80": 1,
     "160": 2,
-    "212": 1.5,
-    "310": 4 / 3,
-    "311": 4 / 3,
+    "212": Fraction(3, 2),
+    "310": Fraction(4, 3),
+    "311": Fraction(4, 3),
     "508": 0,
     "516": 0,
     "524": 0,
@@ -268,7 +269,7 @@ def _inferred(path: Path, part: Any) -> int:
     each = _BYTES.get(part.fmt[0], 0) * sum(part.samps_per_frame[number] for number in numbers)
     if not each:
         raise EcgsynthError("its header does not say how long it is")
-    return max(0, int((path.with_name(name).stat().st_size - (part.byte_offset[0] or 0)) / each))
+    return max(0, (path.with_name(name).stat().st_size - (part.byte_offset[0] or 0)) // each)
 
 
 def _units_of(parts: Sequence[Any], layout: Any, n_leads: int) -> tuple[str, ...]:

@@ -4,8 +4,8 @@
 
 50 records are simulated; those of an archive are these with noise of their own, so that no two files are alike, and they are brought to
 the disk and dropped from memory before each command that reads them. Memory is that of a command and all of its processes, looked at
-five times a second, or the most of the first one that the system tells, if that is more. The model is a `cnn-gan` of few steps: what it
-learns is nothing to the measure, and it samples fast. Then an archive is cut by Ray with one worker and with two, in turn.
+five times a second, or the most of the first one that the system tells of until then, if that is more. The model is a `cnn-gan` of few
+steps: what it learns is nothing to the measure, and it samples fast. Then an archive is cut by Ray with one worker and with two, in turn.
 
 Some commands keep up to 200,000 beats of a side in memory, and an archive that holds fewer says nothing of what grows beyond. So the
 smallest that is compared is the first with 400,000 beats. The exit code is 1 if a record takes a command more than a fifth longer in
@@ -35,6 +35,7 @@ from ecgsynth.records import write_record
 from ecgsynth.simulate import simulate_records
 from ecgsynth.stored import HEAD, MOST, StoredBeats
 
+COMMAND = [sys.executable, "-m", "ecgsynth"]
 DISTINCT = 50
 MINUTES = 30.0
 NOISE = 0.005  # mV, by which records differ that are of the same simulated one
@@ -77,21 +78,27 @@ def memory(process: int) -> int:
     return own + sum(memory(int(child)) for child in children)
 
 
+def largest(process: int) -> int:
+    """Give the most memory that a process has had, in kB; what its parent held before it began is none of it."""
+    try:
+        return int(Path(f"/proc/{process}/status").read_text().split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError):  # it has ended
+        return 0
+
+
 def run(*arguments: object) -> Found:
     """Run a command of ecgsynth; gives its seconds and the most memory of it and its workers together, in MB."""
     begun, most = time.monotonic(), 0
-    command = [sys.executable, "-m", "ecgsynth", *map(str, arguments)]
+    command = [*COMMAND, *map(str, arguments)]
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
-        done = 0
-        while not done:
-            most = max(most, memory(process.pid))
+        while process.poll() is None:
+            most = max(most, memory(process.pid), largest(process.pid))
             time.sleep(LOOK_S)
-            done, status, used = os.wait4(process.pid, os.WNOHANG)
-        if status:
+        if process.returncode:
             said.seek(0)
             raise click.ClickException(f"{' '.join(command)}: {said.read()}")
-    return {"seconds": time.monotonic() - begun, "peak_mb": max(most, used.ru_maxrss) / 1024}
+    return {"seconds": time.monotonic() - begun, "peak_mb": most / 1024}
 
 
 def commands(work: Path, count: int) -> Found:

@@ -303,6 +303,7 @@ def test_a_day_of_twelve_leads_and_days_of_many_segments_and_gaps_are_read(tmp_p
     [
         (f" {N}\n", f" {10**12}\n", "cut short: it holds 10,000 bytes of 4,000,000,000,000"),
         ("odd.dat 16 ", "odd.dat 16x999999999999 ", "cut short"),
+        ("odd.dat 16 ", f"odd.dat 212x{10**400} ", "cut short"),
         ("odd.dat 16 ", "odd.dat 16:99999999999 ", "skew between its signals"),
         ("odd.dat 16 ", "odd.dat 16+99999999999 ", "cut short"),
         ("odd.dat 16 ", "odd.dat 17 ", "of format"),

@@ -56,6 +56,40 @@ def test_fuzzing_multiplies_segments_and_lets_gaps_of_low_rates_be_long():
     assert any(len(gap) > 9 for gap in gaps)
 
 
+def test_fuzzing_leads_segments_in_circles_and_out_and_takes_leads_their_gain():
+    from shared.mutations import OUT, of_header
+
+    def names(header):
+        texts = [text.decode("utf-8", errors="replace").splitlines()[1:] for text in spoilt(of_header, header.encode())]
+        return [words for lines in texts for line in lines if (words := line.split())]
+
+    segments = {words[0] for words in names(HEADER)}
+    assert {"gaps", "fixed", *OUT} <= segments
+    leads = names("s1 1 360 5400\ns1.dat 16 200/mV 16 0 0 0 0 MLII\n")
+    assert {words[0] for words in leads} >= set(OUT)
+    assert {words[2] for words in leads if len(words) > 2} >= {"0", "0(0)/mV"}
+
+
+@pytest.mark.parametrize("name", ["../../outside/bait", "../../outside/bait.dat", "/etc/passwd"])
+def test_a_reader_that_follows_a_name_out_of_its_folder_is_found_out(name, tmp_path):
+    """A control, in the folders of `scripts/fuzz.py`: what `targets` makes lies as deep."""
+    from shared.fuzzing import Target, attack
+
+    folder, outside = tmp_path / "inputs" / "records", tmp_path / "outside"
+    folder.mkdir(parents=True)
+    outside.mkdir()
+    for suffix in ("", ".dat"):
+        (outside / f"bait{suffix}").write_bytes(b"bait")
+    (folder / "header").write_text("header")
+
+    def careless(where, _):
+        return (where / (where / "header").read_text()).read_bytes()
+
+    found = attack(Target(folder, {"header": lambda data, rng: name.encode()}, careless), 2, [0], outside)
+    assert len(found.findings) == 2
+    assert "trespasses: opens" in found.findings[0]
+
+
 def test_fuzzing_asks_for_many_quotas_and_splits():
     from shared.mutations import of_recipe
 
@@ -171,6 +205,19 @@ def test_memory_is_that_of_a_command_and_of_what_it_starts():
     process.communicate(b"")
     assert both > 115_000  # kB
     assert bench_scale.memory(process.pid) == 0
+
+
+def test_memory_of_a_command_is_none_of_what_measures_it(monkeypatch):
+    import bench_scale
+
+    held = np.ones(50_000_000)  # 400 MB
+    monkeypatch.setattr(bench_scale, "LOOK_S", 0.01)
+    code = "import sys, time; b'x' * {}; time.sleep(0.5)"
+    monkeypatch.setattr(bench_scale, "COMMAND", [sys.executable, "-c", code.format(1)])
+    small = bench_scale.run()["peak_mb"]
+    monkeypatch.setattr(bench_scale, "COMMAND", [sys.executable, "-c", code.format("100_000_000")])
+    assert held.nbytes / 2**20 > small + 250
+    assert 90 < bench_scale.run()["peak_mb"] - small < 110
 
 
 def test_records_of_an_archive_are_not_alike(tmp_path, monkeypatch):

@@ -14,7 +14,10 @@ Mutation = Callable[[bytes, np.random.Generator], bytes]
 
 NUMBERS = ["0", "-1", "1", "2", "65536", "4294967296", "999999999999", "1" + "0" * 30, "1" + "0" * 400, "nan", "inf", "-inf"]
 NUMBERS += ["1e308", "1e-308", "0.5", "-0", "1e", "0x10", "1_000", "360", "16", "212", "516", "310", "8"]
-WORDS = ["", "~", ".", "..", "../outside/bait", "/etc/passwd", "outside", "<script>alert(1)</script>", '"', "'", "\\", "\x00", "\x1b[2J"]
+OUT = ["../outside/bait", "../../outside/bait", "../../outside/bait.dat", "../../../outside/bait.npz"]
+"""Names of what lies outside of the folders of `targets`, from one to three folders up."""
+
+WORDS = ["", "~", ".", "..", *OUT, "/etc/passwd", "outside", "<script>alert(1)</script>", '"', "'", "\\", "\x00", "\x1b[2J"]
 WORDS += [
     "µV",
     "心",
@@ -104,13 +107,18 @@ def of_text(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def of_header(data: bytes, rng: np.random.Generator) -> bytes:
-    """Let a record of several segments have many more, or a gap that is very long at a low rate; else as any text."""
+    """Let segments be many, lead back or out, a gap be long at a low rate, a lead have no gain or lie elsewhere; else as any text."""
     head, *segments = data.decode("utf-8").splitlines()
     name, leads, _, *rest = head.split()
-    if "/" not in name or rng.random() < 0.7:
+    if rng.random() < 0.7:
         return of_text(data, rng)
-    rate, many, length = rest[0], 1, 0
-    if rng.random() < 0.5:
+    if "/" not in name:
+        return _other_lead(head, segments, rng)
+    rate = rest[0]
+    if rng.random() < 0.3:
+        place = int(rng.integers(len(segments)))
+        segments[place] = " ".join([str(rng.choice([name.split("/")[0], "fixed", "gaps", *OUT])), *segments[place].split()[1:]])
+    elif rng.random() < 0.5:
         many = int(rng.choice(MANY))
         place = int(rng.integers(len(segments)))
         segments[place:place] = [segments[place]] * (many - 1)
@@ -120,6 +128,18 @@ def of_header(data: bytes, rng: np.random.Generator) -> bytes:
     length = sum(int(segment.split()[1]) for segment in segments)
     head = " ".join([f"{name.split('/')[0]}/{len(segments)}", leads, rate, str(length)])
     return "\n".join([head, *segments, ""]).encode()
+
+
+def _other_lead(head: str, leads: list[str], rng: np.random.Generator) -> bytes:
+    """Let a lead of a record of one segment have no gain, or lie in a file outside."""
+    place = int(rng.integers(len(leads)))
+    file, kind, gain, *rest = leads[place].split()
+    if rng.random() < 0.5:
+        gain = str(rng.choice(["0", "0(0)", "0/mV", "0(0)/mV", "-0", "0.0", "1e-300"]))
+    else:
+        file = str(rng.choice(OUT))
+    leads[place] = " ".join([file, kind, gain, *rest])
+    return "\n".join([head, *leads, ""]).encode()
 
 
 def of_recipe(data: bytes, rng: np.random.Generator) -> bytes:
