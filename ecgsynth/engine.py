@@ -156,9 +156,9 @@ class OnRay(Engine):
         here: dict[str, Any] = {} if self.address else {"num_cpus": self.workers, "include_dashboard": False}
         with _telling_on_stderr():
             try:
-                ray.init(address=self.address, log_to_driver=False, logging_level="error", **here)
+                ray.init(address=self.address or "local", log_to_driver=False, logging_level="error", **here)
             except (ConnectionError, ValueError, RuntimeError) as error:
-                raise EcgsynthError(f"no cluster of Ray at {self.address}: {str(error).splitlines()[0]}") from error
+                raise EcgsynthError(f"no cluster of Ray at {self.address or 'this machine'}: {str(error).splitlines()[0]}") from error
             try:
                 yield ray
             finally:

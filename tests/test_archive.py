@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -47,12 +49,53 @@ def test_beats_are_those_that_are_cut_all_at_once(cut, records_folder):
     assert len(list(cut.folder.glob("*.parquet"))) == 3
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("engine", [Local(2), OnRay(1), OnRay(2)], ids=["two processes", "Ray with 1", "Ray with 2"])
 def test_the_engine_and_the_number_of_workers_change_no_byte(cut, records_folder, tmp_path, engine):
     if isinstance(engine, OnRay):
         pytest.importorskip("ray", reason="Ray is not installed: pip install 'ecgsynth[scale]'")
     drain(cut_archive_steps(find_records(records_folder), tmp_path / "beats", per_part=5, engine=engine))
     assert contents(tmp_path / "beats") == contents(cut.folder)
+
+
+@pytest.fixture
+def cluster():
+    """Begin a cluster of one node, as `ray start` does; gives its address."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'ecgsynth[scale]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # names of sockets in it are 100 letters at most
+        told = [
+            "--head",
+            "--block",
+            "--num-cpus",
+            "2",
+            "--port",
+            address.split(":")[1],
+            "--include-dashboard",
+            "false",
+            "--temp-dir",
+            folder,
+        ]
+        begin = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--disable-usage-stats", *told]
+        node = subprocess.Popen(begin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        yield address
+        node.terminate()
+        node.wait(60)
+
+
+@pytest.mark.timeout(180)
+def test_a_command_gives_its_work_to_a_cluster_that_is_there(cluster, records_folder, tmp_path):
+    where = {"here": ["--workers", "1"], "there": ["--engine", "ray", "--address", cluster, "--workers", "1"]}
+    for name, told in where.items():
+        command = [sys.executable, "-m", "ecgsynth", "beats", str(records_folder), "-o", str(tmp_path / name / "beats"), *told]
+        for _ in range(20):
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            if "no cluster of Ray" not in done.stderr:  # which takes some seconds to begin
+                break
+        assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "here" / "beats") == contents(tmp_path / "there" / "beats")
 
 
 @pytest.mark.parametrize("per_part", [1, 3, 100])

@@ -59,9 +59,9 @@ def losses(path):
     return np.array([float(line.split(",")[1]) for line in lines[1:]])
 
 
-@pytest.mark.parametrize("name", ["flow", "vae"])
+@pytest.mark.parametrize("name", ["flow", "ddpm", "vae"])
 def test_two_processes_learn_what_one_learns(folder, tmp_path, name):
-    settings = SETTINGS if name == "flow" else SETTINGS[:4]
+    settings = SETTINGS[:4] if name == "vae" else SETTINGS
     for processes in (1, 2):
         ended, said = train(folder, tmp_path / f"of{processes}.safetensors", "-g", name, *settings, processes=processes)
         assert ended == [0] * processes, said
@@ -75,6 +75,34 @@ def test_two_processes_learn_what_one_learns(folder, tmp_path, name):
     ended, _ = train(folder, tmp_path / "other.safetensors", "-g", name, *settings, "--seed", "1")
     other = load_generator(tmp_path / "other.safetensors")._arrays()  # a control: another seed comes to something else
     assert max(float(np.abs(first[key].astype(np.float64) - other[key]).max()) for key in first) > 0.05
+
+
+def test_torchrun_begins_them_and_says_how_they_ended(folder, tmp_path):
+    def run(*options):
+        begin = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "-m",
+            "ecgsynth",
+            "train",
+            str(folder),
+        ]
+        command = [*begin, "-o", str(tmp_path / "shared.safetensors"), "-g", "flow", *options]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, env=environment)
+
+    done = run(*SETTINGS)
+    assert done.returncode == 0, done.stderr
+    assert train(folder, tmp_path / "alone.safetensors", "-g", "flow", *SETTINGS)[0] == [0]
+    together, alone = (losses(tmp_path / f"{name}.safetensors") for name in ("shared", "alone"))
+    assert np.abs(together - alone).max() < 1e-4 * np.abs(alone).max()
+    refused = run(*SETTINGS)  # as the model is there
+    assert refused.returncode == 1
+    assert "shared.safetensors exists" in refused.stderr
 
 
 def test_all_stop_after_the_same_step_or_say_that_one_was_lost(folder, tmp_path):

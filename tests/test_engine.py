@@ -22,6 +22,7 @@ from ecgsynth.generators import GENERATORS, class_counts
 from ecgsynth.recipe import Quota, Recipe
 from ecgsynth.steps import drain
 
+ONE_OF_A_CLUSTER = OnRay(1, "auto")  # one job at a time
 ENGINES = {"one process": Local(1), "two processes": Local(2), "Ray": OnRay(2)}
 
 
@@ -130,20 +131,21 @@ def test_a_dataset_has_the_same_bytes_whatever_builds_it(with_ray, split, gate, 
     gate.save(tmp_path / "gate")
     named = {"model": str(tmp_path / "model"), "gate_file": str(tmp_path / "gate"), "gate": "mark"}
     recipe = Recipe(quotas=[Quota("N", 60), Quota("V", 20)], splits={"train": 0.5, "test": 0.5}, seed=3, **named)
-    folders = {"here": None, "two processes": Local(2), "cluster": OnRay(2)}
+    folders = {"here": None, "two processes": Local(2), "cluster": OnRay(2), "one of it": ONE_OF_A_CLUSTER}
     for name, engine in folders.items():
         assert build(recipe, tmp_path / name, engine=engine)
     here, *others = (contents(tmp_path / name) for name in folders)
     assert len(list((tmp_path / "here").rglob("*.parquet"))) == 2
-    assert others == [here, here]
+    assert others == [here, here, here]
 
 
 def test_an_evaluation_by_a_cluster_is_the_same(with_ray, split):
     made = GENERATORS["gaussian"]().fit(split.train).sample(class_counts(split.train), seed=1)
     asked = {"classifier": BeatClassifier(steps=5), "rows": ("real", "synthetic"), "classifiers": ("cnn",), "families": ("privacy",)}
     sides = {"synthetic": made, "train": split.train, "val": split.val, "test": split.test}
-    here, there = (json.dumps(evaluate(**sides, **asked, engine=engine).to_dict()) for engine in (Local(1), OnRay(2)))
-    assert here == there
+    engines = Local(1), OnRay(2), ONE_OF_A_CLUSTER
+    here, *there = (json.dumps(evaluate(**sides, **asked, engine=engine).to_dict()) for engine in engines)
+    assert there == [here, here]
 
 
 def test_no_jobs_are_done_at_once(engine):

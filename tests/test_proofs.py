@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -88,6 +89,26 @@ def test_a_reader_that_follows_a_name_out_of_its_folder_is_found_out(name, tmp_p
     found = attack(Target(folder, {"header": lambda data, rng: name.encode()}, careless), 2, [0], outside)
     assert len(found.findings) == 2
     assert "trespasses: opens" in found.findings[0]
+
+
+@pytest.mark.parametrize("how", [lambda: time.sleep(30), lambda: [None for _ in iter(int, 1)]], ids=["waits", "computes"])
+def test_a_reader_that_hangs_is_found_out(how, tmp_path, monkeypatch):
+    from shared import fuzzing
+
+    monkeypatch.setattr(fuzzing, "SECONDS", 0.3)
+    folder, outside = tmp_path / "inputs", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    (folder / "file").write_bytes(b"sound")
+    spoilt = {"file": lambda data, rng: b"spoilt"}
+
+    def read(where, _):
+        if (where / "file").read_bytes() == b"spoilt":
+            how()
+
+    assert [
+        "takes more than 0.3 s" in finding for finding in fuzzing.attack(fuzzing.Target(folder, spoilt, read), 1, [0], outside).findings
+    ] == [True]
 
 
 def test_fuzzing_asks_for_many_quotas_and_splits():

@@ -19,13 +19,14 @@ from ecgsynth.errors import EcgsynthError
 from shared.mutations import Mutation
 
 SECONDS = 10.0
-"""Of a processor, in which a reader must be done with any input of some kilobytes; six times as long by the clock on the wall."""
+"""In which a reader must be done with any input of some kilobytes, by the processor and by the clock on the wall."""
 BYTES = 1 << 30
 """Address space that a reader may take beyond what the process has once it has read the sound input."""
 
 RESULT, ERROR = "result", "error"
+_SLOW = "takes more than"
 
-_CLOCKS = ((signal.ITIMER_PROF, signal.SIGPROF, 1), (signal.ITIMER_REAL, signal.SIGALRM, 6))
+_CLOCKS = ((signal.ITIMER_PROF, signal.SIGPROF), (signal.ITIMER_REAL, signal.SIGALRM))
 _SILENT = 12 * SECONDS  # after which a process that says nothing, not even that it hangs, is ended
 _OUTSIDE = ("/etc/passwd",)
 _LINKED = 0.05  # of the files of a sealed folder, when they are spoilt
@@ -77,9 +78,9 @@ class Found:
 
 def tried(read: Callable[[], Any]) -> str:
     """Say what came of reading: `RESULT`, `ERROR`, or in words what must not be."""
-    for clock, bell, seconds in _CLOCKS:
+    for clock, bell in _CLOCKS:
         signal.signal(bell, _ring)
-        signal.setitimer(clock, seconds * SECONDS)
+        signal.setitimer(clock, SECONDS)
     try:
         read()
         return RESULT
@@ -88,13 +89,13 @@ def tried(read: Callable[[], Any]) -> str:
             return f"asks for more than {BYTES >> 20} MiB: {error}"
         return ERROR if str(error).strip() else "an error without words"
     except Hang as error:
-        return f"takes more than {SECONDS:g} s ({_where(error)})"
+        return f"{_SLOW} {SECONDS:g} s ({_where(error)})"
     except Trespass as error:
         return f"trespasses: {error}"
     except BaseException as error:
         return f"{type(error).__name__}: {error} ({_where(error)})"
     finally:
-        for clock, _, _ in _CLOCKS:
+        for clock, _ in _CLOCKS:
             signal.setitimer(clock, 0)
 
 
@@ -183,10 +184,13 @@ def _child(target: Target, numbers: range, seed: list[int], outside: Path, conne
     lay(outside)
     for number in numbers:
         sound = spoil(target, [*seed, number], outside)
-        begun = time.process_time()
         names = [path.relative_to(target.folder).as_posix() for path in sound]
-        outcome = tried(lambda names=names: target.read(target.folder, names))
-        took = time.process_time() - begun
+        for _ in range(2):
+            begun = time.process_time()
+            outcome = tried(lambda names=names: target.read(target.folder, names))
+            took = time.process_time() - begun
+            if not outcome.startswith(_SLOW):  # as it may be once where others keep the machine busy
+                break
         if read := taken(outside):
             outcome = f"trespasses: reads {', '.join(read)}"
             lay(outside)
