@@ -81,8 +81,9 @@ mutants: $(VENV)/.installed-dev
 	$(BIN)/python scripts/mutants.py
 
 # What a release is made of, as CycloneDX.
-sbom: $(TOOLS)/.installed $(VENV)/.installed
-	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(VENV)
+sbom: $(TOOLS)/.installed
+	$(MAKE) build/release/.installed VENV=build/release
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json build/release
 	@echo build/sbom.json
 
 $(TOOLS)/.installed: Makefile

@@ -42,6 +42,7 @@ NOISE = 0.005  # mV, by which records differ that are of the same simulated one
 LOOK_S = 0.2  # from one look at the memory to the next
 MOST_GROWTH = 1.2  # of seconds a record, and of memory, from the smallest archive to the largest
 LEAST_GAIN = 1.6  # of two workers over one
+EACH = ("beats", "split", "sample", "build")  # commands that handle every beat; the others read so many and no more
 ICENTIA = 2_698_993_472
 """Beats of Icentia11k: Tan S et al. (2019), doi:10.48550/arXiv.1910.09570."""
 
@@ -167,15 +168,16 @@ def table(sizes: dict[int, Found], ray: Found) -> str:
         lines.append(f"| {count:,} | " + " | ".join(f"{found['commands'][name]['peak_mb']:,.0f}" for name in names) + " |")
     one, two = of_workers(ray)
     largest = sizes[max(sizes)]
-    cut = largest["commands"]["beats"]["seconds"] / largest["beats"]
+    hours = {name: largest["commands"][name]["seconds"] / largest["beats"] * ICENTIA / 3600 for name in EACH}
     size = largest["bytes"] / largest["beats"]
     lines += [
         "",
         f"Ray, {ray['records']:,} records, its start included: one worker {one:.1f} s, two {two:.1f} s, {one / two:.2f} times as fast "
         f"(medians of {len(ray['seconds']['1'])} runs in turn).",
         "",
-        f"{ICENTIA:,} beats by the measure of the largest archive: {cut * ICENTIA / 3600:,.0f} hours of one core to cut them, "
-        f"{size * ICENTIA / 1e12:.2f} TB for the beats, and as much again for their split.",
+        f"{ICENTIA:,} beats by the measure of the largest archive, in hours of one core: "
+        f"{', '.join(f'`{name}` {took:,.0f}' for name, took in hours.items())}; the other commands take what they take of any archive. "
+        f"Their disk: {size * ICENTIA / 1e12:.2f} TB for beats, and as much again for each of split, sample and build.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -83,6 +83,7 @@ def commands(work: Path, out: Path) -> dict[str, Callable[[], object]]:
         "beats folder": cut,
         "beats --force": [*cut, "--force"],
         "beats --workers 2": [*cut, "--workers", "2"],
+        "beats --engine ray": [*cut, "--workers", "2", "--engine", "ray"],
         "build": build,
         "build --force": [*build, "--force"],
         "build --workers 2": ["build", "-m", str(work / "model.safetensors"), *_MANY, "--workers", "2", "-o", str(out / "set")],
@@ -297,7 +298,18 @@ BEFORE = {
 }
 """What stands there before a command that replaces it: the command that makes it, and its other options."""
 
-NAMES = ("fetch", "beats", "beats folder", "beats --force", "beats --workers 2", "split", "split of parts", "train", "gate")
+NAMES = (
+    "fetch",
+    "beats",
+    "beats folder",
+    "beats --force",
+    "beats --workers 2",
+    "beats --engine ray",
+    "split",
+    "split of parts",
+    "train",
+    "gate",
+)
 NAMES += ("sample", "sample folder", "evaluate", "audit", "report", "build", "build --force", "build --workers 2")
 NAMES += ("review make", "review score", "run")
 HEADS = ("command", "seconds", "kills", "in each tenth of its time", "ended alike")
