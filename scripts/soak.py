@@ -81,7 +81,7 @@ def slope(rounds: list[Found]) -> tuple[float, float, float]:
 
 def verdict(rounds: list[Found]) -> tuple[str, bool]:
     """Say whether something adds up, and by what."""
-    early, late = _most(rounds)
+    early, late = _least(rounds)
     mean, low, high = slope(rounds)
     grown = [f"{name} ({early[name]:,} to {late[name]:,})" for name in early if name != "memory_mb" and late[name] > early[name]]
     grown += [] if high < MOST_SLOPE else ["memory"]  # nor is it known of what is no number
@@ -91,18 +91,18 @@ def verdict(rounds: list[Found]) -> tuple[str, bool]:
 
 def told(rounds: list[Found]) -> str:
     """Say what became of each, in a table and a line."""
-    early, late = _most(rounds)
+    early, late = _least(rounds)
     rows = [[TOLD.get(name, name), *(f"{state[name]:,}" for state in (rounds[0], early, late))] for name in early]
     took = f"{len(rounds)} rounds of build, verify and evaluate in {rounds[-1]['seconds'] / 60:.0f} minutes."
-    heads = ["", "after the first round", "most in the second quarter", "most in the last"]
+    heads = ["", "after the first round", "least in the second quarter", "least in the last"]
     return f"{markdown(heads, rows)}\n{took} {verdict(rounds)[0]}\n"
 
 
-def _most(rounds: list[Found]) -> tuple[Found, Found]:
-    """Give the most of each in the second quarter and in the last: processes come and go."""
+def _least(rounds: list[Found]) -> tuple[Found, Found]:
+    """Give the least of each in the second quarter and in the last: processes come and go, and what adds up stays."""
     quarter = len(rounds) // 4
     names = [name for name in rounds[0] if name != "seconds"]
-    early, late = ({name: max(row[name] for row in part) for name in names} for part in (rounds[quarter : 2 * quarter], rounds[-quarter:]))
+    early, late = ({name: min(row[name] for row in part) for name in names} for part in (rounds[quarter : 2 * quarter], rounds[-quarter:]))
     return early, late
 
 

@@ -177,6 +177,17 @@ def test_memory_must_be_shown_to_grow_by_little():
     assert adds_up, line
 
 
+def test_what_stays_adds_up_and_what_comes_and_goes_does_not():
+    import soak
+
+    def rounds(files):
+        return [{"seconds": 60.0 * number, "memory_mb": 700 + 0.1 * (number % 2), "files": files(number)} for number in range(40)]
+
+    assert not soak.verdict(rounds(lambda number: 3 + (number in (35, 38))))[1]
+    assert "files (3 to 4)" in soak.verdict(rounds(lambda number: 3 + (number > 25)))[0]
+    assert soak.verdict(rounds(lambda number: number // 8))[1]
+
+
 def test_what_grows_with_an_archive_is_named():
     import bench_scale
 
