@@ -153,12 +153,13 @@ class OnRay(Engine):
         if ray.is_initialized():
             yield ray
             return
+        where = self.address or "local"  # which is none that happens to be there
         here: dict[str, Any] = {} if self.address else {"num_cpus": self.workers, "include_dashboard": False}
         with _telling_on_stderr():
             try:
-                ray.init(address=self.address or "local", log_to_driver=False, logging_level="error", **here)
+                ray.init(address=where, log_to_driver=False, logging_level="error", **here)
             except (ConnectionError, ValueError, RuntimeError) as error:
-                raise EcgsynthError(f"no cluster of Ray at {self.address or 'this machine'}: {str(error).splitlines()[0]}") from error
+                raise EcgsynthError(f"no cluster of Ray at {where}: {str(error).splitlines()[0]}") from error
             try:
                 yield ray
             finally:

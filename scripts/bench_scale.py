@@ -192,7 +192,11 @@ def main(work: Path, out: Path, sizes: str, repeats: int, ray_records: int) -> N
     """Measure, part by part; what was measured is kept in OUT/parts."""
     counts = [int(size) for size in sizes.split(",")]
     found = {
-        count: part(out / "parts" / f"size-{count}.json", {"train": TRAINED, "build": BUILT}, lambda count=count: commands(work, count))
+        count: part(
+            out / "parts" / f"size-{count}.json",
+            {"train": TRAINED, "build": BUILT, "judged": JUDGED},
+            lambda count=count: commands(work, count),
+        )
         for count in counts
     }
     ray = part(out / "parts" / f"ray-{ray_records}.json", {"repeats": repeats}, lambda: workers(work, ray_records, repeats))

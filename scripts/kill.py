@@ -298,19 +298,8 @@ BEFORE = {
 }
 """What stands there before a command that replaces it: the command that makes it, and its other options."""
 
-NAMES = (
-    "fetch",
-    "beats",
-    "beats folder",
-    "beats --force",
-    "beats --workers 2",
-    "beats --engine ray",
-    "split",
-    "split of parts",
-    "train",
-    "gate",
-)
-NAMES += ("sample", "sample folder", "evaluate", "audit", "report", "build", "build --force", "build --workers 2")
+NAMES = ("fetch", "beats", "beats folder", "beats --force", "beats --workers 2", "beats --engine ray", "split", "split of parts")
+NAMES += ("train", "gate", "sample", "sample folder", "evaluate", "audit", "report", "build", "build --force", "build --workers 2")
 NAMES += ("review make", "review score", "run")
 HEADS = ("command", "seconds", "kills", "in each tenth of its time", "ended alike")
 

@@ -66,19 +66,8 @@ def cluster():
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # names of sockets in it are 100 letters at most
-        told = [
-            "--head",
-            "--block",
-            "--num-cpus",
-            "2",
-            "--port",
-            address.split(":")[1],
-            "--include-dashboard",
-            "false",
-            "--temp-dir",
-            folder,
-        ]
-        begin = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--disable-usage-stats", *told]
+        told = f"start --head --block --num-cpus 2 --port {address.split(':')[1]} --temp-dir {folder} --disable-usage-stats"
+        begin = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", *told.split(), "--include-dashboard", "false"]
         node = subprocess.Popen(begin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         yield address
         node.terminate()

@@ -79,19 +79,8 @@ def test_two_processes_learn_what_one_learns(folder, tmp_path, name):
 
 def test_torchrun_begins_them_and_says_how_they_ended(folder, tmp_path):
     def run(*options):
-        begin = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            "2",
-            "-m",
-            "ecgsynth",
-            "train",
-            str(folder),
-        ]
-        command = [*begin, "-o", str(tmp_path / "shared.safetensors"), "-g", "flow", *options]
+        begin = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        command = [*begin, "-m", "ecgsynth", "train", str(folder), "-o", str(tmp_path / "shared.safetensors"), "-g", "flow", *options]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, env=environment)
 

@@ -148,16 +148,8 @@ def test_a_worker_that_is_lost_is_one_line(work, tmp_path):
 
 def test_the_same_command_gives_the_same_bytes_in_another_process(tmp_path):
     """Two processes that order sets and the like differently, one of them on one core, in a folder of the same name."""
-    names = (
-        "train",
-        "report",
-        "build",
-        "review make",
-        "run",
-        "audit",
-        "split of parts",
-        "sample folder",
-    )  # others prepare these
+    # The other commands are done to prepare these.
+    names = ("train", "report", "build", "review make", "run", "audit", "split of parts", "sample folder")
     code = f"""
 import os, pathlib, sys
 sys.path.insert(0, {str(SCRIPTS)!r})
