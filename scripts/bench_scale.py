@@ -5,7 +5,8 @@
 50 records are simulated; those of an archive are these with noise of their own, so that no two files are alike, and they are brought to
 the disk and dropped from memory before each command that reads them. Memory is that of a command and all of its processes, looked at
 five times a second, or the most of the first one that the system tells of until then, if that is more. The model is a `cnn-gan` of few
-steps: what it learns is nothing to the measure, and it samples fast. Then an archive is cut by Ray with one worker and with two, in turn.
+steps: what it learns is nothing to the measure, and it samples fast. `evaluate` and `build` are asked for a part of what they do; with
+all of it, and a gate, they are measured on one archive. Then an archive is cut by Ray with one worker and with two, in turn.
 
 Some commands keep up to 200,000 beats of a side in memory, and an archive that holds fewer says nothing of what grows beyond. So the
 smallest that is compared is the first with 400,000 beats. The exit code is 1 if a record takes a command more than a fifth longer in
@@ -43,12 +44,14 @@ LOOK_S = 0.2  # from one look at the memory to the next
 MOST_GROWTH = 1.2  # of seconds a record, and of memory, from the smallest archive to the largest
 LEAST_GAIN = 1.6  # of two workers over one
 EACH = ("beats", "split", "sample", "build")  # commands that handle every beat; the others read so many and no more
+ALL = ("evaluate", "gate", "build")  # measured whole
 ICENTIA = 2_698_993_472
 """Beats of Icentia11k: Tan S et al. (2019), doi:10.48550/arXiv.1910.09570."""
 
 TRAINED = ["-g", "cnn-gan", "--steps", "500", "--set", "validations=1"]
 BUILT = ["--format", "parquet", "--no-gate"]
 JUDGED = ["--classifiers", "cnn", "--steps", "200", "--rows", "real,synthetic", "--families", "none", "--workers", "1", "--no-cache"]
+WHOLE = ["--workers", "1", "--no-cache"]
 
 
 def archive(work: Path, count: int) -> Path:
@@ -102,8 +105,8 @@ def run(*arguments: object) -> Found:
     return {"seconds": time.monotonic() - begun, "peak_mb": most / 1024}
 
 
-def commands(work: Path, count: int) -> Found:
-    """Measure every command on an archive of so many records."""
+def commands(work: Path, count: int, *, whole: bool = False) -> Found:
+    """Measure every command on an archive of so many records; `evaluate` and `build` do all that they do by default if `whole`."""
     records, out = archive(work, count), work / f"out-{count}"
     shutil.rmtree(out, ignore_errors=True)
     beats, split, model, made = out / "beats", out / "split", out / "model.safetensors", out / "made"
@@ -113,10 +116,13 @@ def commands(work: Path, count: int) -> Found:
     shutil.rmtree(beats)
     found["train"] = run("train", split, "-o", model, *TRAINED)
     found["sample"] = run("sample", model, "-o", made, "--like", split / "train")
-    found["evaluate"] = run("evaluate", made, "--split", split, "-o", out / "run", *JUDGED)
+    found["evaluate"] = run("evaluate", made, "--split", split, "-o", out / "run", *(WHOLE if whole else JUDGED))
     shutil.rmtree(made)
     counts = [f"--count={label}={count}" for label, count in es.load_generator(model).counts.items()]
-    found["build"] = run("build", "-m", model, *counts, *BUILT, "-o", out / "set", "--workers", "1")
+    if whole:
+        found["gate"] = run("gate", split, "-o", out / "gate.safetensors")
+    built = ["--gate", out / "gate.safetensors"] if whole else BUILT
+    found["build"] = run("build", "-m", model, *counts, *built, "-o", out / "set", "--workers", "1")
     size = sum(path.stat().st_size for side in ("train", "val", "test") for path in (split / side).iterdir())
     shutil.rmtree(out)
     return {"beats": total, "bytes": size, "commands": found}
@@ -156,7 +162,7 @@ def verdict(sizes: dict[int, Found], ray: Found) -> list[str]:
     return failures + ([f"two workers of Ray are {one / two:.2f} times as fast as one"] if one / two < LEAST_GAIN else [])
 
 
-def table(sizes: dict[int, Found], ray: Found) -> str:
+def table(sizes: dict[int, Found], whole: Found, ray: Found) -> str:
     """Set it all in tables."""
     names = list(next(iter(sizes.values()))["commands"])
     lines = ["| records | beats | " + " | ".join(f"`{name}`, ms a record" for name in names) + " |", "|" + "---:|" * (2 + len(names))]
@@ -166,11 +172,16 @@ def table(sizes: dict[int, Found], ray: Found) -> str:
     lines += ["", "| records | " + " | ".join(f"`{name}`, MB" for name in names) + " |", "|" + "---:|" * (1 + len(names))]
     for count, found in sizes.items():
         lines.append(f"| {count:,} | " + " | ".join(f"{found['commands'][name]['peak_mb']:,.0f}" for name in names) + " |")
+    asked = [
+        f"`{name}` {whole['commands'][name]['seconds'] / 60:,.0f} minutes and {whole['commands'][name]['peak_mb']:,.0f} MB" for name in ALL
+    ]
     one, two = of_workers(ray)
     largest = sizes[max(sizes)]
     hours = {name: largest["commands"][name]["seconds"] / largest["beats"] * ICENTIA / 3600 for name in EACH}
     size = largest["bytes"] / largest["beats"]
     lines += [
+        "",
+        f"With all that they do by default, of {whole['beats']:,} beats: {', '.join(asked)}.",
         "",
         f"Ray, {ray['records']:,} records, its start included: one worker {one:.1f} s, two {two:.1f} s, {one / two:.2f} times as fast "
         f"(medians of {len(ray['seconds']['1'])} runs in turn).",
@@ -186,9 +197,12 @@ def table(sizes: dict[int, Found], ray: Found) -> str:
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="A folder for records and beats: 29 GB for 5,000.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("results/scale"), show_default=True)
 @click.option("--sizes", default="50,500,5000", show_default=True)
+@click.option(
+    "--whole", default=500, show_default=True, type=click.IntRange(min=1), help="Records for evaluate and build as they are by default."
+)
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option("--ray-records", default=1500, show_default=True, type=click.IntRange(min=1))
-def main(work: Path, out: Path, sizes: str, repeats: int, ray_records: int) -> None:
+def main(work: Path, out: Path, sizes: str, whole: int, repeats: int, ray_records: int) -> None:
     """Measure, part by part; what was measured is kept in OUT/parts."""
     counts = [int(size) for size in sizes.split(",")]
     found = {
@@ -199,11 +213,16 @@ def main(work: Path, out: Path, sizes: str, repeats: int, ray_records: int) -> N
         )
         for count in counts
     }
+    settings = {"train": TRAINED, "judged": WHOLE}
+    asked = part(out / "parts" / f"whole-{whole}.json", settings, lambda: commands(work, whole, whole=True))
     ray = part(out / "parts" / f"ray-{ray_records}.json", {"repeats": repeats}, lambda: workers(work, ray_records, repeats))
-    text = table(found, ray)
+    text = table(found, asked, ray)
     write(out / "scale.md", text)
     failures = verdict(found, ray)
-    write(out / "scale.json", json.dumps({"ecgsynth": es.__version__, "sizes": found, "ray": ray, "failures": failures}, indent=1) + "\n")
+    write(
+        out / "scale.json",
+        json.dumps({"ecgsynth": es.__version__, "sizes": found, "whole": asked, "ray": ray, "failures": failures}, indent=1) + "\n",
+    )
     click.echo(text)
     if failures:
         raise click.ClickException("\n".join(failures))

@@ -142,6 +142,7 @@ def main(out: Path, minutes: float, seeds: int, jobs: int, only: str | None) -> 
             name, seed = tasks[task]
             error = task.exception()
             if isinstance(error, click.ClickException):
+                pool.shutdown(wait=False, cancel_futures=True)
                 raise error
             if isinstance(error, BrokenProcessPool):
                 raise click.ClickException("a job was killed, as by want of memory: the same command goes on, --jobs 1 needs less")
