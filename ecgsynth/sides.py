@@ -21,7 +21,7 @@ ASKED = ("classes", "symbols", "records", "patients")
 
 Columns = Mapping[str, NDArray[Any]]
 
-_AT_ONCE = 100_000  # beats whose places are looked up together, in eight bytes each
+_AT_ONCE = 100_000  # places that are looked up together, in eight bytes each
 _DRAWS = 20_000  # random assignments of patients among which the best is taken
 _FEWEST_DRAWS, _DRAWN = 100, 20_000_000  # of many patients fewer, so that there are not more numbers than this
 
@@ -144,10 +144,11 @@ def _sides_of_patients(
     class_of_patients = (counts > 0).sum(axis=1)  # no more sides than patients can hold a class
 
     n_draws = min(_DRAWS, max(_FEWEST_DRAWS, _DRAWN // len(patients)))  # where they are many, any draw is near
-    draws = np.stack([rng.permutation(len(patients)) for _ in range(n_draws)])
-    ranks = np.repeat(np.arange(len(shares)), 1 + apportion(len(patients) - len(shares), shares))  # no side without a patient
-    assigned = ranks[draws]  # (draws, patients)
-    held = np.stack([(assigned == side) @ counts.T for side in range(len(shares))], axis=1)  # (draws, sides, classes)
+    sides = np.arange(len(shares), dtype=np.int8)
+    ranks = np.repeat(sides, 1 + apportion(len(patients) - len(shares), shares))  # no side without a patient
+    assigned = np.stack([ranks[rng.permutation(len(patients))] for _ in range(n_draws)])  # (draws, patients)
+    some = np.array_split(assigned, 1 + assigned.size // _AT_ONCE)  # they are counted in eight bytes each
+    held = np.concatenate([(draws == sides[:, None, None]) @ counts.T for draws in some], axis=1).swapaxes(0, 1)  # (draws, sides, classes)
     absent = np.maximum(0, np.minimum(len(shares), class_of_patients) - (held > 0).sum(axis=1)).sum(axis=1)
     wanted = np.asarray(shares)[:, None]
     off_beats = np.abs(held.sum(axis=2) / counts.sum() - wanted.T).sum(axis=1)
@@ -160,7 +161,7 @@ def _sides_of_patients(
         for c, name in enumerate(classes)
         if (held[best, :, c] == 0).any()
     ]
-    return assigned[best][patient_of].astype(np.int8), notes
+    return assigned[best][patient_of], notes
 
 
 def _sides_dechazal(census: Census, rng: np.random.Generator) -> tuple[NDArray[np.int8], list[str]]:
