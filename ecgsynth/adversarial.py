@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ecgsynth.nets.conditioning import Verdict
+from ecgsynth.nets.conditioning import Critic, Verdict
 from ecgsynth.objectives import Objective, clip_weights, gradient_penalty, zero_centred_penalty
 from ecgsynth.priors import Prior
 from ecgsynth.training import Losses, Trainer, descend
@@ -39,7 +39,7 @@ class AdversarialTrainer(Trainer):
 
     Parameters
     ----------
-    critic : nn.Module
+    critic : Critic
         (beats, cells) -> `Verdict`.
     prior : Prior
         Draws latents and drafts; the generator makes beats of (latent, cells, draft).
@@ -53,7 +53,7 @@ class AdversarialTrainer(Trainer):
     Metz L et al. Unrolled generative adversarial networks (2017), doi:10.48550/arXiv.1611.02163: `unrolled`.
     """
 
-    def __init__(self, *, critic: nn.Module, prior: Prior, rules: Rules, **rest: Any) -> None:
+    def __init__(self, *, critic: Critic, prior: Prior, rules: Rules, **rest: Any) -> None:
         super().__init__(**rest)
         self.critic, self.prior, self.rules = critic.to(self.device), prior, rules
         self._critic_optimizer = self._optimizer(critic, rules.critic_pace)
@@ -107,7 +107,7 @@ class AdversarialTrainer(Trainer):
             both = zero_centred_penalty(on_real.scores, real) + zero_centred_penalty(on_generated.scores, generated)
             total = loss + self.rules.penalty_every * self.rules.penalty * both / 2
         elif penalised and self.rules.regulariser == "gradient":
-            bent = gradient_penalty(lambda beats: self.critic(beats, cells).scores, real, generated, self._random)
+            bent = gradient_penalty(lambda beats: self.critic(beats, cells).scores, real, generated, self._random, pack=self.critic.pack)
             total = loss + self.rules.penalty_every * self.rules.penalty * bent
         descend(self._critic_optimizer, total)
         if self.rules.regulariser == "clip":
@@ -146,15 +146,16 @@ class AdversarialTrainer(Trainer):
         at = {name: known.get(weight, {}) for name, weight in weights.items()}
         means = {name: at[name].get("exp_avg", torch.zeros_like(weight)) for name, weight in weights.items()}
         squares = {name: at[name].get("exp_avg_sq", torch.zeros_like(weight)) for name, weight in weights.items()}
-        done = max((int(state["step"]) for state in at.values() if state), default=0)
+        done = {name: int(state.get("step", 0)) for name, state in at.items()}  # those of other labels may have stood still
         buffers = {name: buffer.clone() for name, buffer in self.critic.named_buffers()}  # batch normalisation writes to them
         rate, beta = self._rate() * self.slowed * self.rules.critic_pace, self.rules.beta
-        for step in range(done + 1, done + 1 + self.rules.unrolled):
+        for ahead in range(1, 1 + self.rules.unrolled):
             state = weights | buffers
             on_real, on_generated = (functional_call(self.critic, state, (beats, cells)) for beats in (real, generated))
             loss = self._critic_loss(on_real, on_generated)
             slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True, materialize_grads=True)
             for name, slope in zip(weights, slopes, strict=True):
+                step = done[name] + ahead
                 means[name] = beta * means[name] + (1 - beta) * slope
                 squares[name] = _BETA2 * squares[name] + (1 - _BETA2) * slope.square()
                 spread = (squares[name] / (1 - _BETA2**step)).clamp_min(_EPSILON**2).sqrt()  # a root has no slope at 0

@@ -62,6 +62,30 @@ class Sides:
         """The waves of the test beats: (n, measures)."""
         return _waves(self.test)
 
+    @cached_property
+    def space(self) -> Features:
+        """The principal components of the train beats: (d, components)."""
+        return _components(_waveforms(self.train))
+
+    @cached_property
+    def means(self) -> dict[str, NDArray[np.float32]]:
+        """The mean train beat of each class, in the first lead."""
+        return {name: _first_lead(self.train)[self.train.classes == name].mean(axis=0) for name in self.train.counts()}
+
+    @cached_property
+    def test_seen(self) -> Features:
+        """What fidelity sees of the test beats."""
+        return self.seen(self.test)
+
+    def seen(self, beats: Beats) -> Features:
+        """Give what fidelity sees of beats, beside what trees suspect: their waveforms, distance to the class mean, frozen features."""
+        warped = np.empty((len(beats), 1))
+        for name, mean in self.means.items():
+            own = beats.classes == name
+            warped[own, 0] = warped_distances(beats=_first_lead(beats)[own], to=mean, fs=beats.fs) if own.any() else 0
+        features = frozen_features(beats)
+        return np.hstack([_waveforms(beats), warped, *([] if features is None else [features])]).astype(np.float32)
+
 
 class Question(NamedTuple):
     """Numbers to be found, and the sets of beats, or of what is known of each beat, that they are statistics of.
@@ -90,43 +114,34 @@ class Family(NamedTuple):
 def _fidelity(beats: Beats, sides: Sides) -> Question:
     from scipy.stats import wasserstein_distance
 
-    means = {name: _first_lead(sides.train)[sides.train.classes == name].mean(axis=0) for name in sides.train.counts()}
-    space = _components(_waveforms(sides.train))
-    frozen = frozen_features(sides.test) is not None
-
-    def known(side: Beats, suspicion: NDArray[np.float64]) -> Features:
-        warped = np.empty(len(side))
-        for name, mean in means.items():
-            own = side.classes == name
-            warped[own] = warped_distances(beats=_first_lead(side)[own], to=mean, fs=side.fs) if own.any() else 0
-        features = frozen_features(side)
-        seen = [] if features is None else [features]
-        return np.column_stack([_waveforms(side), warped, suspicion, *seen]).astype(np.float32)
+    size = beats.n_leads * beats.n_samples
+    parts = [1, size + 1, size + 2]  # what trees suspect, the waveform, how far it is from the class mean, the frozen features
 
     def numbers(real: Features, ours: Features) -> Numbers:
-        size = beats.n_leads * beats.n_samples
-        (real, real_known, real_features), (ours, known, features) = (np.split(side, [size, size + 2], axis=1) for side in (real, ours))
-        (real_warped, real_suspicion), (warped, suspicion) = (side.T.astype(np.float64) for side in (real_known, known))
+        (real_suspicion, real, real_warped, real_features), (suspicion, ours, warped, features) = (
+            np.split(side, parts, axis=1) for side in (real, ours)
+        )
         like = min(len(real), len(ours))  # reaches shrink with more beats
         near = manifold(real=real[:like], synthetic=ours[:like])
-        fitted = {FROZEN_TITLE: frechet_distance(real=real_features, synthetic=features)} if frozen else {}
+        fitted = {FROZEN_TITLE: frechet_distance(real=real_features, synthetic=features)} if features.size else {}
         first = slice(0, beats.n_samples)
         return {
             "MMD": mmd(real=real, synthetic=ours),
-            "Fréchet distance, mV²": frechet_distance(real=real @ space, synthetic=ours @ space),
+            "Fréchet distance, mV²": frechet_distance(real=real @ sides.space, synthetic=ours @ sides.space),
             **fitted,
             "precision": near.precision,
             "recall": near.recall,
             "density": near.density,
             "coverage": near.coverage,
             "spectrum, dB": spectrum_distance(real=real[:, first], synthetic=ours[:, first], fs=beats.fs),
-            "warped distance to the class mean, mV": float(wasserstein_distance(real_warped, warped)),
-            "found out by trees, area": area(real=real_suspicion, synthetic=suspicion),
+            "warped distance to the class mean, mV": float(wasserstein_distance(*map(_column, (real_warped, warped)))),
+            "found out by trees, area": area(real=_column(real_suspicion), synthetic=_column(suspicion)),
         }
 
     patients = None if sides.owners is None else (sides.owners, _patients_behind(beats, sides.train))
     suspected = suspicions(real=sides.test, synthetic=beats, patients=patients)
-    both = tuple(known(side, own) for side, own in zip((sides.test, beats), suspected, strict=True))
+    seen = (sides.test_seen, sides.seen(beats))
+    both = tuple(np.column_stack([suspicion, side]).astype(np.float32) for suspicion, side in zip(suspected, seen, strict=True))
     return Question(numbers, both, (sides.owners, None))
 
 
@@ -368,6 +383,10 @@ def _components(waveforms: Features) -> Features:
 
 def _waves(beats: Beats) -> NDArray[np.float64]:
     return np.stack(list(measure_waves(beats).values()), axis=1)
+
+
+def _column(values: Features) -> NDArray[np.float64]:
+    return values[:, 0].astype(np.float64)
 
 
 def _first_lead(beats: Beats) -> Features:

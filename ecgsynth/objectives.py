@@ -57,7 +57,7 @@ def zero_centred_penalty(scores: Tensor, beats: Tensor) -> Tensor:
 
     Parameters
     ----------
-    scores : Tensor, shape (B,)
+    scores : Tensor, shape (B,), or (B / m,) where m beats that follow each other are scored together
         The critic's scores of `beats`, with their graph.
     beats : Tensor, shape (B, D)
         Requires gradients.
@@ -73,20 +73,24 @@ def zero_centred_penalty(scores: Tensor, beats: Tensor) -> Tensor:
     doi:10.48550/arXiv.1801.04406.
     """
     (gradient,) = torch.autograd.grad(scores.sum(), beats, create_graph=True)
-    return gradient.square().sum(dim=1).mean()
+    return gradient.reshape(len(scores), -1).square().sum(dim=1).mean()
 
 
-def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor, random: torch.Generator) -> Tensor:
+def gradient_penalty(
+    score: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor, random: torch.Generator, *, pack: int = 1
+) -> Tensor:
     """Mean squared distance from 1 of the critic's gradient norm, between real and generated beats.
 
     Parameters
     ----------
     score : callable
-        Beats (B, D) -> scores.
+        Beats (B, D) -> scores (B,), or (B / m,) where m beats that follow each other are scored together: on a line of theirs.
     real, generated : Tensor, shape (B, D)
         The ends of the lines on which a point each is drawn.
     random : torch.Generator
         Draws the points.
+    pack : int
+        m, beats scored together.
 
     Returns
     -------
@@ -97,10 +101,10 @@ def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, generated:
     ----------
     Gulrajani I et al. Improved training of Wasserstein GANs (2017), doi:10.48550/arXiv.1704.00028.
     """
-    share = torch.rand(len(real), 1, generator=random).to(real)
+    share = torch.rand(len(real) // pack, 1, generator=random).to(real).repeat_interleave(pack, dim=0)
     between = (share * real + (1 - share) * generated).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
-    return (gradient.norm(dim=1) - 1).square().mean()
+    return (gradient.reshape(len(real) // pack, -1).norm(dim=1) - 1).square().mean()
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ TSTR, TRTS; on the scheme `beats` also by the published protocol of TTS-CGAN); f
 0, in classes with at least 20 beats on every side. Models are those of `scripts/results.py` and of `scripts/between_patients.py`,
 which also tell what synthetic beats add to real ones; they are trained here where these have not done so. Networks compute on one
 core, whose number of threads decides the last digits; each part is kept in OUT/parts as it is done, and several processes may share
-the work by `--rows`.
+the work by `--rows`: the tables are of all rows whose parts are there.
 """
 
 import json
@@ -211,13 +211,14 @@ def draw(rows: dict[str, list[Found]], path: Path) -> None:
 @click.option("-o", "--out", default=Path("results"), type=click.Path(path_type=Path))
 @click.option("--scheme", type=click.Choice(list(CLASSES)), default="beats")
 @click.option("--seeds", default=5, type=click.IntRange(min=2))
-@click.option("--rows", "names", help="Only these, by comma; nothing is written but the parts.")
+@click.option("--rows", "names", help="Measure only these, by comma.")
 @click.option("--device", default="cpu", help="Where networks are trained.")
 def main(out: Path, scheme: str, seeds: int, names: str | None, device: str) -> None:
     """Measure, and write the tables."""
     torch.set_num_threads(1)
     split = split_by(scheme)
-    rows: dict[str, list[Found]] = {row: [] for row in chosen(names, ROWS)}
+    asked = chosen(names, ROWS)
+    rows: dict[str, list[Found]] = {row: [] for row in ROWS if row in asked or is_measured(row, scheme, seeds, out)}
     for seed, row in product(range(seeds), rows):
         rows[row].append(all_of(row, seed, split, out, device))
         macro = {name: round(of["synthetic"]["macro_f1"], 3) for name, of in rows[row][-1]["classifiers"].items()}
@@ -233,11 +234,16 @@ def main(out: Path, scheme: str, seeds: int, names: str | None, device: str) -> 
     tables += [measures(rows, label) for label in ("all", *CLASSES[scheme]) if label in known]
     text = "\n\n".join(tables) + "\n"
     click.echo(text)
-    if not names:
-        write(out / f"evidence-{scheme}.json", json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "rows": rows}) + "\n")
-        write(out / f"evidence-{scheme}.md", text)
-        if scheme == "dechazal":
-            draw(rows, out / "membership-and-utility.png")
+    write(out / f"evidence-{scheme}.json", json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "rows": rows}) + "\n")
+    write(out / f"evidence-{scheme}.md", text)
+    if scheme == "dechazal":
+        draw(rows, out / "membership-and-utility.png")
+
+
+def is_measured(row: str, scheme: str, seeds: int, out: Path) -> bool:
+    """Say whether all parts of a row are there."""
+    ends = [f"{seed}{kind}" for seed in range(seeds) for kind in (("", "-protocol") if scheme == "beats" else ("",))]
+    return all((out / "parts" / f"evidence-{scheme}" / f"{row}-{end}.json").is_file() for end in (*ends, "measured"))
 
 
 def all_of(row: str, seed: int, split: es.Split, out: Path, device: str) -> Found:

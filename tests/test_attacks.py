@@ -52,6 +52,18 @@ def test_copies_are_found_out_by_every_attack(attackers, split):
     assert found["recognition of a patient, area"].low > 0.75
 
 
+def test_what_copies_tell_of_an_attribute_is_whom_they_copy_and_not_what_it_looks_like(attackers, split):
+    """An attribute of no trace in any beat, thrown for each patient, comes out as well: beats that are no copies tell nothing of any."""
+
+    def thrown(side):
+        coins = {name: "fm"[int(np.random.default_rng(int(name, 36)).integers(2))] for name in np.unique(side.patients)}
+        return replace(side, sexes=np.array([coins[name] for name in side.patients]))
+
+    others = attackers._replace(members=thrown(attackers.members), others=thrown(attackers.others))
+    assert attacked(others, split, "memorizer")["sex of a patient, excess"].value > 0.2
+    assert abs(attacked(others, split, "ecgsyn")["sex of a patient, excess"].value) < 0.1
+
+
 def test_class_means_are_found_out_by_none(attackers, split):
     found = attacked(attackers, split, "class-mean")
     assert found["membership of a patient, area"].low < 0.5 < found["membership of a patient, area"].high

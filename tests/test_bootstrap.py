@@ -169,6 +169,25 @@ def test_macro_f1_is_the_mean_over_the_classes_annotated(confusion, wanted):
     assert macro_f1(np.array(confusion)) == pytest.approx(wanted)
 
 
+def test_a_class_of_one_patient_counts_in_all_of_an_interval():
+    """Without that patient a macro-F1 would be of the other class alone, which is always right."""
+    each = np.zeros((1, 8, 2, 2), dtype=int)
+    each[:, :, 0, 0] = 50
+    each[:, 3, 1, 0] = 20  # never found
+    found = over_patients(lambda stack: rates(stack, "NV"), each)
+    assert found["macro-F1"].value == pytest.approx(400 / 410 / 2)
+    assert found["macro-F1"].high < 0.5
+    assert found["Se V"] == found["F1 V"] == found["+P V"] == (0, 0, 0)
+
+
+def test_a_seed_that_never_calls_a_class_has_no_positive_predictivity_of_it_and_the_others_keep_theirs():
+    finds = np.array([[[40, 0], [0, 10]]] * 6)
+    blind = np.array([[[40, 0], [10, 0]]] * 6)
+    found = over_patients(lambda stack: rates(stack, "NV"), np.stack([finds, blind]))
+    assert found["+P V"] == (0.5, 0, 1)
+    assert found["VEB +P"] == found["+P V"]
+
+
 def halves(side):
     return {"mean": float(side.mean())}
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,19 @@ def test_training_with_differential_privacy_says_what_it_promises(work):
     assert json.loads(gan.stdout)["generator"] == "dp-gan"
     refused = call("train", work / "split", "-g", "vae", "--dp", "-o", work / "x.safetensors", ok=False)
     assert "vae cannot be trained with differential privacy" in refused.stderr
+
+
+def test_losses_are_not_shown_of_a_training_with_differential_privacy(work, monkeypatch):
+    """They are of the training beats."""
+    shown = []
+    monkeypatch.setattr(sys.modules["ecgsynth.cli.models"], "progress", lambda what: nullcontext(lambda share, text="": shown.append(text)))
+    train = ("train", work / "split", "-g", "cgan", "--steps", 2, "--set", "width=4", "--set", "batch=16")
+    call(*train, "-o", work / "told.safetensors")
+    assert all("real-generated" in text for text in shown)
+    assert shown
+    shown.clear()
+    call(*train, "--dp", "--epsilon", 4, "--delta", 1e-4, "--set", "critic_steps=2", "-o", work / "untold.safetensors")
+    assert set(shown) == {""}
 
 
 def test_generators_are_listed_with_their_settings(work):
@@ -275,6 +289,7 @@ def bad_inputs(work, records_folder):
         "unknown generator": ((*learn, "-g", "x"), "is not one of gan, cgan"),
         "unknown setting": ((*learn, "--set", "speed=3"), "no 'speed'; its settings are"),
         "setting of another kind": ((*learn, "--set", "batch=big"), "batch takes int"),
+        "switch of another kind": ((*learn, "-g", "acgan", "--set", "classify_generated=maybe"), "classify_generated takes bool"),
         "nothing to resume": ((*learn, "--resume", "-o", model), "nothing to resume"),
         "real beats evaluated": (("evaluate", train, "--split", work / "split"), "must be synthetic"),
         "band that is none": (("beats", records_folder, "--band", "wide"), "is no band"),

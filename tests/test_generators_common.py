@@ -10,7 +10,8 @@ import torch
 from ecgsynth.beats import Beats
 from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.generators import GENERATORS, Generator, class_counts, load_generator, settings_of
+from ecgsynth.generators import GENERATORS, Generator, Request, class_counts, load_generator, settings_of
+from ecgsynth.vectors import Shape
 
 _GAN = {"steps": 2, "width": 4, "critic_width": 4, "latent": 4, "batch": 16, "validations": 2}
 QUICK = {name: _GAN for name in GENERATORS if settings_of(name).get("latent")} | {
@@ -125,6 +126,20 @@ def test_leads_with_too_few_beats_are_not_told_apart(split):
 def test_intervals_that_never_come_are_given_up(split):
     with pytest.raises(EcgsynthError, match="have such RR intervals"):
         GENERATORS["memorizer"]().fit(split.train).sample({"N": 1}, rr_before=(9.0, 9.5))
+
+
+def test_beats_fit_by_the_intervals_that_they_are_given_and_not_by_those_that_were_drawn():
+    """Those drawn are brought into 0.1 to 10 s: 12 s is given as 10 s, which is not among 11 to 20 s."""
+    drawn = np.log(np.array([[1, 0.05, 0.05, 1], [1, 12, 12, 1], [1, 0.8, 0.7, 1]], dtype=np.float32))
+    shape = Shape(n_leads=1, n_samples=1, n_rhythm=3)
+
+    def fit(**asked):
+        return Request({"N": 1}, **asked).fits(drawn, np.arange(3), shape).tolist()
+
+    assert fit(rr_before=(11, 20)) == fit(rr_after=(0.01, 0.09)) == [False] * 3
+    assert fit(rr_before=(0.05, 0.2)) == [True, False, False]
+    assert fit(rr_after=(9, 20)) == [False, True, False]
+    assert fit(rr_before=(0.75, 0.9), rr_after=(0.6, 0.75)) == [False, False, True]
 
 
 def test_beats_without_rhythm_cannot_be_chosen_by_it(split):

@@ -64,6 +64,22 @@ def test_both_penalties_of_a_linear_critic_have_a_closed_form():
     assert bent.item() == pytest.approx((14**0.5 - 1) ** 2, rel=1e-5)
 
 
+def test_beats_that_are_scored_together_are_one_point_to_a_penalty():
+    weights = torch.tensor([0.6, 0.8])  # of the first and of the second beat of a pack
+
+    def score(beats):
+        return (beats.unflatten(0, (-1, 2))[..., 0] * weights).sum(dim=1)
+
+    beats = torch.randn(8, 3, requires_grad=True)
+    assert zero_centred_penalty(score(beats), beats).item() == pytest.approx(1)
+    seen = []
+    real, generated, random = torch.zeros(8, 3), torch.ones(8, 3), torch.Generator().manual_seed(0)
+    bent = gradient_penalty(lambda beats: seen.append(beats.detach()) or score(beats), real, generated, random, pack=2)
+    assert bent.item() == pytest.approx(0, abs=1e-12)
+    assert torch.equal(seen[0][::2], seen[0][1::2])  # both as far on their lines
+    assert len(seen[0].unique()) == 4
+
+
 def test_the_gradient_penalty_looks_between_real_and_generated():
     seen = []
 

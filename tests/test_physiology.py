@@ -151,14 +151,13 @@ def test_durations_and_levels_are_those_of_the_marks_of_each_beat(beats):
         own = {name: places[number] for name, places in marks.items()}
         wanted = {"rr": 1000 * beats.rr_before[number], "r": level[number, beats.r_sample]}
         wanted["t"] = max(level[number, start : end + 1], key=abs)
-        wanted["p"] = found["p"][number]
         wanted["qrs"] = ms * (own["R_Offsets"] - own["R_Onsets"])
         wanted["qt"] = ms * (own["T_Offsets"] - own["R_Onsets"])
-        wanted["pr"] = ms * (own["R_Onsets"] - own["P_Onsets"]) if wanted["p"] >= 0.05 else np.nan
+        wanted["pr"] = ms * (own["R_Onsets"] - own["P_Onsets"]) if found["p"][number] >= 0.05 else np.nan
         later = own["R_Offsets"] + 0.06 * beats.fs
         known = later < beats.n_samples and own["R_Onsets"] >= 0
         wanted["st"] = level[number, int(later)] - level[number, int(own["R_Onsets"])] if known else np.nan
-        assert {name: values[number] for name, values in found.items()} == pytest.approx(wanted, nan_ok=True), number
+        assert {name: values[number] for name, values in found.items() if name != "p"} == pytest.approx(wanted, nan_ok=True), number
     assert np.isfinite(found["qrs"]).any() or len(beats) == 1  # as the first of a strip is not delineated
 
 

@@ -251,9 +251,16 @@ def test_copies_are_taken_for_those_copied_and_beats_of_strangers_and_of_nobody_
         assert found.low < 0.5 < found.high
 
 
-def test_a_beat_as_near_as_the_threshold_is_no_near_copy():
-    found = near_copies(synthetic=np.array([[1.0], [0.5]]), train=np.array([[0.0]]), control=np.ones((3, 1)))
-    assert found.tolist() == [False, True]
+def test_a_beat_as_near_as_the_threshold_is_a_near_copy():
+    found = near_copies(synthetic=np.array([[1.0], [1.1], [0.5]]), train=np.array([[0.0]]), control=np.ones((3, 1)))
+    assert found.tolist() == [True, False, True]
+
+
+def test_copies_are_found_where_some_fresh_beats_are_training_beats_to_the_last_bit():
+    """As flat ones are: the distance that counts as near is 0."""
+    control = np.concatenate([TRAIN[:8], CONTROL[:392]])
+    assert near_copies(synthetic=TRAIN[10:60], train=TRAIN, control=control).all()
+    assert not near_copies(synthetic=CONTROL[400:500], train=TRAIN, control=control).any()
 
 
 def test_the_share_of_near_copies_is_a_hundredth_unless_given():
@@ -262,7 +269,7 @@ def test_the_share_of_near_copies_is_a_hundredth_unless_given():
     assert near_copies(**known, near=0.1).sum() == 120
     ours, fresh = np.array([0.5, 1.0, 1.5]), np.arange(1.0, 202.0)
     assert nearer_than_fresh(ours, fresh).tolist() == [True, True, True]  # than 3, the hundredth part of the way from 1 to 201
-    assert nearer_than_fresh(ours, fresh, near=0).tolist() == [True, False, False]
+    assert nearer_than_fresh(ours, fresh, near=0).tolist() == [True, True, False]
 
 
 def test_the_nearest_training_beat_is_off_by_so_many_millivolts_and_percent():

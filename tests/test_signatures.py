@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from test_gan import changed, trainer, weights_of
+from test_gan import SHAPE, changed, trainer, weights_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ecgsynth.adversarial import AdversarialTrainer
@@ -173,6 +173,20 @@ def test_the_generator_sees_k_steps_of_adam_ahead(begun):
         torch.testing.assert_close(ahead[name], parameter, rtol=1e-4, atol=1e-6)
 
 
+def test_each_of_several_critics_is_seen_ahead_from_where_it_is():
+    """The critic of one label has made four steps, that of the other none."""
+    game = trainer("separate", unrolled=3, group=8)
+    batches = [(torch.randn(8, SHAPE.size), torch.full((8,), label)) for label in (0, 1)]
+    for _ in range(4):
+        game._critic_step(*batches[0])
+    for real, cells in batches:
+        made = game._generate(cells)
+        ahead = game._look_ahead(real, made, cells)
+        for name, parameter in steps_ahead(game, real, cells, made.detach(), 3).named_parameters():
+            if int(name.split(".")[1]) == cells[0]:
+                torch.testing.assert_close(ahead[name], parameter, rtol=1e-4, atol=1e-6)
+
+
 def test_the_generator_learns_through_the_steps_that_it_sees_ahead(in_double):
     """Its slope along a line is the difference quotient of the loss that it would have after each, which is not that of no such steps."""
     game = trainer(unrolled=3)
@@ -253,19 +267,21 @@ def test_a_vae_draws_its_latent_and_its_encoder_is_told_the_label(split, monkeyp
 def test_adasyn_makes_its_beats_by_adasyn_where_a_label_stands_among_others(split, monkeypatch):
     import imblearn.over_sampling
 
-    called = []
+    added = []
 
     class Spied(imblearn.over_sampling.ADASYN):
         def fit_resample(self, features, labels):
-            called.append((labels == 1).sum())
-            return super().fit_resample(features, labels)
+            assert (labels == 1).sum() == split.train.counts()["V"]
+            found = super().fit_resample(features, labels)
+            added.append(found[0][len(labels) :].astype(np.float32))
+            return found
 
     monkeypatch.setattr(imblearn.over_sampling, "ADASYN", Spied)
-    made = GENERATORS["adasyn"]().fit(split.train).sample({"V": 30}, seed=0)
-    assert called == [split.train.counts()["V"]]
-    monkeypatch.undo()
-    smote = GENERATORS["smote"]().fit(split.train).sample({"V": 30}, seed=0)
-    assert not np.array_equal(made.signals, smote.signals)
+    made = to_vectors(GENERATORS["adasyn"]().fit(split.train).sample({"V": 30}, seed=0))
+    apart = np.abs(made[:, None, :256] - added[0][None, :, :256]).max(axis=2)
+    assert len(added) == 1
+    assert (apart.min(axis=1) < 1e-5).all()  # each is one of those
+    assert len(set(apart.argmin(axis=1))) == 30
 
 
 def often(beats):

@@ -1,6 +1,7 @@
 """Commands that train generators, and list the models that come with ecgsynth."""
 
 import inspect
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def show_training(
                 said = _tell(generator.notes_, said)
                 latest = step.scores_text() or latest
                 if step.step % 10 == 1 or step.share >= 1:
-                    show(step.share, step.losses_text() + latest)
+                    show(step.share, step.losses_text() + latest if generator.tells_of_training else "")
                 if any_of(asked()) and step.share < 1:
                     interrupted = True
                     break
@@ -203,6 +204,15 @@ def _curve_of(output: Path) -> Path:
     return output.with_name(output.name + ".csv")
 
 
+_KINDS: dict[str, Callable[[str], Any]] = {
+    "bool": lambda text: {"true": True, "false": False}[text.lower()],
+    "int": int,
+    "float": float,
+    "str": str,
+}
+"""How what is written of a setting is read, by its annotation."""
+
+
 def _settings(make: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Read ``--set`` and its shorthands by the constructor's own annotations."""
     known = {name: p for name, p in inspect.signature(make).parameters.items() if name != "name"}
@@ -218,11 +228,11 @@ def _settings(make: Any, options: dict[str, Any]) -> dict[str, Any]:
             by = "--set" if isinstance(value, str) else f"--{name}"
             raise click.BadParameter(f"this generator has no {name!r}; {has}", param_hint=by)
         if isinstance(value, str):
-            kind = next((kind for kind in (int, float, str) if kind.__name__ in str(known[name].annotation)), str)
+            taken = next((kind for kind in _KINDS if kind in str(known[name].annotation)), "str")
             try:
-                given[name] = kind(value)
-            except ValueError as error:
-                raise click.BadParameter(f"{name} takes {kind.__name__}, not {value!r}", param_hint="--set") from error
+                given[name] = _KINDS[taken](value)
+            except (ValueError, KeyError) as error:
+                raise click.BadParameter(f"{name} takes {taken}, not {value!r}", param_hint="--set") from error
     return given
 
 

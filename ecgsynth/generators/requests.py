@@ -12,7 +12,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.cells import Cell
 from ecgsynth.labels import LABELS
 from ecgsynth.sides import apportion
-from ecgsynth.vectors import Shape, Vectors
+from ecgsynth.vectors import Shape, Vectors, from_vectors
 
 Interval = tuple[float, float]
 
@@ -61,9 +61,10 @@ class Request:
     def fits(self, vectors: Vectors, numbers: NDArray[np.int64], shape: Shape) -> NDArray[np.bool_]:
         """Say which beats are among those asked for: (n, D), (n,) -> (n,)."""
         fit = numbers >= self.first
-        for column, interval in enumerate((self.rr_before, self.rr_after), start=shape.waveform):
-            if interval is not None:
-                fit &= (vectors[:, column] >= np.log(interval[0])) & (vectors[:, column] <= np.log(interval[1]))
+        _, rhythm = from_vectors(vectors, shape)
+        for name in ("rr_before", "rr_after"):
+            if (interval := getattr(self, name)) is not None:
+                fit &= (rhythm[name] >= interval[0]) & (rhythm[name] <= interval[1])
         return fit
 
     def of_each(self, cells: Sequence[Cell], *, by: str, rhythm: bool) -> dict[str, int]:

@@ -47,12 +47,15 @@ def confusion_by_patient(
 
 
 def macro_f1(confusion: Confusions) -> NDArray[np.float64]:
-    """Give the macro-F1 of confusion matrices, over the classes annotated: (..., K, K) -> (...)."""
+    """Give the macro-F1 of confusion matrices: (..., K, K) -> (...).
+
+    It is over the classes annotated in any of them; NaN of one that lacks such a class, as it would be a mean over others.
+    """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
     annotated, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
     f1 = 2 * hits / np.maximum(annotated + predicted, 1)
-    there = annotated > 0
-    return np.asarray((f1 * there).sum(axis=-1) / np.maximum(there.sum(axis=-1), 1))
+    known = (annotated > 0).reshape(-1, annotated.shape[-1]).any(axis=0)
+    return np.where((annotated[..., known] > 0).all(axis=-1), f1[..., known].sum(axis=-1) / max(known.sum(), 1), np.nan)
 
 
 Rates = Callable[[Confusions], Mapping[str, NDArray[np.float64]]]
@@ -78,7 +81,8 @@ def over_patients(rates: Rates, confusions: Confusions, *, base: Confusions | No
     Returns
     -------
     dict of str to Interval
-        Mean over seeds, and its percentile interval: each draw takes patients and seeds with replacement.
+        Mean over seeds, and its percentile interval: each draw takes patients and seeds with replacement. Draws in which a number
+        is NaN are left out of its interval, as those without the one patient who has a class.
 
     References
     ----------

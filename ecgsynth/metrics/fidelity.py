@@ -14,11 +14,15 @@ _FLOOR = 1e-6  # mV^2: power below this is noise of the arithmetic
 
 
 def median_distance(features: Features) -> float:
-    """Give the median distance between two of these points, by at most 2000 of them: (n, d) -> its unit."""
+    """Give the median distance between two of these points, by at most 2000 of them: (n, d) -> its unit.
+
+    Where that is 0, as most are alike, it is that of points which differ, and 1 if none do.
+    """
     from scipy.spatial.distance import pdist
 
     step = -(-len(features) // _MEDIAN_OF)
-    return float(np.median(pdist(np.asarray(features[::step], dtype=np.float64))))
+    apart = pdist(np.asarray(features[::step], dtype=np.float64))
+    return float(np.median(apart)) or float(np.median(apart[apart > 0])) if apart.any() else 1.0
 
 
 def mmd(*, real: Features, synthetic: Features, bandwidth: float | None = None) -> float:

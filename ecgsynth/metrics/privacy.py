@@ -46,8 +46,11 @@ def near_copies(*, synthetic: Features, train: Features, control: Features, near
 
 
 def nearer_than_fresh(ours: Values, fresh: Values, *, near: float = NEAR) -> NDArray[np.bool_]:
-    """Say which distances to training beats are less than all but a share `near` of those of fresh beats."""
-    return np.asarray(ours < np.quantile(fresh, near))
+    """Say which distances to training beats are no more than the least share `near` of those of fresh beats.
+
+    If so many fresh beats are training beats to the last bit, as flat ones are, the least is 0, and copies are as near.
+    """
+    return np.asarray(ours <= np.quantile(fresh, near))
 
 
 def train_over_control(*, synthetic: Features, train: Features, control: Features) -> Values:

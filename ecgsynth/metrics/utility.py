@@ -117,7 +117,7 @@ def rates(confusions: Confusions, classes: Sequence[str]) -> dict[str, Values]:
     dict of str to array, shape (...)
         ``"macro-F1"``; ``"F1 N"``, ``"Se N"`` and ``"+P N"`` and so on of each class; and of AAMI classes the lines by which
         arrhythmia detectors are compared: ``"SVEB Se"``, ``"SVEB +P"``, ``"SVEB FPR"``, ``"SVEB Acc"`` and the same of ``"VEB"``.
-        NaN where nothing could be right or wrong; each in 0 to 1, more is better but for FPR.
+        NaN where no beat of the class is annotated; each in 0 to 1, more is better but for FPR. A class never predicted has +P 0.
 
     References
     ----------
@@ -136,26 +136,28 @@ def rates(confusions: Confusions, classes: Sequence[str]) -> dict[str, Values]:
     annotated, predicted = confusions.sum(axis=-1), confusions.sum(axis=-2)
     found = {"macro-F1": macro_f1(confusions)}
     for place, name in enumerate(names):
-        found[f"F1 {name}"] = _share(2 * hits[..., place], (annotated + predicted)[..., place])
-        found[f"Se {name}"] = _share(hits[..., place], annotated[..., place])
-        found[f"+P {name}"] = _share(hits[..., place], predicted[..., place])
+        hit, real, called = hits[..., place], annotated[..., place], predicted[..., place]
+        found[f"F1 {name}"] = _share(2 * hit, real + called, real)
+        found[f"Se {name}"] = _share(hit, real, real)
+        found[f"+P {name}"] = _share(hit, called, real)
     for line, (wanted, excused) in _ECTOPIC.items():
         if wanted not in names:
             continue
         place = names.index(wanted)
         blamed = [other for other, name in enumerate(names) if name not in (wanted, *excused)]
-        hit, missed = hits[..., place], annotated[..., place] - hits[..., place]
+        hit, real, missed = hits[..., place], annotated[..., place], annotated[..., place] - hits[..., place]
         wrong = confusions[..., blamed, place].sum(axis=-1)
         cleared = confusions.sum(axis=(-2, -1)) - annotated[..., place] - predicted[..., place] + hit
+        judged = hit + missed + wrong + cleared
         found |= {
-            f"{line} Se": _share(hit, hit + missed),
-            f"{line} +P": _share(hit, hit + wrong),
-            f"{line} FPR": _share(wrong, wrong + cleared),
-            f"{line} Acc": _share(hit + cleared, hit + missed + wrong + cleared),
+            f"{line} Se": _share(hit, real, real),
+            f"{line} +P": _share(hit, hit + wrong, real),
+            f"{line} FPR": _share(wrong, wrong + cleared, wrong + cleared),
+            f"{line} Acc": _share(hit + cleared, judged, judged),
         }
     return found
 
 
-def _share(part: NDArray[Any], whole: NDArray[Any]) -> Values:
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.true_divide(part, whole))
+def _share(part: NDArray[Any], whole: NDArray[Any], known: NDArray[Any]) -> Values:
+    """Give a share, 0 of nothing; NaN where nothing is known."""
+    return np.where(known > 0, part / np.maximum(whole, 1), np.nan)

@@ -27,7 +27,7 @@ WORDS = {
     "RMSE to the nearest training beat, mV": "Often shown as quality. It rewards copying, so here it tells of memory.",
     "PRD to the nearest training beat, %": "The same as a percentage of that beat.",
     "membership of a patient, area": "How well whoever holds a patient's beats tells if they were learnt from: 0.5 is guessing.",
-    "sex of a patient, excess": "How much oftener near copies tell the sex of patients learnt from than that of others.",
+    "sex of a patient, excess": "How much oftener who knows whom copies are of guesses sex of patients learnt from than that of others.",
     "age of a patient, excess": "The same of being older than half of the patients.",
     "recognition of a patient, area": "The same by a classifier that knows all these patients, learnt from or not.",
 }
@@ -120,7 +120,9 @@ def warnings(evaluation: Evaluation) -> list[str]:
         )
     for what in ("sex", "age"):
         if (score := by_name.get(f"{what} of a patient, excess")) and score.value.low > 0:
-            found.append(f"The {what} of patients learnt from can be guessed from these beats, and not as well that of others.")
+            found.append(
+                f"Near copies would tell the {what} of patients learnt from, were it known whom they copy, and not as well that of others."
+            )
     if (score := by_name.get("recognition of a patient, area")) and score.value.low > 0.5:
         found.append(
             "A classifier of patients takes these beats for those of patients learnt from more than for those of others "
