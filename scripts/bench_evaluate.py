@@ -1,6 +1,6 @@
 """Time an evaluation with all that it measures, and the memory of all its processes together.
 
-    python scripts/bench_evaluate.py --beats 70000
+    python scripts/bench_evaluate.py --beats 70000 -o results/speed
 
 The beats are those of the model `mitdb`, the division is that of MIT-BIH by the scheme `beats`; nothing is taken from the cache. What
 several processes share is counted once. All cores are used: the machine must be idle.
@@ -13,25 +13,16 @@ import time
 from pathlib import Path
 
 import click
-from shared import mitdb_split
+from shared import machine, memory, mitdb_split, write
 
 import ecgsynth as es
-
-
-def memory(process: int) -> float:
-    """Give the memory of a process and of all that it began, in GB."""
-    try:
-        own = Path(f"/proc/{process}/smaps_rollup").read_text()
-        begun = [int(child) for path in Path(f"/proc/{process}/task").glob("*/children") for child in path.read_text().split()]
-    except OSError:  # it has ended
-        return 0.0
-    return int(own.split("\nPss:")[1].split()[0]) / 1e6 + sum(map(memory, begun))
 
 
 @click.command()
 @click.option("--beats", default=70_000, show_default=True, type=click.IntRange(min=100))
 @click.option("--workers", help="As for `ecgsynth evaluate`.")
-def main(beats: int, workers: str | None) -> None:
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for what is printed: evaluate.md.")
+def main(beats: int, workers: str | None, out: Path | None) -> None:
     """Print minutes and memory."""
     split = mitdb_split()
     with tempfile.TemporaryDirectory() as name:
@@ -39,7 +30,7 @@ def main(beats: int, workers: str | None) -> None:
         split.save(folder / "split")
         es.load_generator("mitdb").sample(es.class_counts(split.train, total=beats)).save(folder / "made.npz")
         asked = [folder / "made.npz", "--split", folder / "split", "-o", folder / "run", "--no-cache"]
-        begun, most = time.perf_counter(), 0.0
+        begun, most = time.perf_counter(), 0
         command = [sys.executable, "-m", "ecgsynth", "evaluate", *asked, *(["--workers", workers] if workers else [])]
         process = subprocess.Popen(command)
         while process.poll() is None:
@@ -48,7 +39,10 @@ def main(beats: int, workers: str | None) -> None:
         minutes = (time.perf_counter() - begun) / 60
         if process.returncode:
             raise click.ClickException(f"evaluate ended with {process.returncode}")
-    click.echo(f"{beats:,} beats in {minutes:.1f} minutes, at most {most:.2f} GB")
+    text = f"{beats:,} beats in {minutes:.1f} minutes, at most {most / 1e6:.2f} GB, on {machine()}.\n"
+    if out:
+        write(out / "evaluate.md", text)
+    click.echo(text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Training and sampling speed of each generator, and neurokit2's simulator, in one run on one machine.
 
-    python scripts/bench_generators.py --steps 60 --beats 20000 --whole flow,flow-gan
+    python scripts/bench_generators.py --only flow,flow-gan,cnn-gan,mitdb,mitdb-gan --beats 100000 --whole flow,flow-gan -o results/speed
     python scripts/bench_generators.py --device cuda --batches 512,4096,16384 --only flow,cnn-gan
 
 `--device` also trains on a graphics card, side by side. `--whole` also trains these with their defaults to the end, and tells
@@ -8,10 +8,12 @@ the minutes. All cores are used: the machine must be idle. Uses simulated beats;
 """
 
 import time
+from pathlib import Path
+from typing import Any
 
 import click
 import neurokit2
-from shared import chosen
+from shared import chosen, machine, markdown, write
 
 import ecgsynth as es
 from ecgsynth.generators import Generator, settings_of
@@ -60,35 +62,53 @@ def neurokit_speed(seconds: int) -> float:
     return seconds * 70 / 60 / (time.perf_counter() - begun)
 
 
+def speeds(
+    name: str, split: es.Split, *, steps: int, beats: int, base: float, devices: list[tuple[str, dict[str, int]]]
+) -> list[list[str]]:
+    """Give the rows of a generator, or of a model that comes with the package."""
+    if name in shipped():
+        sampling = sampling_speed(es.load_generator(name), split, beats)
+        return [[f"`{name}`, in the package", "", f"{sampling:,.0f}", f"{sampling / base:,.0f}"]]
+    training, sampling = training_speed(name, split, steps), sampling_speed(quickly_fitted(name, split), split, beats)
+    rows = [[f"`{name}`", f"{training:,.0f}" if training else "no steps", f"{sampling:,.0f}", f"{sampling / base:,.0f}"]]
+    make: Any = es.GENERATORS[name]
+    for device, settings in devices if training and getattr(make, "func", make).takes_cards else ():
+        there = training_speed(name, split, steps, device, **settings)
+        batch = f", batch {settings['batch']}" if settings else ""
+        rows.append([f"`{name}` on {device}{batch}", f"{there or 0:,.0f}", "", ""])
+    return rows
+
+
 @click.command()
 @click.option("--steps", default=60, type=click.IntRange(min=10), help="Training steps timed.")
 @click.option("--beats", default=20_000, type=click.IntRange(min=10), help="Beats sampled.")
 @click.option("--seconds", default=120, type=click.IntRange(min=10), help="Of ECG that neurokit2 simulates.")
-@click.option("--only", help="Generators, by comma; all if not given.")
+@click.option("--only", help="Generators and models of the package, by comma; all if not given.")
 @click.option("--device", help="Train there, too: cuda.")
 @click.option("--batches", default="", help="Batches to take there, by comma, beside the default.")
 @click.option("--whole", help="Generators to train to the end, by comma.")
-def main(steps: int, beats: int, seconds: int, only: str | None, device: str | None, batches: str, whole: str | None) -> None:
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for the table: speed.md.")
+def main(
+    steps: int, beats: int, seconds: int, only: str | None, device: str | None, batches: str, whole: str | None, out: Path | None
+) -> None:
     """Print the table."""
     split = es.split_beats(es.extract_beats(es.simulate_records(n_patients=12, minutes=10), source="simulated"))
     base = neurokit_speed(seconds)
-    click.echo(f"{'':<16}{'training beats/s':>18}{'sampling beats/s':>18}{'of neurokit2':>14}")
-    click.echo(f"{'neurokit2':<16}{'':>18}{base:>18,.0f}{1:>13.0f}x")
-    for name in chosen(only, es.GENERATORS) if only else es.GENERATORS:
-        training, sampling = training_speed(name, split, steps), sampling_speed(quickly_fitted(name, split), split, beats)
-        shown = f"{training:,.0f}" if training else "no steps"
-        click.echo(f"{name:<16}{shown:>18}{sampling:>18,.0f}{sampling / base:>13,.0f}x")
-        if device and training and getattr(es.GENERATORS[name], "func", es.GENERATORS[name]).takes_cards:
-            for batch in ("", *filter(None, batches.split(","))):
-                there = training_speed(name, split, steps, device, **({"batch": int(batch)} if batch else {}))
-                where = f"  on {device} {batch}"
-                click.echo(f"{where:<16}{there or 0:>18,.0f}{'':>18}{f'training {(there or 0) / training:.1f}x':>14}")
-    for name in () if only else shipped():
-        sampling = sampling_speed(es.load_generator(name), split, beats)
-        click.echo(f"{name:<16}{'in the package':>18}{sampling:>18,.0f}{sampling / base:>13,.0f}x")
+    rows = [["neurokit2", "", f"{base:,.0f}", "1"]]
+    devices: list[tuple[str, dict[str, int]]] = (
+        [(device, {}), *((device, {"batch": int(of)}) for of in batches.split(",") if of)] if device else []
+    )
+    for name in chosen(only, [*es.GENERATORS, *shipped()]):
+        rows += speeds(name, split, steps=steps, beats=beats, base=base, devices=devices)
+        click.echo(" ".join(rows[-1]), err=True)
+    text = markdown(["", "training beats/s", "sampling beats/s", "of neurokit2's"], rows) + f"\nOn {machine()}.\n"
     for name in chosen(whole, es.GENERATORS) if whole else ():
-        for where in ("cpu", device) if device else ("cpu",):
-            click.echo(f"{name}: {training_minutes(name, split, where):.1f} minutes of training on {where}")
+        took = [f"{training_minutes(name, split, where):.1f} minutes on {where}" for where in ("cpu", *([device] if device else []))]
+        text += f"\nA whole training of `{name}` took {', '.join(took)}.\n"
+        click.echo(text.splitlines()[-1], err=True)
+    if out:
+        write(out / "speed.md", text)
+    click.echo(text)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from statistics import median
 
 import click
 import numpy as np
-from shared import Found, part, write
+from shared import Found, memory, part, write
 
 import ecgsynth as es
 from ecgsynth.records import write_record
@@ -70,16 +70,6 @@ def archive(work: Path, count: int) -> Path:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return folder
-
-
-def memory(process: int) -> int:
-    """Give the memory of a process and all that come of it, in kB; what several share is counted once."""
-    try:
-        own = int(Path(f"/proc/{process}/smaps_rollup").read_text().split("\nPss:")[1].split()[0])
-        children = [child for path in Path(f"/proc/{process}/task").glob("*/children") for child in path.read_text().split()]
-    except (OSError, IndexError):  # it has ended
-        return 0
-    return own + sum(memory(int(child)) for child in children)
 
 
 def largest(process: int) -> int:

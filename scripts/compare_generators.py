@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, chosen, mitdb_split, part, write
+from shared import Found, chosen, machine, mitdb_split, part, write
 from threadpoolctl import threadpool_limits
 
 import ecgsynth as es
@@ -42,15 +42,15 @@ def do_job(name: str, seed: int, minutes: float, out: Path) -> Found:
     import torch
 
     torch.set_num_threads(1)
-    params = None if name == "real" else set_up(name, seed, minutes).params
-    settings = {"params": params, "classifier": vars(CLASSIFIER)}
-    with threadpool_limits(1):
-        return part(out / "parts" / f"{name}-{minutes:g}-{seed}.json", settings, lambda: measure(name, seed, minutes, out))
-
-
-def measure(name: str, seed: int, minutes: float, out: Path) -> Found:
-    """Train one generator, sample from it, and measure."""
     split = es.Split.load(out / "work" / "split")
+    params = None if name == "real" else set_up(name, seed, minutes).params
+    settings = {"params": params, "classifier": vars(CLASSIFIER), "train": split.train.digest(), "machine": machine()}
+    with threadpool_limits(1):
+        return part(out / "parts" / f"{name}-{minutes:g}-{seed}.json", settings, lambda: measure(name, seed, minutes, split))
+
+
+def measure(name: str, seed: int, minutes: float, split: es.Split) -> Found:
+    """Train one generator, sample from it, and measure."""
     judged = {"train": split.train, "test": split.test, "seeds": (seed,), "classifier": CLASSIFIER, "classifiers": ("cnn",)}
     if name == "real":
         return es.evaluate(synthetic=split.train, rows=("real",), **judged).rows["real"][0].to_dict()
@@ -152,7 +152,7 @@ def main(out: Path, minutes: float, seeds: int, jobs: int, only: str | None) -> 
                 rows.setdefault(name, []).append(task.result())
             said = failed[name] if error else f"macro-F1 {task.result()['macro_f1']:.3f}"
             click.echo(f"{done}/{len(tasks)}  seed {seed}  {name:<16} {said}", err=True)
-    facts = {"ecgsynth": es.__version__, "minutes": minutes, "classifier": vars(CLASSIFIER)}
+    facts = {"ecgsynth": es.__version__, "minutes": minutes, "classifier": vars(CLASSIFIER), "machine": machine()}
     if only:
         return click.echo(table(rows, failed))
     write(out / "generators.json", json.dumps(facts | {"rows": rows, "failed": failed}, indent=1) + "\n")

@@ -27,7 +27,7 @@ import neurokit2 as nk
 import numpy as np
 import torch
 from imblearn.over_sampling import SMOTE
-from shared import Found, chosen, mitdb_split, part, write
+from shared import Found, chosen, machine, mitdb_split, part, write
 from threadpoolctl import threadpool_limits
 
 import ecgsynth as es
@@ -173,6 +173,8 @@ def measured(name: str, minutes: float, seed: int, split: es.Split, out: Path) -
         "classifier": vars(CLASSIFIER),
         "second judge": not install("ecgen", out),
         "peers": {peer: list(map(str, what[:1])) for peer, what in PEERS.items()},
+        "train": split.train.digest(),
+        "machine": machine(),
     }
     if name in es.GENERATORS and name != "smote":
         settings |= {"params": es.GENERATORS[name](seed=seed).params}

@@ -1,6 +1,9 @@
 """What the scripts share: the records, and long measurements kept part by part."""
 
 import json
+import os
+import platform
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -98,6 +101,25 @@ def trained(
     settings = {"params": model.params, "train": train.digest(), "validation": validation and validation.digest(), "by": by}
     found = part(path.with_suffix(".training.json"), settings, fit)
     return es.load_generator(path), found["minutes"]
+
+
+def memory(process: int) -> int:
+    """Give the memory of a process and all that come of it, in kB; what several share is counted once."""
+    try:
+        own = int(Path(f"/proc/{process}/smaps_rollup").read_text().split("\nPss:")[1].split()[0])
+        children = [child for path in Path(f"/proc/{process}/task").glob("*/children") for child in path.read_text().split()]
+    except (OSError, IndexError):  # it has ended
+        return 0
+    return own + sum(memory(int(child)) for child in children)
+
+
+def machine() -> str:
+    """Say on what this runs."""
+    import torch
+
+    known = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.+)$", known.read_text(), re.MULTILINE) if known.exists() else []
+    return f"{os.cpu_count()} cores of {(names or [platform.machine()])[0]}, torch {torch.__version__}"
 
 
 def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
