@@ -22,6 +22,7 @@ RELEASED = 20_000
 
 _HELD = 200  # beats of each patient in question that an attacker holds
 _KNOWN = 400  # beats of each patient that is not in question
+_MOST = 100  # patients on each side: of more an interval is hardly narrower, and to tell all apart takes memory for each
 _FEWEST_OF_A_VALUE = 3  # patients who have an attribute's value: of fewer nothing can be said
 _FEWEST_FRESH = 100  # beats of a class that set what is near
 _FEWEST = {"train": 2, "val": 4, "test": 2}  # patients
@@ -146,7 +147,7 @@ def set_up(*, train: Beats, val: Beats, test: Beats, seed: int) -> Attackers | N
     ----------
     train, val, test : Beats
         The sides of a split. Patients of `val` are those that attackers know not to be in question, half of them the
-        yardstick; those of `test` are whom the same attacks are tried on in vain.
+        yardstick; those of `test` are whom the same attacks are tried on in vain. Of many patients 100 a side are drawn.
     seed : int
         Of who is taken.
 
@@ -171,7 +172,10 @@ def set_up(*, train: Beats, val: Beats, test: Beats, seed: int) -> Attackers | N
 
 
 def _some_of_each(beats: Beats, most: int, rng: np.random.Generator) -> Beats:
-    own = [np.flatnonzero(beats.patients == name) for name in np.unique(beats.patients)]
+    names = np.unique(beats.patients)
+    if len(names) > _MOST:
+        names = np.sort(rng.permutation(names)[:_MOST])
+    own = [np.flatnonzero(beats.patients == name) for name in names]
     return beats.take(np.concatenate([rng.permutation(index)[:most] for index in own]))
 
 

@@ -38,6 +38,16 @@ def test_no_patient_stands_on_two_of_the_sides(attackers):
     assert all(np.unique(side.patients, return_counts=True)[1].max() <= 400 for side in (attackers.members, attackers.others))
 
 
+def test_of_many_patients_some_are_drawn_with_all_that_is_held_of_each(split, monkeypatch):
+    monkeypatch.setattr("ecgsynth.attacks._MOST", 3)
+    few, others = (set_up(train=split.train, val=split.val, test=split.test, seed=seed) for seed in (0, 1))
+    for name, side in few._asdict().items():
+        counts = np.unique(side.patients, return_counts=True)[1]
+        assert len(counts) == 3, name
+        assert counts.min() > 20, name
+    assert set(few.members.patients) != set(others.members.patients)
+
+
 def test_copies_are_found_out_by_every_attack(attackers, split):
     found = attacked(attackers, split, "memorizer")
     assert set(found) == {

@@ -137,6 +137,26 @@ def test_class_means_with_noise_are_neither_real_nor_copies(class_mean):
         assert scores["upright P"].goal == AS_REAL
 
 
+def test_on_real_records_copies_are_found_to_be_copies_and_class_means_are_not(mitdb_beats):
+    real = split_beats(mitdb_beats.take(np.isin(mitdb_beats.classes, ["N", "S", "V"])), scheme="dechazal", seed=0)
+    counts = {"N": 400, "S": 200, "V": 200}
+    copies, means = (
+        measure(
+            synthetic=GENERATORS[name]().fit(real.train).sample(counts, seed=1),
+            **{side: getattr(real, side) for side in ("train", "val", "test")},
+            families=("privacy",),
+        )
+        for name in ("memorizer", "class-mean")
+    )
+    for label in "NSV":
+        ours, theirs = by_measure(copies, label), by_measure(means, label)
+        assert ours["near copies"].value.low > 0.99 > 0.2 > ours["near copies"].real
+        assert theirs["near copies"].value.value <= theirs["near copies"].real
+        for name in ("distance to train over distance to test", "nearest patient over second nearest"):
+            assert ours[name].value.high < 0.01 < 0.1 < ours[name].real
+            assert theirs[name].value.low > 0.9 * theirs[name].real
+
+
 def test_yardsticks_do_not_depend_on_what_is_measured(memorizer, class_mean):
     one, other = (repr([(score.real, score.memorizer) for score in scores]) for scores in (memorizer, class_mean))
     assert one == other

@@ -334,18 +334,12 @@ def test_one_beat_of_a_patient_is_none_that_trees_could_know_by_itself():
     assert likenesses(synthetic=known[:1], known=known, patients=np.array(["a", "b"])) == {"a": 0.5, "b": 0.5}
 
 
-def test_there_are_two_hundred_trees_of_the_seed(monkeypatch):
-    import sklearn.ensemble
+@pytest.mark.parametrize("seed", [0, 4])
+def test_likenesses_are_those_of_the_forest_of_scikit_learn(seed):
+    from sklearn.ensemble import ExtraTreesClassifier
 
-    made = []
-
-    class Spied(sklearn.ensemble.ExtraTreesClassifier):
-        def fit(self, features, labels):
-            made.append((self.n_estimators, self.random_state))
-            return super().fit(features, labels)
-
-    monkeypatch.setattr(sklearn.ensemble, "ExtraTreesClassifier", Spied)
-    few = {"synthetic": TRAIN[:2], "known": TRAIN[::60], "patients": WHOSE[::60]}
-    likenesses(**few)
-    likenesses(**few, seed=4)
-    assert made == [(200, 0), (200, 4)]
+    few = {"synthetic": CONTROL[:50], "known": TRAIN[::10], "patients": WHOSE[::10]}
+    forest = ExtraTreesClassifier(200, min_samples_leaf=2, random_state=seed).fit(few["known"], few["patients"])
+    wanted = dict(zip(forest.classes_, forest.predict_proba(few["synthetic"]).mean(axis=0), strict=True))
+    assert likenesses(**few, seed=seed) == pytest.approx(wanted)
+    assert likenesses(**few, seed=seed + 1) != pytest.approx(wanted)

@@ -20,6 +20,7 @@ Values = NDArray[np.float64]
 NEAR = 0.01
 """A beat counts as a near copy if it lies nearer to a training beat than all but this share of fresh real beats do."""
 
+_TREES = 200  # that recognise patients
 _TINY = 1e-9  # mV: equal beats are this far apart, so that their logarithm is a number
 
 
@@ -328,13 +329,18 @@ def likenesses(*, synthetic: Features, known: Features, patients: Strings, seed:
     Notes
     -----
     200 extremely randomised trees with two beats or more in a leaf, which are unsure of what lies between the patients, and
-    of noise.
+    of noise: those of scikit-learn's forest, one after the other, as each takes memory for every leaf and patient.
 
     References
     ----------
     Geurts P, Ernst D, Wehenkel L. Mach Learn 63:3-42 (2006), doi:10.1007/s10994-006-6226-1.
     """
-    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.tree import ExtraTreeClassifier
 
-    trees = ExtraTreesClassifier(200, min_samples_leaf=2, random_state=seed).fit(known, patients)
-    return dict(zip(map(str, trees.classes_), map(float, trees.predict_proba(synthetic).mean(axis=0)), strict=True))
+    random = np.random.RandomState(seed)
+    names = np.unique(patients)
+    total = np.zeros((len(synthetic), len(names)))
+    for _ in range(_TREES):
+        tree = ExtraTreeClassifier(min_samples_leaf=2, random_state=random.randint(np.iinfo(np.int32).max))
+        total += tree.fit(known, patients).predict_proba(synthetic)
+    return dict(zip(map(str, names), map(float, (total / _TREES).mean(axis=0)), strict=True))
