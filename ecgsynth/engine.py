@@ -155,7 +155,7 @@ class OnRay(Engine):
             return
         where = self.address or "local"  # which is none that happens to be there
         here: dict[str, Any] = {} if self.address else {"num_cpus": self.workers, "include_dashboard": False}
-        with _telling_on_stderr():
+        with _kept_from_ray():
             try:
                 ray.init(address=where, log_to_driver=False, logging_level="error", **here)
             except (ConnectionError, ValueError, RuntimeError) as error:
@@ -167,16 +167,21 @@ class OnRay(Engine):
 
 
 @contextmanager
-def _telling_on_stderr() -> Iterator[None]:
-    """Have Ray tell of lost workers on standard error, as results come on standard output; it has no setting for that."""
-    from ray._private import worker
+def _kept_from_ray() -> Iterator[None]:
+    """Have Ray tell of lost workers on standard error, as results come on standard output, and leave SIGTERM to the command.
+
+    It has no setting for either.
+    """
+    from ray._private import utils, worker
 
     tell: Any = getattr(worker, "print_to_stdstream", None)
+    heed: Any = getattr(utils, "set_sigterm_handler", None)
     worker.print_to_stdstream = lambda data, **how: tell({**data, "is_err": True}, **how)
+    utils.set_sigterm_handler = lambda handler: None
     try:
         yield
     finally:
-        worker.print_to_stdstream = tell
+        worker.print_to_stdstream, utils.set_sigterm_handler = tell, heed
 
 
 def engine_of(name: str, *, workers: int | None = None, address: str | None = None) -> Engine:

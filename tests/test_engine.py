@@ -114,13 +114,18 @@ def test_a_job_whose_workers_are_lost_again_and_again_is_given_up_in_a_line(with
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_ray_leaves_it_to_the_command_what_a_signal_does(with_ray):
+    """Its own handlers would end the command with 1 or 15, which says nothing of SIGTERM."""
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_what_ray_tells_of_lost_workers_is_none_of_the_results(with_ray, monkeypatch):
     """It puts it on standard output, if it is not of an error."""
     from ray._private import worker
 
     told = []
     monkeypatch.setattr(worker, "print_to_stdstream", spy := lambda data, **how: told.append((data, how)))
-    with module._telling_on_stderr():
+    with module._kept_from_ray():
         worker.print_to_stdstream({"lines": ["lost"], "is_err": False}, more=1)
     assert told == [({"lines": ["lost"], "is_err": True}, {"more": 1})]
     assert worker.print_to_stdstream is spy

@@ -73,9 +73,9 @@ def test_ids_are_unique_and_every_reference_meets_one(page):
 
 
 def test_one_picture_a_figure(evaluation, page):
-    assert page.count("<svg ") == page.count('role="img"') == len(AAMI_CLASSES) + 3
+    assert page.count("<svg ") == page.count('role="img"') == len(AAMI_CLASSES) + 4
     without = report.render(evaluation, split=SPLIT)
-    assert without.count("<svg ") == len(AAMI_CLASSES) + 2
+    assert without.count("<svg ") == len(AAMI_CLASSES) + 3
     assert "This generator has no training curves" in without
     assert "This generator has no training curves" not in page
 

@@ -1,14 +1,17 @@
 """What was measured stands in the report with words that say how to read it, and what speaks against a release comes first."""
 
 import dataclasses
+from dataclasses import replace
 from html import escape
 
+import numpy as np
 from reported import make_evaluation
 
 from ecgsynth import report
 from ecgsynth.measures import FAMILIES
 from ecgsynth.metrics.bootstrap import Interval
-from ecgsynth.report.measured import tables, warnings
+from ecgsynth.report import figures, render
+from ecgsynth.report.measured import tables, warnings, worth_added
 from ecgsynth.scores import AS_REAL, Score
 
 
@@ -26,6 +29,23 @@ PATIENTS = (
     "age of a patient, excess",
     "recognition of a patient, area",
 )
+
+
+def test_what_added_beats_are_worth_is_drawn_for_each_classifier_over_their_share():
+    evaluation = make_evaluation()
+    rows = evaluation.classifiers["cnn"]
+    worth = worth_added(replace(evaluation, classifiers={"cnn": rows, "trees": rows}))
+    assert list(worth) == ["cnn", "trees"]
+    assert list(worth["trees"]) == [0, 0.25, 0.5, 1]
+    assert worth["cnn"][0.5] == evaluation.intervals("real+half")["macro-F1"]
+    axes = figures.added(worth).axes
+    assert [each.get_title(loc="left") for each in axes] == ["cnn", "trees"]
+    line = axes[0].containers[0].lines[0]
+    np.testing.assert_allclose(line.get_ydata(), [worth["cnn"][share].value for share in line.get_xdata()])
+    assert not worth_added(make_evaluation(rows=("real", "synthetic")))
+    assert not worth_added(make_evaluation(rows=("synthetic", "real+synthetic")))
+    assert "share of the synthetic beats added" in render(evaluation)
+    assert "share of the synthetic beats added" not in render(make_evaluation(rows=("real", "synthetic")))
 
 
 def test_every_number_that_is_measured_is_shown_with_its_own_words():

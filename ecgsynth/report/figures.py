@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from ecgsynth.beats import Beats
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
+from ecgsynth.metrics.bootstrap import Interval
 
 MM_PER_S = 25.0
 MM_PER_MV = 10.0
@@ -184,6 +185,33 @@ def training_curves(history: Sequence[TrainingStep]) -> Figure:
 def kept_step(history: Sequence[TrainingStep]) -> TrainingStep | None:
     """Give the step whose weights were kept: the last one marked best, if any is."""
     return next((step for step in reversed(history) if step.best), None)
+
+
+@matplotlib.rc_context(_STYLE)
+def added(worth: Mapping[str, Mapping[float, Interval]]) -> Figure:
+    """Draw the macro-F1 of classifiers over the share of the synthetic beats that they learnt from beside the real ones.
+
+    Parameters
+    ----------
+    worth : mapping of str to mapping of float to Interval
+        Classifier -> share, 0 to 1 -> macro-F1 with its 95 % interval.
+    """
+    figure, width = _figure(WIDTH, 48), WIDTH / len(worth)
+    ends = [end for found in worth.values() for interval in found.values() for end in interval]
+    for place, (name, found) in enumerate(worth.items()):
+        axes = _axes(figure, place * width + 13, 11, width - 17, 30)
+        values, low, high = np.transpose(list(found.values()))
+        axes.axhline(found[0.0].value, color=REAL, linewidth=0.8, linestyle=":")
+        axes.errorbar(
+            list(found), values, np.maximum(0, [values - low, high - values]), color=SYNTHETIC, marker=".", markersize=5, capsize=2
+        )
+        axes.set(ylim=(np.nanmin(ends) - 0.01, np.nanmax(ends) + 0.01), xticks=list(found), title=name)
+        axes.set_xticklabels([f"{100 * share:g} %" for share in found])
+        axes.grid(alpha=0.15, color=INK, linewidth=0.5)
+        axes.set_xlabel("of the synthetic beats, added")
+        if not place:
+            axes.set_ylabel("macro-F1")
+    return figure
 
 
 @matplotlib.rc_context(_STYLE)

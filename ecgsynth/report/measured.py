@@ -7,6 +7,7 @@ import numpy as np
 
 from ecgsynth.findings import Evaluation
 from ecgsynth.measures import FROZEN_TITLE
+from ecgsynth.metrics.bootstrap import Interval
 from ecgsynth.metrics.privacy import NEAR
 from ecgsynth.scores import Score
 
@@ -68,6 +69,18 @@ class Table(NamedTuple):
     words: str
     labels: list[str]
     lines: list[Line]
+
+
+ADDED = {"real": 0.0, "real+quarter": 0.25, "real+half": 0.5, "real+synthetic": 1.0}
+"""The share of the synthetic beats that each row adds to the real ones."""
+
+
+def worth_added(evaluation: Evaluation) -> dict[str, dict[float, Interval]]:
+    """Give, for each classifier, its macro-F1 by the share of synthetic beats added to the real ones; none where none were."""
+    rows = [row for row in ADDED if row in evaluation.rows]
+    if len(rows) < 2 or "real" not in rows:
+        return {}
+    return {name: {ADDED[row]: evaluation.intervals(row, classifier=name)["macro-F1"] for row in rows} for name in evaluation.classifiers}
 
 
 def tables(evaluation: Evaluation) -> list[Table]:

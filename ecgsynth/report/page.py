@@ -17,7 +17,7 @@ from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES, LABEL_NAMES
 from ecgsynth.metrics.bootstrap import Interval
 from ecgsynth.places import place
 from ecgsynth.report import explorer, figures
-from ecgsynth.report.measured import shown, tables, warnings
+from ecgsynth.report.measured import shown, tables, warnings, worth_added
 
 FEW = 100
 """Test beats of a class below which its scores are called rough."""
@@ -95,6 +95,7 @@ def render(evaluation: Evaluation, *, history: Sequence[TrainingStep] = (), spli
         cautions=cautions(evaluation, split),
         findings=findings(evaluation),
         sentences=class_sentences(evaluation),
+        added=figures.added(worth) if (worth := worth_added(evaluation)) else None,
         measured=tables(evaluation),
         warnings=warnings(evaluation),
         papers=_papers(evaluation),
