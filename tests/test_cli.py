@@ -176,7 +176,7 @@ def test_two_leads_by_symbol_with_rhythm_go_through_every_stage(work, records, t
         both = np.hstack([record.signals, -0.5 * np.roll(record.signals, 3)])
         write_record(replace(record, signals=both, leads=("MLII", "V1")), tmp_path / "records")
     folder = tmp_path / "run"
-    choices = ("--lead", "all", "--by", "symbol", "--features", "shape+rr", "--families", "none", "--classifier-steps", 30)
+    choices = ("--lead", "all", "--by", "symbol", "--features", "shape+rr", "--families", "privacy", "--classifier-steps", 30)
     data = json.loads(call("run", tmp_path / "records", "-o", folder, "-g", "gaussian", *choices, "--json").stdout)
     assert data["settings"]["by"] == "symbol"
     assert data["settings"]["classifier"]["features"] == "shape+rr"
@@ -186,6 +186,9 @@ def test_two_leads_by_symbol_with_rhythm_go_through_every_stage(work, records, t
     page = (folder / "report.html").read_text()
     assert "left bundle branch block" in page
     assert "MLII+V1, the first is shown" in page
+    call("build", "-m", folder / "model.safetensors", "--count", "N=40", "--format", "wfdb", "-o", tmp_path / "set")
+    call("verify", tmp_path / "set", "--model", folder / "model.safetensors")
+    call("review", "make", tmp_path / "set", "--real", folder / "split" / "test.npz", "-n", 10, "-o", tmp_path / "page.html")
 
 
 def test_a_model_that_comes_with_the_package_needs_no_network(tmp_path, monkeypatch):
