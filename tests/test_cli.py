@@ -186,7 +186,9 @@ def test_two_leads_by_symbol_with_rhythm_go_through_every_stage(work, records, t
     page = (folder / "report.html").read_text()
     assert "left bundle branch block" in page
     assert "MLII+V1, the first is shown" in page
-    call("build", "-m", folder / "model.safetensors", "--count", "N=40", "--format", "wfdb", "-o", tmp_path / "set")
+    call("gate", folder / "split", "-o", tmp_path / "gate.safetensors", "--by", "symbol", "--steps", 20)
+    made_by = ("-m", folder / "model.safetensors", "--gate", tmp_path / "gate.safetensors", "--mark")
+    call("build", *made_by, "--count", "N=40", "--format", "wfdb", "--format", "parquet", "-o", tmp_path / "set")
     call("verify", tmp_path / "set", "--model", folder / "model.safetensors")
     call("review", "make", tmp_path / "set", "--real", folder / "split" / "test.npz", "-n", 10, "-o", tmp_path / "page.html")
 
