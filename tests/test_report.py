@@ -15,9 +15,9 @@ from ecgsynth.findings import ROWS
 from ecgsynth.generators import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
 from ecgsynth.metrics.utility import score_classes
-from ecgsynth.report import figures
+from ecgsynth.report import charts, figures
 from ecgsynth.report.explorer import script_digest
-from ecgsynth.report.page import class_sentences, findings, headline, of_100, source_of
+from ecgsynth.report.words import class_sentences, findings, headline, of_100, source_of
 
 HOSTILE = "<script>alert(1)</script>\"'&$x_{$"
 
@@ -268,14 +268,14 @@ def test_warns_of_a_generator_that_holds_real_beats():
 
 
 def test_row_percentages():
-    percent = figures.row_percentages([[3, 1, 0], [1, 1, 1], [0, 0, 0]])
+    percent = charts.row_percentages([[3, 1, 0], [1, 1, 1], [0, 0, 0]])
     assert percent[:2].sum(axis=1) == pytest.approx([100, 100])
     assert percent[0].tolist() == [75, 25, 0]
     assert percent[2].tolist() == [0, 0, 0]
 
 
 def test_confusion_shows_percentages_and_counts():
-    figure = figures.confusion({"a": [[30, 10], [0, 5]], "b": [[1, 1], [1, 1]]}, ("N", "V"))
+    figure = charts.confusion({"a": [[30, 10], [0, 5]], "b": [[1, 1], [1, 1]]}, ("N", "V"))
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["75.0 %", "30", "25.0 %", "10", "0.0 %", "0", "100.0 %", "5"]
     for axes in figure.axes:
@@ -293,8 +293,8 @@ CURVES = {
 
 
 def test_training_curves_show_the_numbers_of_every_step_and_mark_the_kept_weights():
-    assert figures.kept_step(HISTORY).step == 40
-    figure = figures.training_curves(HISTORY)
+    assert charts.kept_step(HISTORY).step == 40
+    figure = charts.training_curves(HISTORY)
     assert len(figure.axes) == 5
     assert figure.axes[3].lines[-1].get_xydata().tolist() == [[40, 0.4]]
     drawn = {axes.get_title(loc="left"): axes.lines[0].get_xydata() for axes in figure.axes}
@@ -303,15 +303,15 @@ def test_training_curves_show_the_numbers_of_every_step_and_mark_the_kept_weight
         found = drawn[title][np.isfinite(drawn[title][:, 1])]
         np.testing.assert_allclose(found, known)
     unscored = [dataclasses.replace(step, validation_score=None, best=False) for step in HISTORY]
-    assert figures.kept_step(unscored) is None
-    assert len(figures.training_curves(unscored).axes) == 4  # detection was measured all the same
+    assert charts.kept_step(unscored) is None
+    assert len(charts.training_curves(unscored).axes) == 4  # detection was measured all the same
     bare = [dataclasses.replace(step, detection=None) for step in unscored]
-    assert len(figures.training_curves(bare).axes) == 3
+    assert len(charts.training_curves(bare).axes) == 3
 
 
 def test_a_long_history_is_thinned():
     history = [TrainingStep(step, 0, 1.0, 1.0, float("nan")) for step in range(50_000)]
-    figure = figures.training_curves(history)
+    figure = charts.training_curves(history)
     assert len(figure.axes) == 2  # nothing to draw of the gap
     assert len(figure.axes[0].lines[0].get_xdata()) <= 2000
 
@@ -319,7 +319,7 @@ def test_a_long_history_is_thinned():
 def test_figures_refuse_nothing_to_draw():
     real = make_beats(classes=("N",))
     with pytest.raises(ValueError, match="no training step"):
-        figures.training_curves(())
+        charts.training_curves(())
     with pytest.raises(ValueError, match="no class in common"):
         figures.spread(real, make_beats("gan", classes=("V",)))
     with pytest.raises(ValueError, match="no beat to draw"):
@@ -338,7 +338,7 @@ def test_spread_draws_means_and_percentiles():
 
 
 def test_svg_label_is_escaped():
-    assert f'aria-label="{html.escape(HOSTILE)}"' in figures.to_svg(figures.training_curves(HISTORY), key="k", label=HOSTILE)
+    assert f'aria-label="{html.escape(HOSTILE)}"' in figures.to_svg(charts.training_curves(HISTORY), key="k", label=HOSTILE)
 
 
 def test_save_report(tmp_path, evaluation):

@@ -10,7 +10,7 @@ from reported import make_evaluation
 from ecgsynth import report
 from ecgsynth.measures import FAMILIES
 from ecgsynth.metrics.bootstrap import Interval
-from ecgsynth.report import figures, render
+from ecgsynth.report import charts, render
 from ecgsynth.report.measured import tables, warnings, worth_added
 from ecgsynth.scores import AS_REAL, Score
 
@@ -38,7 +38,7 @@ def test_what_added_beats_are_worth_is_drawn_for_each_classifier_over_their_shar
     assert list(worth) == ["cnn", "trees"]
     assert list(worth["trees"]) == [0, 0.25, 0.5, 1]
     assert worth["cnn"][0.5] == evaluation.intervals("real+half")["macro-F1"]
-    axes = figures.added(worth).axes
+    axes = charts.added(worth).axes
     assert [each.get_title(loc="left") for each in axes] == ["cnn", "trees"]
     line = axes[0].containers[0].lines[0]
     np.testing.assert_allclose(line.get_ydata(), [worth["cnn"][share].value for share in line.get_xdata()])

@@ -4,7 +4,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -16,9 +16,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
 from ecgsynth.beats import Beats
-from ecgsynth.generators.history import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
-from ecgsynth.metrics.bootstrap import Interval
 
 MM_PER_S = 25.0
 MM_PER_MV = 10.0
@@ -38,9 +36,8 @@ _EDGE = 0.5  # mm left and right of them
 _TITLE = 6.0  # mm above each strip
 _LIMIT = 5.0  # mV beyond which a trace is cut off
 _MEANS, _SHADE = (2.0, 0.9), 0.3  # widths of the mean lines, real and synthetic; opacity of a band
-_MOST_STEPS = 2000  # points a training curve is thinned to
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 8,
     "text.color": INK,
@@ -70,7 +67,7 @@ _STYLE: Any = {
 }
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def real_beside_generated(real: Beats, synthetic: Beats, *, per_class: int = 4) -> Figure:
     """Draw all classes on ECG paper, one a row: real beats left, generated ones right.
 
@@ -94,13 +91,13 @@ def real_beside_generated(real: Beats, synthetic: Beats, *, per_class: int = 4) 
     return _paper([name for name in AAMI_CLASSES if name in {*real.counts(), *synthetic.counts()}], real, synthetic, per_class)
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def ecg_paper(real: Beats, synthetic: Beats, aami_class: str, *, per_class: int = 4) -> Figure:
     """Draw the row of one class of `real_beside_generated`."""
     return _paper([aami_class], real, synthetic, per_class)
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def spread(real: Beats, synthetic: Beats) -> Figure:
     """Draw for each class the mean beat and the band from the 5th to the 95th percentile, synthetic over real.
 
@@ -120,10 +117,10 @@ def spread(real: Beats, synthetic: Beats) -> Figure:
     columns, height = min(3, len(classes)), 46.0
     rows = math.ceil(len(classes) / columns)
     width = WIDTH / columns
-    figure = _figure(WIDTH, rows * height + 7)
+    figure = blank(WIDTH, rows * height + 7)
     for place, name in enumerate(classes):
         row, column = divmod(place, columns)
-        axes = _axes(figure, column * width + 13, (rows - 1 - row) * height + 10, width - 15, height - 17)
+        axes = axes_at(figure, column * width + 13, (rows - 1 - row) * height + 10, width - 15, height - 17)
         _draw_spread(axes, real, synthetic, name)
         axes.set_title(f"{name} · {CLASS_NAMES[name]}", x=-0.15, fontsize=7.5, fontweight="normal")
         axes.margins(x=0)
@@ -138,121 +135,6 @@ def spread(real: Beats, synthetic: Beats) -> Figure:
     labels = [f"{_word(real)}: mean, 5th to 95th percentile", "synthetic: mean", "synthetic: 5th and 95th percentile"]
     figure.legend(handles, labels, loc="upper left", ncols=3, borderaxespad=0.2, handlelength=2.5, columnspacing=2.5)
     return figure
-
-
-@matplotlib.rc_context(_STYLE)
-def training_curves(history: Sequence[TrainingStep]) -> Figure:
-    """Draw the losses, the critic's score gap and, where they were measured, the validation scores over the steps.
-
-    A dotted line marks the step whose weights were kept.
-
-    Raises
-    ------
-    ValueError
-        If there is no step.
-    """
-    if not history:
-        raise ValueError("no training step to draw")
-    kept = kept_step(history)
-    drawn = history[:: math.ceil(len(history) / _MOST_STEPS)]
-    scored = [step for step in history if step.detection is not None or step.validation_score is not None]
-    found = [
-        ("generator loss", drawn, [step.generator_loss for step in drawn]),
-        ("critic loss", drawn, [step.critic_loss for step in drawn]),
-        ("critic score, real minus generated", drawn, [step.score_gap for step in drawn]),
-        ("validation score (macro-F1)", scored, [step.validation_score for step in scored]),
-        ("detection score (0.5 is ideal)", scored, [step.detection for step in scored]),
-    ]
-    curves = [curve for curve in found if np.isfinite(np.asarray(curve[2], dtype=float)).any()]
-    rows = -(-len(curves) // 2)
-    figure = _figure(WIDTH, 52 * rows)
-    for place, (title, steps, values) in enumerate(curves):
-        row, column = divmod(place, 2)
-        axes = _axes(figure, column * WIDTH / 2 + 13, (rows - 1 - row) * 52 + 11, WIDTH / 2 - 17, 34)
-        few = len(steps) <= 60
-        axes.plot([step.step for step in steps], np.asarray(values, dtype=float), color=REAL, marker="." if few else "", markersize=3)
-        axes.set_title(title)
-        axes.grid(alpha=0.15, color=INK, linewidth=0.5)
-        axes.set_xlabel("step")
-        if kept is not None:
-            axes.axvline(kept.step, color=SYNTHETIC, linestyle=":", linewidth=1)
-        if kept is not None and title.startswith("validation"):
-            axes.plot(kept.step, np.asarray(kept.validation_score, dtype=float), "o", color=SYNTHETIC, markersize=5)
-            axes.set_title(f"kept: step {kept.step:,}", loc="right", color=SYNTHETIC, fontweight="normal")
-    return figure
-
-
-def kept_step(history: Sequence[TrainingStep]) -> TrainingStep | None:
-    """Give the step whose weights were kept: the last one marked best, if any is."""
-    return next((step for step in reversed(history) if step.best), None)
-
-
-@matplotlib.rc_context(_STYLE)
-def added(worth: Mapping[str, Mapping[float, Interval]]) -> Figure:
-    """Draw the macro-F1 of classifiers over the share of the synthetic beats that they learnt from beside the real ones.
-
-    Parameters
-    ----------
-    worth : mapping of str to mapping of float to Interval
-        Classifier -> share, 0 to 1 -> macro-F1 with its 95 % interval.
-    """
-    figure, width = _figure(WIDTH, 48), WIDTH / len(worth)
-    ends = [end for found in worth.values() for interval in found.values() for end in interval]
-    for place, (name, found) in enumerate(worth.items()):
-        axes = _axes(figure, place * width + 13, 11, width - 17, 30)
-        values, low, high = np.transpose(list(found.values()))
-        axes.axhline(found[0.0].value, color=REAL, linewidth=0.8, linestyle=":")
-        axes.errorbar(
-            list(found), values, np.maximum(0, [values - low, high - values]), color=SYNTHETIC, marker=".", markersize=5, capsize=2
-        )
-        axes.set(ylim=(np.nanmin(ends) - 0.01, np.nanmax(ends) + 0.01), xticks=list(found), title=name)
-        axes.set_xticklabels([f"{100 * share:g} %" for share in found])
-        axes.grid(alpha=0.15, color=INK, linewidth=0.5)
-        axes.set_xlabel("of the synthetic beats, added")
-        if not place:
-            axes.set_ylabel("macro-F1")
-    return figure
-
-
-@matplotlib.rc_context(_STYLE)
-def confusion(matrices: Mapping[str, ArrayLike], classes: Sequence[str]) -> Figure:
-    """Draw confusion matrices side by side: percentage of each row's beats, and their count.
-
-    Parameters
-    ----------
-    matrices : mapping of str to array of int, shape (n_classes, n_classes)
-        Title -> counts; row: annotated class, column: predicted class.
-    classes : sequence of str
-        What rows and columns stand for.
-    """
-    size = len(classes)
-    height = size * 12.0
-    figure = _figure(WIDTH, height + 19)
-    for place, (title, matrix) in enumerate(matrices.items()):
-        counts = np.asarray(matrix)
-        percent = row_percentages(counts)
-        axes = _axes(figure, place * WIDTH / 2 + 20, 4, WIDTH / 2 - 24, height)
-        axes.pcolormesh(percent, vmin=0, vmax=100, cmap="Blues", edgecolors="#9fb3c4", linewidth=0.4)
-        for row, column in np.ndindex(size, size):
-            color = "white" if percent[row, column] > 55 else "#14171a"
-            axes.text(column + 0.5, row + 0.46, f"{percent[row, column]:.1f} %", ha="center", va="bottom", color=color, fontsize=8)
-            axes.text(column + 0.5, row + 0.58, f"{counts[row, column]:,}", ha="center", va="top", color=color, fontsize=6.5)
-        axes.set(xlim=(0, size), ylim=(size, 0))
-        axes.set_xticks(np.arange(size) + 0.5, classes, fontsize=9, fontweight="bold")
-        axes.set_yticks(np.arange(size) + 0.5, [f"{name}\n{total:,}" for name, total in zip(classes, counts.sum(axis=1), strict=True)])
-        axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
-        axes.spines[:].set_visible(False)
-        axes.set_ylabel("annotated (beats)")
-        axes.set_xlabel("predicted")
-        axes.xaxis.set_label_position("top")
-        axes.set_title(title)
-    return figure
-
-
-def row_percentages(counts: ArrayLike) -> NDArray[np.float64]:
-    """Give each row as percentages of its sum; a row of zeros stays so."""
-    counts = np.asarray(counts, dtype=float)
-    return np.asarray(100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
 
 def to_svg(figure: Figure, *, key: str, label: str) -> str:
@@ -275,7 +157,7 @@ def to_svg(figure: Figure, *, key: str, label: str) -> str:
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="svg", facecolor="none", metadata=nothing)
     text = buffer.getvalue()
     body = text[text.index(">", text.index("<svg")) + 1 :]
@@ -291,12 +173,12 @@ def to_svg(figure: Figure, *, key: str, label: str) -> str:
     return f'<svg role="img" aria-label="{html.escape(label)}" {size}>{body}'
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
     """Make an empty figure; mm."""
     return Figure(figsize=(width / 25.4, height / 25.4))
 
 
-def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Add axes; mm from the lower left corner."""
     across, up = figure.get_size_inches() * 25.4
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
@@ -320,12 +202,12 @@ def _paper(classes: Sequence[str], real: Beats, synthetic: Beats, per_class: int
         rows.append((name, pair, _limits(pair)))
     strip = CALIBRATION + per_class * max(cell_width(real), cell_width(synthetic))
     heights = [(top - bottom) * MM_PER_MV for _, _, (bottom, top) in rows]
-    figure = _figure(2 * strip + _GAP + 2 * _EDGE, sum(heights) + len(rows) * _TITLE + (len(rows) - 1) * 3 + 0.4)
+    figure = blank(2 * strip + _GAP + 2 * _EDGE, sum(heights) + len(rows) * _TITLE + (len(rows) - 1) * 3 + 0.4)
     below = figure.get_size_inches()[1] * 25.4
     for (name, pair, limits), height in zip(rows, heights, strict=True):
         below -= _TITLE + height
         for side, (beats, word) in enumerate(zip(pair, (_word(real), "synthetic"), strict=True)):
-            axes = _axes(figure, _EDGE + side * (strip + _GAP), below, strip, height)
+            axes = axes_at(figure, _EDGE + side * (strip + _GAP), below, strip, height)
             _draw_paper(axes, strip / MM_PER_S, limits)
             _draw_beats(axes, beats, strip, per_class)
             axes.set_title(f"{name} · {word}" if side else f"{name} · {CLASS_NAMES[name]}, {word}")
