@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import FAST, QUICK_SCORES, call
 from server import running_server
 
 from ecgsynth import shards
@@ -80,6 +81,23 @@ def files(gate: Gate, split: Split, tmp_path_factory: pytest.TempPathFactory) ->
     four = {label: gate.limits[label] for label in "NSVF"}
     replace(gate, limits=four).save(folder / "few")
     return folder
+
+
+@pytest.fixture(scope="module")
+def work(records_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a folder of everything the commands make; trainings are scored fast while it is used."""
+    folder = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUICK_SCORES.items():
+            patch.setattr(f"ecgsynth.generators.trained.{name}", value)
+        np.savez(folder / "foreign.npz", beats=np.zeros((3, 256)))
+        call("beats", records_folder, "-o", folder / "beats.npz")
+        call("split", folder / "beats.npz", "-o", folder / "split")
+        call("train", folder / "split", "-o", folder / "model.safetensors", "--steps", 3, *FAST)
+        call("sample", folder / "model.safetensors", "-o", folder / "syn.npz", "--like", folder / "split" / "train.npz")
+        judged = ("--steps", 20, "--classifiers", "cnn", "--families", "none")
+        call("evaluate", folder / "syn.npz", "--split", folder / "split", "-o", folder / "run", *judged)
+        yield folder
 
 
 @pytest.fixture

@@ -3,64 +3,19 @@
 import json
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import call
 
 from ecgsynth.beats import Beats
-from ecgsynth.cli import main
 from ecgsynth.records import write_record
 from ecgsynth.splits import Split
-
-FAST = ["--set", "hidden=8", "--set", "depth=1", "--set", "batch=16", "--set", "validations=1"]
-QUICK_SCORES = {"_SCORE_STEPS": 5, "_SCORED": 300, "_DETECTED": 300}
-
-
-def call(*arguments, ok=True):
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    if ok:
-        assert result.exit_code == 0, result.stderr
-    else:
-        assert result.exit_code != 0
-        assert "Traceback" not in result.stderr
-        if result.exit_code == 1:
-            assert len(result.stderr.strip().splitlines()) == 1
-    return result
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_scores():
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in QUICK_SCORES.items():
-            patch.setattr(f"ecgsynth.generators.trained.{name}", value)
-        yield
-
-
-@pytest.fixture(scope="module")
-def work(records_folder, tmp_path_factory):
-    """Everything the commands make, made once by the commands."""
-    folder = tmp_path_factory.mktemp("work")
-    make_all(folder, records_folder)
-    return folder
-
-
-def make_all(folder, records_folder):
-    np.savez(folder / "foreign.npz", beats=np.zeros((3, 256)))
-    call("beats", records_folder, "-o", folder / "beats.npz")
-    call("split", folder / "beats.npz", "-o", folder / "split")
-    call("train", folder / "split", "-o", folder / "model.safetensors", "--steps", 3, *FAST)
-    call("sample", folder / "model.safetensors", "-o", folder / "syn.npz", "--like", folder / "split" / "train.npz")
-    judged = ("--steps", 20, "--classifiers", "cnn", "--families", "none")
-    call("evaluate", folder / "syn.npz", "--split", folder / "split", "-o", folder / "run", *judged)
 
 
 def test_beats_counts_what_it_kept(work, records_folder, records):
@@ -329,23 +284,6 @@ def test_bad_input_gives_one_line_and_no_file(case, work, records_folder, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_in_training_gives_one_line(work, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    result = call("train", work / "split", "-o", tmp_path / "m.safetensors", "--steps", 2, *FAST, ok=False)
-    assert "No space left on device" in result.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_training_that_was_stopped_is_not_begun_anew_by_mistake(work, tmp_path):
-    (tmp_path / "m.safetensors.checkpoint").write_bytes(b"hours of work")
-    result = call("train", work / "split", "-o", tmp_path / "m.safetensors", "--steps", 2, *FAST, ok=False)
-    assert "--resume goes on with it" in result.stderr
-    assert (tmp_path / "m.safetensors.checkpoint").read_bytes() == b"hours of work"
-
-
 def test_beats_of_another_split_are_evaluated_with_a_warning(work, tmp_path):
     call("split", work / "beats.npz", "-o", tmp_path / "other", "--seed", 5)
     only = ("--rows", "synthetic", "--families", "none")
@@ -353,68 +291,3 @@ def test_beats_of_another_split_are_evaluated_with_a_warning(work, tmp_path):
     assert "may have seen the test side" in out.stderr
     same = evaluated(work / "syn.npz", work / "split", tmp_path / "same", *only)
     assert same.stderr == ""
-
-
-def test_a_full_disk_gives_one_line_and_no_file(work, tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "savez", full)
-    result = call("sample", work / "model.safetensors", "-o", tmp_path / "x.npz", "--count", "V=3", ok=False)
-    assert "No space left on device" in result.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def start(*arguments):
-    quick = "; ".join(f"trained.{name} = {value}" for name, value in QUICK_SCORES.items())
-    code = f"import ecgsynth.cli; from ecgsynth.generators import trained; {quick}; ecgsynth.cli.main()"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def interrupt(process, after):
-    deadline = time.monotonic() + 120
-    while not after() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    return process.communicate(timeout=120)
-
-
-def test_ctrl_c_in_training_keeps_the_best_and_resume_goes_on(work, tmp_path):
-    model = tmp_path / "m.safetensors"
-    arguments = ("train", work / "split", "-o", model, "--steps", 20_000, *FAST[:-2], "--set", "validations=200")
-    process = start(*arguments)
-    _, stderr = interrupt(process, (tmp_path / "m.safetensors.checkpoint").is_file)
-    assert process.returncode == 130
-    assert "stopped early" in stderr
-    assert "can tell which patients" in stderr
-    assert "Traceback" not in stderr
-    assert model.is_file()
-    done = len((tmp_path / "m.safetensors.csv").read_text().splitlines()) - 1
-    call("train", work / "split", "-o", model, "--steps", done + 3, *FAST[:-2], "--set", "validations=1", "--resume")
-    assert len((tmp_path / "m.safetensors.csv").read_text().splitlines()) - 1 == done + 3
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.safetensors", "m.safetensors.csv"]
-
-
-def test_ctrl_c_in_evaluation_leaves_nothing_half_written(work, tmp_path, monkeypatch):
-    from ecgsynth.classifiers import BeatClassifier
-
-    def interrupted(self, beats):
-        yield 0.5
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(BeatClassifier, "fit_steps", interrupted)
-    result = call("evaluate", work / "syn.npz", "--split", work / "split", "-o", tmp_path / "run", ok=False)
-    assert result.exit_code != 0
-    assert not (tmp_path / "run").exists()
-
-
-def test_ctrl_c_in_a_run_keeps_what_is_done_and_the_same_command_goes_on(work, records_folder, tmp_path):
-    out = tmp_path / "run"
-    arguments = ("run", records_folder, "-o", out, "-g", "class-mean", "--classifier-steps", 100_000)
-    _, stderr = interrupt(start(*arguments), (out / "synthetic.npz").is_file)
-    assert "the same command goes on" in stderr
-    assert "Traceback" not in stderr
-    assert not (out / "evaluation.json").exists()
-    assert Beats.load(out / "synthetic.npz").is_synthetic
