@@ -153,12 +153,12 @@ class Policy:
             if any(fnmatchcase(f"{rate} of {named}, {name}", rule.measure) for rate in _RATES for rule in self.rules)
         ]
         classifiers = [name for name in CLASSIFIERS if name in {name for _, name in asked}]
-        rows = [row for row in _NAMED_IN_MEASURES if row in {row for row, _ in asked} - {"synthetic"}]
+        rows = [row for row in _NAMED_IN_MEASURES if row in {row for row, _ in asked} - {"synthetic", "real"}]
         return {"classifiers": classifiers or list(CLASSIFIERS)[:1], "rows": ["real", "synthetic", "memorizer", *rows]}
 
 
 _RATES = ("macro-F1", "F1", "Se", "+P", *(f"{line} {rate}" for line in ("SVEB", "VEB") for rate in ("Se", "+P", "FPR", "Acc")))
-_NAMED_IN_MEASURES = {"synthetic": "TSTR", "real-on-synthetic": "TRTS"}
+_NAMED_IN_MEASURES = {"synthetic": "TSTR", "real": "TRTR", "real-on-synthetic": "TRTS"}
 _NAMED_IN_MEASURES |= {row: f"{row} over real" for row in ("real+quarter", "real+half", "real+synthetic")}
 
 

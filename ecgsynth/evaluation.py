@@ -49,6 +49,20 @@ synthetic beats a class to learn from against 200 real ones, and 500 real ones a
 _COSTS = {"cnn": 6.0, "trees": 1.5, "neighbors": 1.0}  # in time, against other work
 _FEW = 20_000  # beats to learn from: with fewer, to begin other processes would take longer than it saves
 
+_TESTED_ON = {"real-on-synthetic": "synthetic", "real-on-memorizer": "memorizer"}
+"""Rows that test what learnt from real beats on what that of another row learns from."""
+
+_ASKED_OF = {
+    "real": ("train", "test"),
+    "synthetic": ("synthetic", "test"),
+    "real-on-synthetic": ("train", "synthetic"),
+    "real-on-memorizer": ("train", "learnt"),
+    "real+memorizer": ("train", "learnt", "test"),
+    "memorizer": ("learnt", "test"),
+    "class-mean": ("learnt", "test"),
+}
+"""The sides of which a row asks anything; all but those learnt from, where it says nothing."""
+
 _PARTS = {"real+quarter": 0.25, "real+half": 0.5, "real+synthetic": 1.0}  # of the synthetic beats
 
 
@@ -219,7 +233,7 @@ def _lessons(trial: "_Trial", rows: Sequence[str], settings: Mapping[str, dict[s
     contents = {row: trial.key(row) for row in rows}  # beats are read through once
     tested: dict[str, list[str]] = {}  # what classifiers learn from -> the rows that are tested after it
     for row in rows:
-        tested.setdefault("real" if row == "real-on-synthetic" else row, []).append(row)
+        tested.setdefault("real" if row in _TESTED_ON else row, []).append(row)
     jobs = []
     for name, (lesson, asked), seed in product(settings, tested.items(), seeds):
         keys = {row: contents[row] | {"classifier": name, "settings": settings[name], "seed": seed} for row in asked}
@@ -235,7 +249,7 @@ def _judge(trial: "_Trial", lesson: str, keys: Mapping[str, dict[str, Any]], kep
         model = CLASSIFIERS[name](**settings, seed=seed)
         for _ in model.fit_steps(trial.beats_for(lesson, seed), by=trial.by):
             pass
-        known = {row: trial.test_of(row, model).to_dict() for row in keys}
+        known = {row: trial.test_of(row, model, seed).to_dict() for row in keys}
         for row, key in keys.items():
             kept.write(key, known[row])
     return [((name, row), scores) for row, scores in known.items()]
@@ -270,10 +284,8 @@ class _Trial:
 
     def key(self, row: str) -> dict[str, Any]:
         """Give what a row's scores depend on, but the classifier: not the synthetic beats, if it asks nothing of them."""
-        sides = {"real": ("train", "test"), "real-on-synthetic": ("train", "synthetic"), "synthetic": ("synthetic", "test")}
-        controls: tuple[str, ...] = ("learnt", "test") if row in ("memorizer", "class-mean") else ("train", "synthetic", "test")
-        on = {side: self._contents[side] for side in sides.get(row, controls)}
-        made = {"counts": self.synthetic.counts(self.by)} if row in ("memorizer", "class-mean") else {}
+        on = {side: self._contents[side] for side in _ASKED_OF.get(row, ("train", "synthetic", "test"))}
+        made = {"counts": self.synthetic.counts(self.by)} if "learnt" in on else {}
         return {"row": row, "by": self.by, "classes": list(self.classes), **made, **on}
 
     def beats_for(self, row: str, seed: int) -> Beats:
@@ -285,12 +297,14 @@ class _Trial:
         if row in _PARTS:
             order = np.random.default_rng(seed).permutation(len(self.synthetic))
             return concatenate([self.train, self.synthetic.take(np.sort(order[: round(_PARTS[row] * len(order))]))])
+        if row == "real+memorizer":
+            return concatenate([self.train, self.beats_for("memorizer", seed)])
         control: Generator = Memorizer() if row == "memorizer" else ClassMean()
         return control.fit(self.learnt, by=self.by).sample(self.synthetic.counts(self.by), seed=seed)
 
-    def test_of(self, row: str, model: Any) -> Scores:
+    def test_of(self, row: str, model: Any, seed: int) -> Scores:
         """Score a classifier on the row's test beats."""
-        asked = self.synthetic if row == "real-on-synthetic" else self.test
+        asked = self.beats_for(_TESTED_ON[row], seed) if row in _TESTED_ON else self.test
         predicted = model.predict(asked)
         return score_classes(annotated=asked.labels(self.by), predicted=predicted, classes=self.classes, patients=asked.patients)
 

@@ -27,9 +27,14 @@ ROWS = {
     "real+half": "trained on real and half of synthetic",
     "real+synthetic": "trained on real and synthetic beats",
     "memorizer": "control: trained on copies of real beats",
+    "real-on-memorizer": "control: trained on real, tested on copies",
+    "real+memorizer": "control: trained on real beats and copies",
     "class-mean": "control: trained on class means plus noise",
 }
 """What each classifier of an evaluation is trained on; all are tested on the same real beats but where it says so."""
+
+_OF_COPIES = {"synthetic": "memorizer", "real-on-synthetic": "real-on-memorizer", "real+synthetic": "real+memorizer"}
+"""What each row is when copies of training beats stand in the place of the synthetic ones."""
 
 _OTHERS = {"split.json": "a split", HEAD: "beats", "build.json": "a dataset"}
 """The file by which a folder is known that is not one of an evaluation, nor of a run."""
@@ -104,7 +109,7 @@ class Evaluation:
 
     def _utility(self, classifier: str) -> Iterator[Score]:
         rows = self.classifiers[classifier]
-        real, memorizer = (self._plain(row, classifier) for row in ("real", "memorizer"))
+        real = self._plain("real", classifier)
 
         def score(measure: str, rate: str, value: Interval, *, real: float, memorizer: float) -> Score:
             what, _, label = rate.partition(" ")
@@ -113,18 +118,20 @@ class Evaluation:
             goal = LESS if what.endswith("FPR") else MORE
             return Score("utility", f"{what} of {measure}, {classifier}", label, value, goal, real, memorizer)
 
-        for row, measure in (("synthetic", "TSTR"), ("real-on-synthetic", "TRTS")):
+        for row, measure in (("synthetic", "TSTR"), ("real", "TRTR"), ("real-on-synthetic", "TRTS")):
             if row in rows:
+                copied = self._plain(_OF_COPIES.get(row, "memorizer"), classifier)
                 for rate, value in self.intervals(row, classifier=classifier).items():
-                    copies = memorizer.get(rate, np.nan) if row == "synthetic" else np.nan  # copies were not tested on
-                    yield score(measure, rate, value, real=real.get(rate, np.nan), memorizer=copies)
+                    yield score(measure, rate, value, real=real.get(rate, np.nan), memorizer=copied.get(rate, np.nan))
         for row in ("synthetic", "real+quarter", "real+half", "real+synthetic"):
             if {row, "real"} <= set(rows) and all(scores.by_patient for scores in rows[row]):
                 gain = self.intervals(row, base="real", classifier=classifier)["macro-F1"]
-                copied = memorizer.get("macro-F1", np.nan) - real["macro-F1"] if row == "synthetic" else np.nan
-                yield score(f"{row} over real", "macro-F1", gain, real=0.0, memorizer=copied)
+                copied = self._plain(_OF_COPIES.get(row, ""), classifier)
+                over = copied.get("macro-F1", np.nan) - real["macro-F1"]
+                yield score(f"{row} over real", "macro-F1", gain, real=0.0, memorizer=over)
 
     def _plain(self, row: str, classifier: str) -> dict[str, float]:
+        """Give the rates of a row, means over seeds; none where it was not asked for."""
         seeds = self.classifiers[classifier].get(row, ())
         if not seeds:
             return {}

@@ -26,7 +26,7 @@ from ecgsynth.steps import relabelled
 STAGES = {"beats": 0.02, "split": 0.01, "train": 0.4, "sample": 0.02, "evaluate": 0.54, "report": 0.01}
 """The stages in their order, and about what share of the time each takes."""
 
-ROWS = ("real", "synthetic", "real-on-synthetic", "real+synthetic", "memorizer", "class-mean")
+ROWS = ("real", "synthetic", "real-on-synthetic", "real+synthetic", "memorizer", "real-on-memorizer", "class-mean")
 """What the classifiers of a run learn from and are tested on; `ecgsynth evaluate` has more."""
 
 

@@ -9,7 +9,7 @@ from ecgsynth.labels import AAMI_CLASSES
 from ecgsynth.metrics.utility import score_classes
 
 SHARES = {"real": 0.95, "synthetic": 0.85, "real+synthetic": 0.96, "memorizer": 0.9, "class-mean": 0.6}
-SHARES |= {"real-on-synthetic": 0.9, "real+quarter": 0.95, "real+half": 0.95}
+SHARES |= {"real-on-synthetic": 0.9, "real+quarter": 0.95, "real+half": 0.95, "real-on-memorizer": 0.99, "real+memorizer": 0.95}
 SPLIT = {
     "scheme": "patients",
     "seed": 3,

@@ -7,7 +7,7 @@ from ecgsynth.beats import Beats
 from ecgsynth.classifiers import NEW_PATIENTS, BeatClassifier, Neighbors, Trees
 from ecgsynth.engine import Local
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.evaluation import evaluate, evaluate_steps
+from ecgsynth.evaluation import _ordered, evaluate, evaluate_steps
 from ecgsynth.findings import ROWS, Evaluation
 from ecgsynth.generators import GENERATORS, class_counts
 from ecgsynth.metrics.utility import score_classes
@@ -85,7 +85,7 @@ def test_every_row_is_scored_for_every_seed_on_the_same_beats(result, split):
     assert set(result.rows) == set(ROWS)
     for row, scores in result.rows.items():
         assert len(scores) == 2
-        asked = class_counts(split.train) if row == "real-on-synthetic" else split.test.counts()
+        asked = class_counts(split.train) if row.startswith("real-on") else split.test.counts()
         assert [sum(row) for row in scores[0].confusion] == list(asked.values())
     mean, deviation = result.spread("real")
     values = [scores.macro_f1 for scores in result.rows["real"]]
@@ -192,6 +192,14 @@ def test_what_is_trained_on_real_beats_is_tested_on_synthetic_ones_without_learn
     assert result.rows["real-on-synthetic"][0].by_patient is None  # synthetic beats are nobody's
 
 
+def test_copies_in_the_place_of_synthetic_beats_are_judged_as_synthetic_beats_are(split):
+    """The yardstick of copies is what comes of an evaluation of copies: nearest neighbours draw nothing but the copies themselves."""
+    copies = GENERATORS["memorizer"]().fit(_ordered(split.train)).sample(class_counts(split.train), seed=0)
+    found = evaluate(synthetic=copies, train=split.train, test=split.test, classifiers=("neighbors",))
+    for ours, yardstick in (("synthetic", "memorizer"), ("real-on-synthetic", "real-on-memorizer"), ("real+synthetic", "real+memorizer")):
+        assert found.rows[ours][0].confusion == found.rows[yardstick][0].confusion, ours
+
+
 def test_three_kinds_of_classifiers_learn(split):
     rows = ("real", "class-mean")
     found = evaluate(synthetic=replace(split.train, source="x"), train=split.train, test=split.test, rows=rows, classifier=FAST)
@@ -253,8 +261,13 @@ def test_every_number_has_an_interval_a_goal_and_yardsticks(result):
     assert (whole.real, whole.memorizer) == pytest.approx((result.spread("real")[0], result.spread("memorizer")[0]))
     assert scores["Se of TSTR, cnn", "V"].value.value == pytest.approx(result.by_class("synthetic", "sensitivity")["V"])
     assert scores["macro-F1 of TRTS, cnn", "all"].value.value == pytest.approx(result.spread("real-on-synthetic")[0])
+    assert scores["F1 of TRTR, cnn", "V"].value.value == pytest.approx(result.by_class("real")["V"])
+    tested = scores["macro-F1 of TRTS, cnn", "all"]
+    assert (tested.real, tested.memorizer) == pytest.approx((result.spread("real")[0], result.spread("real-on-memorizer")[0]))
     gain = scores["macro-F1 of real+synthetic over real, cnn", "all"]
-    assert gain.value.value == pytest.approx(result.spread("real+synthetic")[0] - result.spread("real")[0])
+    real, *joined = (result.spread(row)[0] for row in ("real", "real+synthetic", "real+memorizer"))
+    assert (gain.value.value, gain.memorizer) == pytest.approx([macro - real for macro in joined])
+    assert np.isnan(scores["macro-F1 of real+half over real, cnn", "all"].memorizer)
     assert scores["VEB FPR of TSTR, cnn", "all"].goal == "less is better"
     assert whole.goal == "more is better"
 
