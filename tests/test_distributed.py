@@ -1,11 +1,13 @@
 """Several processes that train together come to what one comes to."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -17,12 +19,18 @@ from ecgsynth.splits import Split
 SETTINGS = ["--steps", "30", "--set", "batch=64", "--set", "precision=float32", "--set", "hidden=32", "--set", "depth=1"]
 
 
+def free_port():
+    """Find a port below those that systems hand out, so that no other test is given it before the processes take it."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as trial, suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port")
+
+
 def begin(folder, output, *options, processes=1, others=None, patch=("", "")):
     """Begin a training in so many processes, as torchrun does; the others may have another output, and each code of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    begun = []
+    begun, port = [], free_port()
     for rank in range(processes):
         told = {"WORLD_SIZE": str(processes), "RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         environment = os.environ | {"OMP_NUM_THREADS": "1", **(told if processes > 1 else {})}
