@@ -199,7 +199,7 @@ def test_a_score_that_fell_and_a_class_of_few_beats_are_told_of(split):
     kept, notes = without_rare(of_few(split.train, S=1, V=2), "class")
     assert kept.counts() == {"N": 300, "V": 2}
     assert notes == [
-        "class V (2) has few training beats: new ones will be much like them, or poor",
+        "few training beats of class V (2): new ones will be much like them, or poor",
         "class S (1) left out: fewer than 2 training beats",
     ]
 

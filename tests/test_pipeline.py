@@ -41,7 +41,7 @@ def test_what_is_too_rare_to_learn_is_left_out_and_named(with_few, tmp_path, sch
     rare = [name for name, count in counts.items() if count < 2]
     assert (few, rare) == (["F"], ["V"])
     assert said.count("\n") == 1
-    assert f"note: class F ({counts['F']}) has few training beats" in said
+    assert f"note: few training beats of class F ({counts['F']}): new" in said
     assert "class V (1) left out: fewer than 2 training beats" in said
     learnt = {name: count for name, count in counts.items() if name not in rare}
     assert load_generator(tmp_path / "run" / "model.safetensors").counts == learnt

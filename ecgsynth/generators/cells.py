@@ -72,7 +72,7 @@ def without_rare(train: Beats | StoredBeats, by: str, at_least: int = 2) -> tupl
     rare = [name for name, count in counts.items() if count < at_least]
     few = [f"{name} ({count})" for name, count in counts.items() if at_least <= count < _POOR]
     if few:
-        notes.append(f"{by} {', '.join(few)} has few training beats: new ones will be much like them, or poor")
+        notes.append(f"few training beats of {by} {', '.join(few)}: new ones will be much like them, or poor")
     if not rare:
         return train, notes
     if len(rare) == len(counts):
