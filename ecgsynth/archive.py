@@ -6,6 +6,7 @@ from collections.abc import Generator as Steps
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, clear_all_scratch, names_in
 from ecgsynth.parts import Part, known_of, part_name, write_part
 from ecgsynth.places import place
-from ecgsynth.records import read_record
+from ecgsynth.records import read_record, readable
 from ecgsynth.steps import Progress
 from ecgsynth.stored import HEAD, StoredBeats, seal
 
@@ -38,6 +39,7 @@ def cut_archive_steps(
     annotator: str = "atr",
     patients: Mapping[str, str] | None = None,
     per_part: int = RECORDS,
+    skip: bool = False,
     engine: Engine | None = None,
     force: bool = False,
 ) -> Steps[Progress, None, StoredBeats]:
@@ -59,6 +61,8 @@ def cut_archive_steps(
         As for `read_records`.
     per_part : int
         Records of a part.
+    skip : bool
+        Leave out records that cannot be read or cut; what was begun without it goes on with it.
     engine : Engine, optional
         What does the work; the cores of this machine if not given.
     force : bool
@@ -67,7 +71,7 @@ def cut_archive_steps(
     Returns
     -------
     StoredBeats
-        ``info["left_out"]`` as of `extract_beats`.
+        ``info["left_out"]`` as of `extract_beats`; if records were skipped, ``info["skipped"]`` lists ``[record, why]``.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def cut_archive_steps(
         Job(
             f"{group[0].name} to {group[-1].name}",
             len(group),
-            partial(_cut_part, group, folder / part_name(number), window, reading, _digest(asked)),
+            partial(_cut_part, group, folder / part_name(number), window, reading, _digest(asked), skip),
         )
         for number, group in enumerate(groups)
     ]
@@ -96,7 +100,9 @@ def cut_archive_steps(
         _leave_nothing(folder, asked)
         raise
     lost = [row for part in parts for row in part["left_out"]]
-    info = {"before": window.before, "after": window.after, "band": window.band, "left_out": lost}
+    info: dict[str, Any] = {"before": window.before, "after": window.after, "band": window.band, "left_out": lost}
+    if skipped := [row for part in parts for row in part.get("skipped", ())]:
+        info["skipped"] = skipped
     return seal(folder, parts, source="real", info=info)
 
 
@@ -143,18 +149,23 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _cut_part(records: Sequence[Path], path: Path, window: Window, reading: Mapping[str, Any], asked: str) -> Part:
+def _cut_part(records: Sequence[Path], path: Path, window: Window, reading: Mapping[str, Any], asked: str, skip: bool) -> Part:
     """Cut some records into a part, if it is not there; `asked` is the digest of the plan that it is of."""
     if path.is_file():
         return known_of(path)
     lost: list[Lost] = []
+    skipped: list[tuple[str, str]] = []
 
     def cut() -> Iterator[Beats]:
-        for record in records:
-            beats, own = cut_record(read_record(record, **reading), window)
+        for record in map(partial(read_record, **reading), records) if not skip else readable(records, skipped, **reading):
+            beats, own = cut_record(record, window)
             lost.extend(own)
             yield beats
         if _digest(_plan_of(path.parent)) != asked:  # as by a worker that outlived the process which began it
             raise EcgsynthError(f"{path.parent} was begun anew by another call, cut otherwise: only one at a time can write there")
 
-    return write_part(path, cut(), left_out=lost)
+    told: dict[str, Any] = {"left_out": lost} | ({"skipped": skipped} if skip else {})
+    batches = cut()
+    if (first := next(batches, None)) is None:  # none of these can be read, and nothing is kept of them
+        return {"name": path.name, "beats": 0, "counts": [], **told}
+    return write_part(path, chain([first], batches), **told)

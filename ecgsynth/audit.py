@@ -141,7 +141,9 @@ class Policy:
         _refuse_unknown(path, data, ["learnt_here"])
         if not isinstance(rules, list) or not rules:
             raise EcgsynthError(f"{path} has no [[rule]]: a policy without rules lets everything pass")
-        return cls(tuple(_rule(path, rule) for rule in rules), bool(data.get("learnt_here", True)))
+        if not isinstance(learnt_here := data.get("learnt_here", True), bool):
+            raise EcgsynthError(f"{path}: learnt_here is true or false, not {learnt_here!r}")
+        return cls(tuple(_rule(path, rule) for rule in rules), learnt_here)
 
     @property
     def needs(self) -> dict[str, list[str]]:
@@ -249,6 +251,7 @@ def _rule(path: str | Path, data: Any) -> Rule:
     _refuse_unknown(path, data, [field.name for field in fields(Rule)])
     strange = [name for name in _LIMITS if name in data and (isinstance(data[name], bool) or not isinstance(data[name], int | float))]
     strange += [name for name in ("measure", "label", "end", "why") if not isinstance(data.get(name, ""), str)]
+    strange += [name for name in ("optional",) if not isinstance(data.get(name, False), bool)]
     if strange:
         raise EcgsynthError(f"{path}: {', '.join(strange)} of the rule for {data['measure']!r} cannot be read")
     return Rule(**data)

@@ -16,7 +16,7 @@ from typing import Any
 from ecgsynth.cards import Told, croissant, data_card, model_card
 from ecgsynth.engine import Engine, Job
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path, discard, names_in, open_itself, sha256, sync, sync_name, user_cache
+from ecgsynth.files import atomic_path, discard, names_in, open_itself, refuse_mount, sha256, sync, sync_name, user_cache
 from ecgsynth.formats import join_npz, join_text
 from ecgsynth.places import is_remote, place, upload, upload_begun
 from ecgsynth.recipe import Recipe
@@ -77,6 +77,7 @@ def build_steps(source: Source, folder: str | Path, *, force: bool = False, engi
     if _is_there(folder, head, force=force):
         _clear_after(head, work)
         return False
+    refuse_mount(folder)
     _refuse_others(work)
     with _alone_in(work):
         if _is_there(folder, head, force=force):  # by a process that was building until now

@@ -14,6 +14,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.labels import aami_classes
 from ecgsynth.records import LEADS, Record, choose_leads
 from ecgsynth.steps import map_lazily
+from ecgsynth.untrusted import MOST_SAMPLES, RATES
 
 BAND = (0.5, 40.0)
 RR_AROUND = 1000
@@ -37,7 +38,7 @@ class Window:
     Raises
     ------
     EcgsynthError
-        If the window is empty, or the sampling rate or the band does not fit.
+        If the window is empty or too long, or the sampling rate or the band does not fit.
     """
 
     lead: str | Sequence[str] = LEADS
@@ -47,10 +48,11 @@ class Window:
     band: tuple[float, float] | None = BAND
 
     def __post_init__(self) -> None:
-        if not 0 < self.fs < math.inf:
-            raise EcgsynthError(f"the sampling rate of the beats (--fs) must be above 0 Hz, not {self.fs:g}")
-        if self.before < 0 or self.after <= 0 or self.n_samples < 2:
-            raise EcgsynthError(f"the window of {self.before} s before and {self.after} s after the R peak is empty")
+        if not RATES[0] <= self.fs <= RATES[1]:
+            raise EcgsynthError(f"the sampling rate of the beats (--fs) must be {RATES[0]:g} to {RATES[1]:g} Hz, not {self.fs:g}")
+        if not (0 <= self.before < math.inf and 0 < self.after < math.inf) or self.n_samples < 2:
+            raise EcgsynthError(f"the window of {self.before} s before and {self.after} s after the R peak is empty, or has no end")
+        self.refuse_long(1)
         if self.band is not None and not 0 < self.band[0] < self.band[1] < self.fs / 2:
             low, high = self.band
             raise EcgsynthError(f"the band {low} to {high} Hz must lie between 0 and half of {self.fs:g} Hz, low before high")
@@ -64,6 +66,14 @@ class Window:
     def n_samples(self) -> int:
         """Samples of a beat."""
         return self.n_before + round(self.after * self.fs)
+
+    def refuse_long(self, n_leads: int) -> None:
+        """Raise if beats of so many leads would be longer than any file of beats may say."""
+        if n_leads * self.n_samples > MOST_SAMPLES:
+            raise EcgsynthError(
+                f"beats of {n_leads} x {self.n_samples:,} samples are too long: {MOST_SAMPLES:,} at most, all leads together "
+                "(--before, --after, --fs, --lead)"
+            )
 
 
 def extract_beats(
@@ -135,9 +145,10 @@ def cut_record(record: Record, window: Window) -> tuple[Beats, list[Lost]]:
     Raises
     ------
     EcgsynthError
-        If the record has none of the leads.
+        If the record has none of the leads, or its beats would be too long.
     """
     channels = choose_leads(record.leads, window.lead)
+    window.refuse_long(len(channels))
     leads = [_windows(record.signals[:, channel], record, window) for channel in channels]
     reasons = leads[0][2]
     for _, _, others in leads[1:]:  # a beat is kept if it is whole in every lead

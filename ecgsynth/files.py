@@ -244,10 +244,18 @@ def refuse_existing(path: str | Path, *, force: bool, marker: str | None = None)
 def _refuse(path: Path, *, force: bool, marker: str | None = None) -> None:
     if marker is not None and upload_begun(path, marker):
         return
+    if marker is not None:
+        refuse_mount(path)
     if path.is_dir() and not (marker is not None and (not any(path.iterdir()) or (path / marker).is_file())):
         raise EcgsynthError(f"{path} is a folder of other things, which is not replaced: give another name")
     if path.exists() and not force:
         raise EcgsynthError(f"{path} exists: give another name, or --force to replace it")
+
+
+def refuse_mount(path: Path) -> None:
+    """Raise if a folder is one in whose place no other can be put."""
+    if not is_remote(path) and os.path.ismount(path):
+        raise EcgsynthError(f"{path} is where a file system begins, whose name no other folder can take: name a folder in it")
 
 
 def user_cache() -> Path:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path, refuse_existing
+from ecgsynth.files import atomic_path, refuse_existing, sync
 from ecgsynth.labels import LABELS
 from ecgsynth.metrics.bootstrap import Confusions, Interval, Intervals, over_beats, over_patients
 from ecgsynth.metrics.utility import Scores, Values, rates
@@ -169,11 +170,15 @@ class Evaluation:
         """Write ``evaluation.json`` and the example beats into `folder`, which may hold other files."""
         folder = place(folder)
         self.refuse_existing(folder, force=force)
-        (folder / "evaluation.json").unlink(missing_ok=True)  # written last: it stands for the whole
-        self.real.save(folder / "examples-real.npz", force=True)
-        self.synthetic.save(folder / "examples-synthetic.npz", force=True)
-        with atomic_path(folder / "evaluation.json", force=force) as temporary:
-            temporary.write_text(json.dumps(self.to_dict()) + "\n")
+        with ExitStack() as written:  # what is entered last is put there first: what stands for the whole comes last
+            head, real, synthetic = (written.enter_context(atomic_path(folder / name, force=True)) for name in _FILES)
+            head.write_text(json.dumps(self.to_dict()) + "\n")
+            self.real.save(real)
+            self.synthetic.save(synthetic)
+            for made in (head, real, synthetic):
+                sync(made)  # nothing of what was there goes before all of it is on the disk
+            self.refuse_existing(folder, force=force)  # as another call may have put one there
+            (folder / "evaluation.json").unlink(missing_ok=True)
 
     @staticmethod
     def refuse_existing(folder: str | Path, *, force: bool) -> None:

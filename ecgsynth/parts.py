@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +15,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path
 from ecgsynth.labels import AAMI_CLASSES, SYMBOL_TO_CLASS
 from ecgsynth.tables import TableFile
-from ecgsynth.untrusted import MOST_SAMPLES, column_of, conform, is_above_0, is_count, is_whole, of_json, text_of
+from ecgsynth.untrusted import MOST_SAMPLES, column_of, conform, is_count, is_rate, is_whole, of_json, text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +34,7 @@ def _is_count(value: Any) -> bool:
 
 
 PART_FORM = {"name": str, "beats": is_count, "counts": [_is_count]}
-SHAPE_FORM = {"n_leads": is_whole, "n_samples": is_whole, "fs": is_above_0, "r_sample": is_count}
+SHAPE_FORM = {"n_leads": is_whole, "n_samples": is_whole, "fs": is_rate, "r_sample": is_count}
 
 
 def write_part(path: Path, batches: Iterable[Beats], **told: Any) -> Part:
@@ -47,17 +47,24 @@ def write_part(path: Path, batches: Iterable[Beats], **told: Any) -> Part:
     ValueError
         If there is no batch.
     """
-    import pyarrow.parquet as pq
-
     batches = iter(batches)
     first = next(batches, None)
     if first is None:
         raise ValueError("a part has at least one batch")
+    with atomic_path(path, force=True) as temporary:
+        part = _write(temporary, first, batches, told)
+        _loosen(temporary)
+    return part
+
+
+def _write(path: Path, first: Beats, batches: Iterator[Beats], told: Mapping[str, Any]) -> Part:
+    import pyarrow.parquet as pq
+
     counts: Counter[tuple[str, str]] = Counter()
     schema = _to_table(first).schema
     plain = [name for name in schema.names if name != "signals"]
     compact = {"compression": "zstd", "use_dictionary": plain, "use_byte_stream_split": ["signals.list.element"]}
-    with atomic_path(path, force=True) as temporary, pq.ParquetWriter(temporary, schema, **compact) as writer:
+    with pq.ParquetWriter(path, schema, **compact) as writer:
         for beats in chain([first], batches):
             if _shape(beats) != _shape(first):
                 raise EcgsynthError(UNLIKE)
@@ -73,6 +80,23 @@ def write_part(path: Path, batches: Iterable[Beats], **told: Any) -> Part:
         }
         writer.add_key_value_metadata({"ecgsynth": json.dumps(part)})
     return part
+
+
+def _loosen(path: Path) -> None:
+    """Write a part again as it is, without compression, if its beats are so alike that nobody would believe how many it holds."""
+    import pyarrow.parquet as pq
+
+    try:
+        TableFile(path, lists="signals").__exit__()
+    except ValueError:
+        dense = path.with_name(f"{path.name}.dense")
+        path.rename(dense)
+        with pq.ParquetFile(dense) as file, pq.ParquetWriter(path, file.schema_arrow, compression="none", use_dictionary=False) as writer:
+            for number in range(file.num_row_groups):
+                group = file.read_row_group(number)
+                writer.write_table(group, row_group_size=max(1, len(group)))
+            writer.add_key_value_metadata({"ecgsynth": file.metadata.metadata[b"ecgsynth"]})
+        dense.unlink()
 
 
 def part_name(number: int) -> str:

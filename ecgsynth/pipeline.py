@@ -131,8 +131,8 @@ def _claim(folder: Path, settings: Settings, *, force: bool) -> None:
     """Begin a run in `folder`, or find the one there to be of the same settings and version."""
     path = folder / "settings.json"
     text = json.dumps({"ecgsynth": ecgsynth.__version__, **asdict(settings)}, indent=1) + "\n"
-    if path.is_file() and path.read_text() == text and not force:
-        return
+    if path.is_file() and path.read_text() == text and not (force and (folder / "report.html").is_file()):
+        return  # what was begun of the same goes on
     if folder.exists() and any(folder.iterdir()) and not force:
         what = "a run with other settings, or of another version" if path.is_file() else "other files"
         raise EcgsynthError(f"{folder} holds {what}: give another name, or --force to replace it")

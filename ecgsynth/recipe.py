@@ -14,7 +14,7 @@ from ecgsynth.formats import FORMATS
 from ecgsynth.generators import Request
 from ecgsynth.generators.requests import MOST_BEATS, Interval
 from ecgsynth.places import place
-from ecgsynth.untrusted import of_toml
+from ecgsynth.untrusted import SEEDS, of_toml
 
 GATES = ("drop", "mark", "none")
 """What becomes of beats that the gate holds back: they are drawn again, they stay and are marked, or the gate is not asked.
@@ -121,8 +121,8 @@ class Recipe:
             raise EcgsynthError(f"a recipe asks for at most {MOST_BEATS:,} beats in all: make several datasets of more")
         if len(self.quotas) > MOST_QUOTAS or len(self.splits) > MOST_SPLITS:
             raise EcgsynthError(f"a recipe has at most {MOST_QUOTAS:,} quotas and {MOST_SPLITS} splits: make several datasets of more")
-        if not 0 <= self.seed < 2**63 or isinstance(self.seed, bool):
-            raise EcgsynthError("seeds are numbered from 0, below 2^63")
+        if not 0 <= self.seed < SEEDS or isinstance(self.seed, bool):
+            raise EcgsynthError(f"seeds are numbered from 0, below {SEEDS:,}")
         for known_as in ("model", "name", "licence", "date", "description"):
             text = getattr(self, known_as)
             if not all(letter.isprintable() or (letter == "\n" and known_as == "description") for letter in text):

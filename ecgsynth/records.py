@@ -1,10 +1,9 @@
 """WFDB records: find them, read and write them, one at a time."""
 
+import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 
 from ecgsynth import mitdb
 from ecgsynth.annotations import read_annotations
+from ecgsynth.bringing import brought
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.headers import LARGEST, Header, belongs, bytes_asked, first_line, parse_header, read_header, segments_of
+from ecgsynth.headers import Header, belongs, first_line, read_header, segments_of
 from ecgsynth.labels import SYMBOL_TO_CLASS
 from ecgsynth.places import is_remote, place
 
@@ -24,8 +24,10 @@ ALL_LEADS = "all"
 LEADS = ("MLII", FIRST_LEAD)
 """The leads taken by default: MLII, and the first of a record without it."""
 
-_LARGEST_ANNOTATIONS = 1 << 26  # bytes of a file at an address
-_PIECE = 1 << 20  # bytes that are brought at a time
+MOST_PER_S = 20
+"""Beats that may be annotated in a second of a record; each takes as much memory as a whole window."""
+
+_FEW = 100  # beats, which any record may have
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def find_records(where: str | Path | Sequence[str | Path]) -> list[Path]:
     Parameters
     ----------
     where : path, or sequence of paths
-        A folder of WFDB records, or of folders of them, or records by path without suffix (``"mitdb/100"``); also
+        A folder of WFDB records, or, where none lies in it, of folders of them, or records by path without suffix (``"mitdb/100"``); also
         addresses that fsspec knows. Segments are not listed beside the record that is made of them.
 
     Returns
@@ -149,6 +151,17 @@ def read_records(
         yield read_record(path, annotator=annotator, lead=lead, patients=patients)
 
 
+def readable(paths: Iterable[Path], skipped: list[tuple[str, str]], **how: Any) -> Iterator[Record]:
+    """Read records lazily, `how` as for `read_record`, but those that cannot be read, whose names and faults are added to `skipped`."""
+    for path in paths:
+        try:
+            record = read_record(path, **how)
+        except EcgsynthError as error:
+            skipped.append((path.name, str(error)))
+        else:
+            yield record
+
+
 def read_record(
     path: str | Path,
     *,
@@ -178,7 +191,7 @@ def read_record(
     """
     path = place(path)
     try:
-        with _brought(path, annotator) as here:
+        with brought(path, annotator) as here:
             header = read_header(here)
             channels = list(range(len(header.leads))) if lead is None else choose_leads(header.leads, lead)
             signals = _read_signals(here, header, channels)
@@ -289,47 +302,22 @@ def _headers_in(folder: Path) -> list[Path]:
     def files(paths: Iterable[Path]) -> list[Path]:  # at an address each would be asked for, and there is nothing else
         return [path for path in paths if not path.name.startswith(".") and (is_remote(path) or path.is_file())]
 
-    headers = files(folder.glob("*.hea")) or files(folder.rglob("*.hea"))
+    headers = files(folder.glob("*.hea")) or files(folder.rglob("*.hea") if is_remote(folder) else _below(folder))
     several = segments_of(headers)
     parts = {(header.parent, name) for header, names in several.items() for name in names}
     return [header for header in headers if (header.parent, header.stem) not in parts or header.stem in several.get(header, ())]
 
 
-@contextmanager
-def _brought(path: Path, annotator: str) -> Iterator[Path]:
-    """Give a record of this machine for the block: itself, or a copy of what is at an address."""
-    if not is_remote(path):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="ecgsynth.") as folder:
-        yield _download(path, annotator, Path(folder))
-
-
-def _download(path: Path, annotator: str, folder: Path) -> Path:
-    """Bring a record from an address into a folder of this machine: of its files what the headers ask for, once these are checked."""
-
-    def bring(name: str, most: int) -> None:
-        source = path.parent / name
-        if Path(name).name == name and source.is_file():  # what is not there is missed by whoever reads it
-            with source.open("rb") as there, open(folder / name, "wb") as here:
-                while piece := there.read(min(_PIECE, max(0, most - here.tell()))):
-                    here.write(piece)
-
-    def header_of(name: str) -> Any:
-        bring(f"{name}.hea", LARGEST + 1)
-        return parse_header(folder / name)
-
-    main = header_of(path.name)
-    parts = [header_of(name) for name in sorted({*(getattr(main, "seg_name", None) or ())} - {"~", path.name})]
-    asked: Counter[str] = Counter()
-    for header in (main, *parts):
-        asked |= bytes_asked(header)
-    for name, most in asked.items():
-        bring(name, most)
-    bring(f"{path.name}.{annotator}", _LARGEST_ANNOTATIONS + 1)
-    if (marks := folder / f"{path.name}.{annotator}").is_file() and marks.stat().st_size > _LARGEST_ANNOTATIONS:
-        raise EcgsynthError(f"{marks.name} is larger than annotations are: {_LARGEST_ANNOTATIONS:,} bytes")
-    return folder / path.name
+def _below(folder: Path) -> Iterator[Path]:
+    """List the headers in all folders of a folder, also those that are links, each folder once."""
+    seen = set[str]()
+    for name, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()  # so that of two names of one folder the same is taken everywhere
+        if (real := os.path.realpath(name)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(name, file) for file in files if file.endswith(".hea"))
 
 
 def _read_signals(path: Path, header: Header, channels: list[int]) -> NDArray[np.float32]:
@@ -365,6 +353,8 @@ def _read_annotations(path: Path, annotator: str, header: Header) -> tuple[NDArr
         raise EcgsynthError(f"{outside} annotations lie before its begin or behind its end; is it the right .{annotator}?")
     if (np.diff(samples) < 0).any():
         raise EcgsynthError(f"the annotations in {file.name} are not in the order of their time")
+    if len(samples) > _FEW + MOST_PER_S * header.n_samples / header.fs:
+        raise EcgsynthError(f"{file.name} has {len(samples):,} beats, more than {MOST_PER_S} a second: no heart beats so")
     return symbols, samples
 
 

@@ -5,7 +5,8 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgsynth.vectors import Vectors
+from ecgsynth.untrusted import MOST_SAMPLES
+from ecgsynth.vectors import RHYTHM, Vectors
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -135,7 +136,10 @@ class FrequencySpace:
     """
 
     def __init__(self, arrays: Arrays) -> None:
-        self._leads, self._samples, self._kept, self._rhythm = (int(arrays[name][0]) for name in ("leads", "samples", "kept", "rhythm"))
+        leads, samples, kept, rhythm = (float(arrays[name][0]) for name in ("leads", "samples", "kept", "rhythm"))
+        if not (leads >= 1 and 1 <= kept <= samples and leads * samples <= MOST_SAMPLES and 0 <= rhythm <= len(RHYTHM)):
+            raise ValueError("beats cannot be of such frequencies")
+        self._leads, self._samples, self._kept, self._rhythm = int(leads), int(samples), int(kept), int(rhythm)
         self._scale = (1 / (1 + np.arange(self._kept) / 30)).astype(np.float32)
         self.size = self._leads * self._kept + self._rhythm
 

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 MOST_SAMPLES = 1 << 17
 """Of a beat, all leads together."""
 
+RATES = (1.0, 100_000.0)
+"""Sampling rates of beats, Hz."""
+
+SEEDS = 2**32
+"""Seeds are numbered from 0, below this: scikit-learn takes no others."""
+
 _UNPACKED = 64  # bytes that one of a compressed file may stand for
 _SMALL = 1 << 24  # bytes that any file may unpack to
 _LONGEST, _LONGEST_LEADS = 256, 2000  # letters of a name, and of those of 400 leads together
@@ -230,7 +236,12 @@ def is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
-BEATS = {"fs": is_above_0, "r_sample": is_count, "source": str, "info": {str: object}}
+def is_rate(value: Any) -> bool:
+    """Say whether something is a sampling rate of beats, Hz."""
+    return is_above_0(value) and RATES[0] <= value <= RATES[1]
+
+
+BEATS = {"fs": is_rate, "r_sample": is_count, "source": str, "info": {str: object}}
 """What a file says of all its beats together."""
 
 

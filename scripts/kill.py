@@ -58,6 +58,9 @@ def commands(work: Path, out: Path) -> dict[str, Callable[[], object]]:
     reviewed = ["--key", str(work / "key.json"), "--dataset", str(out / "set")]
     held = ["--policy", str(work / "policy.toml"), "--run", str(work / "run"), "--steps", "20", "--workers", "1"]
     cut = ["beats", str(work / "archive"), "-o", str(out / "beats"), "--workers", "1"]
+    judge = ["evaluate", made, "--split", split, "-o", str(out / "run"), *_JUDGED]
+    ask = ["review", "make", made, "--real", str(Path(split) / "test.npz"), "-n", "20", "-o", str(out / "review.html")]
+    run = ["run", str(work / "records"), "-g", "gaussian", "--classifier-steps", "2", "--families", "none", "-o", str(out / "run")]
     build = [
         "build",
         "-m",
@@ -77,7 +80,8 @@ def commands(work: Path, out: Path) -> dict[str, Callable[[], object]]:
         "gate": ["gate", split, "-o", str(out / "gate.safetensors"), "--steps", "20"],
         "sample": ["sample", str(work / "model.safetensors"), "-o", str(out / "synthetic.npz"), "--count", "N=20000"],
         "sample folder": ["sample", str(work / "model.safetensors"), "-o", str(out / "synthetic"), "--count", "N=60000"],
-        "evaluate": ["evaluate", made, "--split", split, "-o", str(out / "run"), *_JUDGED],
+        "evaluate": judge,
+        "evaluate --force": [*judge, "--force"],
         "audit": ["audit", made, "--split", split, "-o", str(out / "run"), *held],
         "report": ["report", str(work / "run"), "-o", str(out / "report.html")],
         "beats folder": cut,
@@ -87,9 +91,11 @@ def commands(work: Path, out: Path) -> dict[str, Callable[[], object]]:
         "build": build,
         "build --force": [*build, "--force"],
         "build --workers 2": ["build", "-m", str(work / "model.safetensors"), *_MANY, "--workers", "2", "-o", str(out / "set")],
-        "review make": ["review", "make", made, "--real", str(Path(split) / "test.npz"), "-n", "20", "-o", str(out / "review.html")],
+        "review make": ask,
+        "review make --force": [*ask, "--force"],
         "review score": ["review", "score", str(work / "answers.json"), *reviewed],
-        "run": ["run", str(work / "records"), "-g", "gaussian", "--classifier-steps", "2", "--families", "none", "-o", str(out / "run")],
+        "run": run,
+        "run --force": [*run, "--force"],
     }
     found: dict[str, Callable[[], object]] = {name: functools.partial(ecgsynth, of) for name, of in arguments.items()}
     sums = {path.name: sha256(path) for path in sorted((work / "records").iterdir())}
@@ -184,6 +190,8 @@ def as_it_may_be(name: str, out: Path, wanted: Files, before: Files, with_: sign
     """Say whether whatever stands under a final name is as it will be in the end, or as it was before."""
     files = final(contents(out))
     if name == "review score":  # the checksum of the card takes its name before the card does
+        return all(data in (wanted.get(file), before.get(file)) for file, data in files.items())
+    if name in STANDS_FOR_ALL and not any(Path(file).name == STANDS_FOR_ALL[name] for file in files):  # gone before the rest is replaced
         return all(data in (wanted.get(file), before.get(file)) for file, data in files.items())
     if name != "train":
         return whole(files, final(wanted)) or whole(files, before)
@@ -294,13 +302,20 @@ def _reviewed(work: Path) -> None:
 BEFORE = {
     "beats --force": ("beats --force", "--band", "off"),
     "build --force": ("build --force", "--seed", "1"),
+    "evaluate --force": ("evaluate --force", "--seeds", "2"),
+    "review make --force": ("review make --force", "--seed", "1"),
+    "run --force": ("run --force", "--seed", "1"),
     "review score": ("build",),
 }
 """What stands there before a command that replaces it: the command that makes it, and its other options."""
 
 NAMES = ("fetch", "beats", "beats folder", "beats --force", "beats --workers 2", "beats --engine ray", "split", "split of parts")
-NAMES += ("train", "gate", "sample", "sample folder", "evaluate", "audit", "report", "build", "build --force", "build --workers 2")
-NAMES += ("review make", "review score", "run")
+NAMES += ("train", "gate", "sample", "sample folder", "evaluate", "evaluate --force", "audit", "report", "build", "build --force")
+NAMES += ("build --workers 2", "review make", "review make --force", "review score", "run", "run --force")
+
+STANDS_FOR_ALL = {"evaluate --force": "evaluation.json", "review make --force": "review.html"}
+"""The file of an output of several without which the others say nothing."""
+
 HEADS = ("command", "seconds", "kills", "in each tenth of its time", "ended alike")
 
 

@@ -58,6 +58,41 @@ def test_the_engine_and_the_number_of_workers_change_no_byte(cut, records_folder
     assert contents(tmp_path / "beats") == contents(cut.folder)
 
 
+@pytest.mark.parametrize("output", ["beats", "beats.npz"])
+def test_records_that_cannot_be_read_are_left_out_where_this_is_asked_for(records_folder, tmp_path, output):
+    shutil.copytree(records_folder, tmp_path / "archive")
+    spoilt = {"sim03": "cut short", "sim07": "no annotations"}
+    os.truncate(tmp_path / "archive" / "sim03.dat", 1000)
+    (tmp_path / "archive" / "sim07.atr").unlink()
+    command = ["beats", str(tmp_path / "archive"), "-o", str(tmp_path / output), "--workers", "1"]
+    assert CliRunner().invoke(main, command).exit_code == 1
+    done = CliRunner().invoke(main, [*command, "--skip-unreadable", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["skipped"] == list(spoilt)
+    for name, why in spoilt.items():
+        (line,) = (line for line in done.stderr.splitlines() if name in line.split(":")[1])
+        assert why in line
+        for part in (tmp_path / "archive").glob(f"{name}.*"):
+            part.unlink()
+    found = (StoredBeats.open(tmp_path / output).load() if output == "beats" else Beats.load(tmp_path / output)).info
+    assert [name for name, _ in found["skipped"]] == list(spoilt)
+    rest = extract_beats(read_records(tmp_path / "archive"))
+    made = StoredBeats.open(tmp_path / output).load() if output == "beats" else Beats.load(tmp_path / output)
+    assert same(replace(made, info=rest.info), rest)
+
+
+def test_a_part_of_which_nothing_can_be_read_is_none(records_folder, tmp_path):
+    shutil.copytree(records_folder, tmp_path / "archive")
+    for number in (5, 6, 7, 8):
+        os.truncate(tmp_path / "archive" / f"sim{number:02}.dat", 1000)
+    found = find_records(tmp_path / "archive")
+    cut = drain(cut_archive_steps(found, tmp_path / "beats", per_part=4, skip=True, engine=Local(1)))
+    assert [name for name, _ in cut.info["skipped"]] == ["sim05", "sim06", "sim07", "sim08"]
+    assert sorted(path.name for path in (tmp_path / "beats").glob("part-*")) == ["part-000000.parquet", "part-000002.parquet"]
+    with pytest.raises(EcgsynthError, match="no beat could be cut"):
+        drain(cut_archive_steps(found[4:8], tmp_path / "none", skip=True, engine=Local(1)))
+
+
 @pytest.fixture
 def cluster():
     """Begin a cluster of one node, as `ray start` does; gives its address."""

@@ -120,6 +120,8 @@ def test_an_evaluation_for_an_audit_holds_what_its_rules_name():
         ("[[rule]]\nmeasure = 'x'\nat_most = '1'\n", "at_most of the rule for 'x' cannot be read"),
         ("[[rule]]\nmeasure = 'x'\nat_most = 1\nend = 'middle'\n", "end is one of"),
         ("[[rule]]\nmeasure = 'x'\nat_mots = 1\n", "unknown at_mots"),
+        ("[[rule]]\nmeasure = 'x'\nat_most = 1\noptional = 'false'\n", "optional of the rule for 'x' cannot be read"),
+        ("learnt_here = 'no'\n[[rule]]\nmeasure = 'x'\nat_most = 1\n", "learnt_here is true or false, not 'no'"),
     ],
 )
 def test_a_policy_with_a_slip_is_refused(tmp_path, text, message):

@@ -35,6 +35,18 @@ def test_beats_of_named_records_with_other_settings(work, records_folder):
     assert {"p"} == set(np.unique(Beats.load(out).patients)) - {f"sim{n:02}" for n in range(3, 13)}
 
 
+def test_whose_records_are_is_read_with_care(work, records_folder, tmp_path):
+    told, out = tmp_path / "patients.csv", tmp_path / "beats.npz"
+    told.write_bytes("\ufeffsim01,ann\nsim02, ann\nsim03.hea,ann\nsim99,zed\n".encode())  # as a spreadsheet writes it
+    said = call("beats", records_folder, "-o", out, "--patients", told).stderr
+    assert "no record is called sim03.hea, sim99" in said
+    found = Beats.load(out)
+    assert set(found.patients[np.isin(found.records, ["sim01", "sim02"])]) == {"ann"}
+    told.write_text("sim01,ann\nsim01,bob\n")
+    refused = call("beats", records_folder, "-o", tmp_path / "b.npz", "--patients", told, ok=False)
+    assert "gives record sim01 two patients, ann and bob" in refused.stderr
+
+
 def test_split_json_is_the_summary(work):
     data = json.loads(call("split", work / "beats.npz", "-o", work / "patients", "--scheme", "patients", "--json").stdout)
     assert data["patients"] == Split.load(work / "patients").summary()["patients"]
@@ -105,7 +117,8 @@ def test_evaluate_and_report(work):
     out = evaluated(work / "syn.npz", work / "split", work / "again", "--rows", "real", "--families", "privacy", "--json")
     found = json.loads(out.stdout)
     assert set(found["classifiers"]["cnn"]) == {"real"}
-    assert {score["family"] for score in found["scores"]} == {"privacy"}
+    assert {score["family"] for score in found["scores"]} == {"privacy", "utility"}
+    assert all("of TRTR, cnn" in score["measure"] for score in found["scores"] if score["family"] == "utility")
     assert {score["family"] for score in json.loads((work / "run" / "evaluation.json").read_text())["scores"]} == {"utility"}
     call("report", work / "run", "--model", work / "model.safetensors", "--split", work / "split")
     assert "<html" in (work / "run" / "report.html").read_text()
@@ -266,7 +279,20 @@ def bad_inputs(work, records_folder):
             ("train", work / "split", "-g", "gaussian", "--minutes", 5),
             "Invalid value for --minutes: this generator has",
         ),
-        "sampling rate of none": (("beats", records_folder, "--fs", 0), "the sampling rate of the beats (--fs) must be above 0 Hz, not 0"),
+        "sampling rate of none": (
+            ("beats", records_folder, "--fs", 0),
+            "the sampling rate of the beats (--fs) must be 1 to 100000 Hz, not 0",
+        ),
+        "seed that no library takes": ((*three, "--seed", 2**32), "is not in the range 0<=x<=4294967295"),
+        "rate that is no number": ((*learn, "--set", "rate=nan"), "rate must be a number above 0"),
+        "count in other digits": (("sample", model, "--count", "V=²"), "write LABEL=N"),
+        "power that is no number": (("sample", model, "--total", 50, "--power", "nan"), "a power from -10 to 10, not nan"),
+        "window that is no number": (("beats", records_folder, "--before", "nan"), "is empty, or has no end"),
+        "window without end": (("beats", records_folder, "--after", "inf"), "is empty, or has no end"),
+        "window of a file": (
+            ("beats", records_folder, "--before", 200, "--after", 200),
+            "are too long: 131,072 at most",
+        ),
         "batch of none": ((*learn, "--set", "batch=-1"), "ecgsynth: batch must be at least 2, not -1"),
         "beats of another program": (("split", foreign), f"{foreign} is no beats file of ecgsynth: it has no array called head"),
         "no such patients file": (("beats", records_folder, "--patients", work / "nothing.csv"), "no CSV of record,patient"),

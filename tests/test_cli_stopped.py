@@ -1,5 +1,6 @@
 """Commands that are stopped, or find the disk full: what they leave, and how they go on."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
+from built import contents
 from commands import FAST, QUICK_SCORES, call
 
 from ecgsynth.beats import Beats
@@ -37,6 +40,59 @@ def test_a_full_disk_gives_one_line_and_no_file(work, tmp_path, monkeypatch):
     result = call("sample", work / "model.safetensors", "-o", tmp_path / "x.npz", "--count", "V=3", ok=False)
     assert "No space left on device" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_full_disk_leaves_an_evaluation_that_was_to_be_replaced(work, tmp_path, monkeypatch, after):
+    shutil.copytree(work / "run", tmp_path / "run")
+    before = contents(tmp_path / "run")
+    full_after(monkeypatch, "ecgsynth.findings.sync", after)
+    asked = ("--split", work / "split", "--steps", 2, "--classifiers", "cnn", "--families", "none", "--rows", "real")
+    refused = call("evaluate", work / "syn.npz", *asked, "-o", tmp_path / "run", "--force", ok=False)
+    assert "No space left on device" in refused.stderr
+    assert contents(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_full_disk_leaves_a_page_for_review_and_its_key(work, tmp_path, monkeypatch, after):
+    asked = ("review", "make", work / "syn.npz", "--real", work / "split" / "test.npz", "-n", 10, "-o", tmp_path / "page.html", "--force")
+    call(*asked)
+    before = contents(tmp_path)
+    full_after(monkeypatch, "ecgsynth.review.page.sync", after)
+    assert "No space left on device" in call(*asked, "--seed", 1, ok=False).stderr
+    assert contents(tmp_path) == before
+    monkeypatch.undo()
+    call(*asked, "--seed", 1)
+    assert all(data != before[name] for name, data in contents(tmp_path).items())
+
+
+def full_after(monkeypatch, name, calls):
+    """Fill the disk after so many files were brought to it."""
+    done = []
+
+    def full(path):
+        done.append(path)
+        if len(done) > calls:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(name, full)
+
+
+@pytest.mark.parametrize("command", ["split", "sample", "build", "run"])
+def test_where_a_file_system_begins_no_folder_is_made_in_its_place(work, records_folder, tmp_path, monkeypatch, command):
+    where = tmp_path / "mounted"
+    where.mkdir()
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path) == where)
+    of_model = ("--count", "N=5")
+    arguments = {
+        "split": ("split", work / "beats.npz"),
+        "sample": ("sample", work / "model.safetensors", *of_model),
+        "build": ("build", "-m", work / "model.safetensors", "--no-gate", "--licence", "CC0-1.0", *of_model),
+        "run": ("run", records_folder),
+    }
+    refused = call(*arguments[command], "-o", where, "--force", ok=False)
+    assert "is where a file system begins, whose name no other folder can take: name a folder in it" in refused.stderr
+    assert [path.name for path in tmp_path.rglob("*")] == ["mounted"]
 
 
 def start(*arguments):

@@ -61,6 +61,20 @@ def test_a_run_of_another_version_is_not_gone_on_with(records_folder, tmp_path, 
     assert (tmp_path / "run" / "settings.json").stat().st_mtime_ns > before
 
 
+def test_a_run_that_was_to_replace_another_goes_on_where_it_was(records_folder, tmp_path):
+    folder = tmp_path / "run"
+    run(records_folder, "-o", folder)
+    first = (folder / "beats.npz").stat().st_mtime_ns
+    run(records_folder, "-o", folder, "--force", "--seed", "1")  # which begins anew
+    again = (folder / "beats.npz").stat().st_mtime_ns
+    assert again > first
+    (folder / "report.html").unlink()  # as if it had been stopped before
+    run(records_folder, "-o", folder, "--force", "--seed", "1")
+    assert (folder / "beats.npz").stat().st_mtime_ns == again
+    run(records_folder, "-o", folder, "--force", "--seed", "1")  # of one that is whole
+    assert (folder / "beats.npz").stat().st_mtime_ns > again
+
+
 def test_a_score_that_fell_is_told_of(records_folder, tmp_path, monkeypatch):
     def steps(self, train, validation, checkpoint):
         yield from real(self, train, validation, checkpoint)

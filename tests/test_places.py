@@ -10,12 +10,13 @@ import wfdb
 from addressed import FEW, contents, run
 from click.testing import CliRunner
 
+from ecgsynth.bringing import brought
 from ecgsynth.cli import main
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
 from ecgsynth.pipeline import Settings, run_steps
 from ecgsynth.places import here, place, upload
-from ecgsynth.records import _brought, find_records, read_record, read_records
+from ecgsynth.records import find_records, read_record, read_records
 
 pytest.importorskip("upath", reason="needs the extra scale")
 
@@ -109,7 +110,7 @@ def test_records_at_an_address_are_those_of_a_folder(odd, tmp_path):
         np.testing.assert_array_equal(here.signals, there.signals)
         np.testing.assert_array_equal(here.samples, there.samples)
         assert (here.leads, here.fs) == (there.leads, there.fs)
-    with _brought(place(f"{base}/f212"), "atr") as copy:
+    with brought(place(f"{base}/f212"), "atr") as copy:
         assert (odd / "f212.dat").stat().st_size <= copy.with_name("f212.dat").stat().st_size < 10**4  # more is asked for by no header
 
 
@@ -143,7 +144,7 @@ def test_segments_of_segments_are_not_asked_for(tmp_path):
         put(base, f"{name}.hea", f"{name}/1 1 360 10\n{of} 10\n".encode())
     with pytest.raises(EcgsynthError, match="its segment s is made of segments"):
         read_record(place(f"{base}/r"))
-    with _brought(place(f"{base}/r"), "atr") as copy:
+    with brought(place(f"{base}/r"), "atr") as copy:
         assert sorted(path.name for path in copy.parent.iterdir()) == ["r.hea", "s.hea"]
 
 

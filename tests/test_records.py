@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,30 @@ def test_a_segment_hides_no_record_of_its_name_in_another_folder(records_folder,
     n_samples = int((tmp_path / "one" / "sim01.hea").read_text().split()[3])
     (tmp_path / "one" / "whole.hea").write_text(f"whole/1 1 360 {n_samples}\nsim01 {n_samples}\n")
     assert find_records(tmp_path) == [tmp_path / "two" / "sim01", tmp_path / "one" / "whole"]
+
+
+def test_folders_that_are_links_are_looked_into_once(records_folder, tmp_path):
+    for record in ("sim01", "sim02"):
+        (tmp_path / record).mkdir()
+        for part in records_folder.glob(f"{record}.*"):
+            shutil.copy(part, tmp_path / record)
+    (tmp_path / "archive" / "a").mkdir(parents=True)
+    (tmp_path / "archive" / "b").symlink_to(tmp_path / "sim01")
+    (tmp_path / "archive" / "a" / "c").symlink_to(tmp_path / "sim02")
+    (tmp_path / "archive" / "a" / "round").symlink_to(tmp_path / "archive")
+    assert [path.name for path in find_records(tmp_path / "archive")] == ["sim01", "sim02"]
+
+
+def test_more_beats_than_a_heart_has_are_refused(records, tmp_path):
+    record = records[0]
+    for every, message in ((record.fs // 15, ""), (record.fs // 40, "more than 20 a second: no heart beats so")):
+        samples = np.arange(0, len(record.signals), int(every))
+        write_record(replace(record, samples=samples, symbols=np.full(len(samples), "N")), tmp_path)
+        if message:
+            with pytest.raises(EcgsynthError, match=message):
+                read_record(tmp_path / record.name)
+        else:
+            assert len(read_record(tmp_path / record.name).samples) == len(samples)
 
 
 def test_a_record_without_beats_is_written_and_read(records, tmp_path):

@@ -51,6 +51,7 @@ def test_labels_come_as_often_as_asked_for(model):
     assert np.abs(normal - wanted).max() < 0.15
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker:UserWarning")  # where there is one core
 def test_workers_share_the_beats_between_them(model):
     alone, _ = stream(model, 2 * CHUNK)
     loader = DataLoader(SyntheticBeats(model), batch_size=CHUNK, num_workers=2, multiprocessing_context="fork")

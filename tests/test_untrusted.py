@@ -2,6 +2,7 @@
 
 import json
 import time
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from reported import make_beats
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from ecgsynth.beats import Beats
@@ -207,6 +209,63 @@ def test_a_model_whose_settings_are_gigantic_is_refused_at_once(split, tmp_path,
     with pytest.raises(EcgsynthError, match="a larger network than it has weights for"):
         load_generator(tmp_path / "b.safetensors")
     assert time.monotonic() - begun < 10
+
+
+def spoilt(path, tensors=(), **shape):
+    """Write a model anew with other arrays, and another shape."""
+    with safe_open(path, "numpy") as file:
+        head, arrays = json.loads(file.metadata()["ecgsynth"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    head["shape"] |= shape
+    save_file(arrays | dict(tensors), path, metadata={"ecgsynth": json.dumps(head)})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("kept", 4e8), ("samples", 1e8), ("leads", 1e6), ("rhythm", 1e9), ("kept", np.inf), ("kept", np.nan)]
+)
+def test_a_model_of_more_frequencies_than_a_beat_has_is_refused_at_once(split, tmp_path, name, value):
+    path = tmp_path / "model.safetensors"
+    settings = {"space": "frequencies", "steps": 2, "batch": 8, "hidden": 8, "depth": 1, "validations": 1, "mode_size": 0, "blend": 0.0}
+    GENERATORS["flow"](**settings).fit(split.train).save(path)
+    load_generator(path)
+    begun = tracemalloc_of(lambda: refused(spoilt(path, {f"space.{name}": np.array([value], dtype=np.float32)})))
+    assert begun < 50e6
+
+
+@pytest.mark.parametrize(
+    "shape", [{"fs": 1e7}, {"fs": 1e-9}, {"n_samples": 131072, "cells": [["N", f"L{lead}", 1] for lead in range(1000)]}]
+)
+def test_a_small_model_of_endless_beats_is_refused_at_once(split, tmp_path, shape):
+    path = tmp_path / "model.safetensors"
+    GENERATORS["ecgsyn"]().fit(split.train).save(path)
+    load_generator(path)
+    assert tracemalloc_of(lambda: refused(spoilt(path, **shape))) < 50e6
+
+
+def refused(path):
+    with pytest.raises(EcgsynthError, match="is no model of ecgsynth, or it is damaged"):
+        load_generator(path)
+
+
+def tracemalloc_of(call):
+    """Give the most memory that Python and numpy take meanwhile."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_beats_that_are_all_alike_are_read_as_they_were_written(tmp_path):
+    """Compressed, they would take so little that nobody would believe how many there are."""
+    one = make_beats(each=1, classes=("N",))
+    many = one.take(np.zeros(20_000, dtype=int))
+    told = write_part(tmp_path / part_name(0), [many.take(np.arange(start, start + 5_000)) for start in range(0, 20_000, 5_000)])
+    kept = seal(tmp_path, [told], source="real", info={})
+    assert len(kept) == 20_000
+    assert (kept.load().signals == one.signals).all()
+    assert [path.name for path in tmp_path.glob("part*")] == [part_name(0)]
 
 
 @pytest.mark.parametrize(("kind", "bits"), [("F8_E4M3", 8), ("F8_E5M2", 8), ("F4", 4), ("BF16", 16), ("U16", 16)])

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.untrusted import SEEDS
 
 _LONGEST = 2000  # letters of an error
 _STORES = ("aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")  # whose errors tell of an address
@@ -113,6 +114,7 @@ class _ModelOutput(_Place):
 
 
 PLACE, BEATS_OUTPUT, MODEL_OUTPUT = _Place(), _BeatsOutput(), _ModelOutput()
+SEED = click.IntRange(0, SEEDS - 1)
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,12 +3,25 @@
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ecgsynth.cli.console import BEATS_OUTPUT, PLACE, counts_table, emit, engine_options, force_option, json_option, note, progress, table
+from ecgsynth.cli.console import (
+    BEATS_OUTPUT,
+    PLACE,
+    SEED,
+    counts_table,
+    emit,
+    engine_options,
+    force_option,
+    json_option,
+    note,
+    progress,
+    table,
+)
 from ecgsynth.steps import drain
 
 
@@ -47,6 +60,7 @@ def show_fetch(folder: Path) -> None:
 @click.option("--band", default="0.5,40", show_default=True, help="Pass band in Hz without phase shift, or 'off'.")
 @click.option("--annotator", default="atr", show_default=True, help="Suffix of the annotation files.")
 @click.option("--patients", type=PLACE, help="CSV of record,patient where a person has several records.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out records that cannot be read, and say which.")
 @engine_options
 @force_option
 @json_option
@@ -78,6 +92,8 @@ def beats(records: tuple[Path, ...], output: Path, engine: Any, force: bool, as_
 
 def _tell_of(cut: Any, output: Path, *, made: bool, as_json: bool) -> None:
     """Say which beats were cut, and which were not and why."""
+    for record, why in cut.info.get("skipped", ()):
+        note(f"note: record {record} is left out: {why}")
     symbols, left_out, lost = Counter(cut.counts("symbol")), Counter[str](), Counter[str]()
     patients, names = _persons(cut)
     for _, symbol, reason, count in cut.info["left_out"]:
@@ -90,6 +106,7 @@ def _tell_of(cut: Any, output: Path, *, made: bool, as_json: bool) -> None:
         "beats": len(cut),
         "annotations": len(cut) + sum(left_out.values()),
         "left_out": dict(left_out),
+        "skipped": [record for record, _ in cut.info.get("skipped", ())],
         "classes": cut.counts(),
         "symbols": {symbol: {"annotated": annotated, "kept": kept} for symbol, annotated, kept, _ in rows},
         "records": names,
@@ -123,7 +140,15 @@ def _persons(cut: Any) -> tuple[int, int]:
 
 
 def cut_archive(
-    records: Iterable[Path], output: Path, engine: Any, *, force: bool, annotator: str, patients: Path | None, **how: Any
+    records: Iterable[Path],
+    output: Path,
+    engine: Any,
+    *,
+    force: bool,
+    annotator: str,
+    patients: Path | None,
+    skip_unreadable: bool,
+    **how: Any,
 ) -> Any:
     """Cut the beats of many records into a folder of parts, showing progress."""
     from ecgsynth.archive import cut_archive_steps
@@ -131,36 +156,37 @@ def cut_archive(
     from ecgsynth.records import find_records
 
     how["lead"] = _leads(how["lead"])
-    persons = _read_patients(patients) if patients else None
-    asked = {"window": Window(**how), "annotator": annotator, "patients": persons, "engine": engine, "force": force}
+    paths = find_records(list(records))
+    asked: dict[str, Any] = {"annotator": annotator, "patients": _read_patients(patients, paths), "skip": skip_unreadable}
+    asked |= {"engine": engine, "force": force}
     with progress("beats") as show:
-        return drain(cut_archive_steps(find_records(list(records)), output, **asked), lambda step: show(step.share, step.label))
+        return drain(cut_archive_steps(paths, output, window=Window(**how), **asked), lambda step: show(step.share, step.label))
 
 
 def _leads(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def cut_beats(
-    records: Iterable[Path], *, lead: str = "MLII,first", annotator: str = "atr", patients: Path | None = None, **window: Any
-) -> Any:
+def cut_beats(records: Iterable[Path], *, lead: str, annotator: str, patients: Path | None, skip_unreadable: bool, **window: Any) -> Any:
     """Read records and cut their beats, showing progress."""
     from ecgsynth.cutting import extract_beats
-    from ecgsynth.records import Record, find_records, read_record
+    from ecgsynth.records import find_records, read_record, readable
 
     paths = find_records(list(records))
     leads = _leads(lead)
-    persons = _read_patients(patients) if patients else None
-
+    how: dict[str, Any] = {"annotator": annotator, "lead": leads, "patients": _read_patients(patients, paths)}
+    skipped: list[tuple[str, str]] = []
     with progress("beats") as show:
 
-        def read() -> Iterator[Record]:
+        def shown() -> Iterator[Path]:
             for done, path in enumerate(paths):
                 show(done / len(paths), path.name)
-                yield read_record(path, annotator=annotator, lead=leads, patients=persons)
+                yield path
             show(1.0, "")
 
-        return extract_beats(read(), lead=leads, **window)
+        read = readable(shown(), skipped, **how) if skip_unreadable else (read_record(path, **how) for path in shown())
+        beats = extract_beats(read, lead=leads, **window)
+    return replace(beats, info={**beats.info, "skipped": skipped}) if skipped else beats
 
 
 def _band(text: str) -> tuple[float, float] | None:
@@ -173,26 +199,36 @@ def _band(text: str) -> tuple[float, float] | None:
     return low, high
 
 
-def _read_patients(path: Path) -> dict[str, str]:
+def _read_patients(path: Path | None, records: Iterable[Path]) -> dict[str, str] | None:
+    """Read whose records are; says which names are of none of them."""
     from ecgsynth.errors import EcgsynthError
 
+    if path is None:
+        return None
     if not path.is_file():
         raise EcgsynthError(f"no CSV of record,patient at {path}")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # as spreadsheets mark it
             rows = [row for row in csv.reader(file) if row]
     except (csv.Error, UnicodeDecodeError) as error:
         raise EcgsynthError(f"{path} is no CSV of record,patient ({error})") from error
     if any(len(row) != 2 for row in rows):
         raise EcgsynthError(f"{path}: every line must be record,patient")
-    return {record.strip(): patient.strip() for record, patient in rows}
+    found: dict[str, str] = {}
+    for record, patient in ([cell.strip() for cell in row] for row in rows):
+        if found.setdefault(record, patient) != patient:
+            raise EcgsynthError(f"{path} gives record {record} two patients, {found[record]} and {patient}")
+    if strange := sorted(set(found) - {record.name for record in records}):
+        few = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
+        note(f"note: no record is called {few}: of those lines of {path} nothing is taken")
+    return found
 
 
 @click.command()
 @click.argument("beats_file", metavar="BEATS", type=PLACE)
 @click.option("-o", "--output", required=True, type=PLACE, help="The folder to make.")
 @click.option("--scheme", type=click.Choice(["beats", "patients", "dechazal"]), default="beats", show_default=True)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same beats and seed, same split.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Same beats and seed, same split.")
 @force_option
 @json_option
 def split(beats_file: Path, output: Path, scheme: str, seed: int, force: bool, as_json: bool) -> None:

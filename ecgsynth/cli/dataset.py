@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import MODEL_OUTPUT, PLACE, emit, engine_options, force_option, json_option, note, progress
+from ecgsynth.cli.console import MODEL_OUTPUT, PLACE, SEED, emit, engine_options, force_option, json_option, note, progress
 from ecgsynth.steps import drain
 
 
@@ -15,7 +15,7 @@ from ecgsynth.steps import drain
 @click.option("-o", "--output", required=True, type=MODEL_OUTPUT, help="The gate to write (.safetensors).")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps of its classifier: 4000.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same beats and seed: same gate.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Same beats and seed: same gate.")
 @force_option
 @json_option
 def gate(split_folder: Path, output: Path, by: str, steps: int | None, seed: int, force: bool, as_json: bool) -> None:
@@ -58,7 +58,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--rr-after", metavar="LOW,HIGH", help="All with an RR after between these, s."),
         click.option("--split", "splits", multiple=True, metavar="NAME=SHARE", help="A part of the dataset; all is train by default."),
         click.option("--format", "formats", multiple=True, help="wfdb, parquet, csv or npz; repeatable; all by default."),
-        click.option("--seed", type=click.IntRange(min=0), help="Same recipe and seed: same dataset."),
+        click.option("--seed", type=SEED, help="Same recipe and seed: same dataset."),
         click.option("--gate", "gate_file", help="A gate of `ecgsynth gate`; of models that come with ecgsynth it is known."),
         click.option("--mark", is_flag=True, help="Keep beats that the gate would hold back, and mark them."),
         click.option("--no-gate", is_flag=True, help="Ask no gate."),

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import MODEL_OUTPUT, PLACE, emit, force_option, json_option, note, progress, soft_interrupt
+from ecgsynth.cli.console import MODEL_OUTPUT, PLACE, SEED, emit, force_option, json_option, note, progress, soft_interrupt
 from ecgsynth.errors import EcgsynthError
 
 
@@ -18,7 +18,7 @@ from ecgsynth.errors import EcgsynthError
 @click.option("-o", "--output", type=MODEL_OUTPUT, help="The model to write (.safetensors).")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so many minutes of training.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train so many steps: the budget that can be repeated exactly.")
-@click.option("--seed", type=click.IntRange(min=0), help="Same beats, seed, steps and machine: same model.")
+@click.option("--seed", type=SEED, help="Same beats, seed, steps and machine: same model.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting of the generator; repeatable.")
 @click.option("--by", type=click.Choice(["class", "symbol"]), default="class", show_default=True, help="What beats are told apart by.")
 @click.option("--at-least", default=2, show_default=True, help="Leave out labels with fewer training beats.")

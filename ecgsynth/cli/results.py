@@ -7,6 +7,7 @@ import click
 
 from ecgsynth.cli.console import (
     PLACE,
+    SEED,
     cache_option,
     emit,
     engine_options,
@@ -157,7 +158,7 @@ def report(folder: Path, model: Path | None, split_folder: Path | None, output: 
 @click.option("--classifier-steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of each classifier.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Classifiers a row.")
 @_families_option("privacy")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of split, training and sampling.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Of split, training and sampling.")
 @click.option("--simulated", is_flag=True, help="Use simulated records, whatever else is there.")
 @force_option
 @json_option

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import PLACE, emit, force_option, json_option, note
+from ecgsynth.cli.console import PLACE, SEED, emit, force_option, json_option, note
 
 
 @click.group()
@@ -21,7 +21,7 @@ def review() -> None:
 @click.option("--key", type=PLACE, help="Where the key goes; OUTPUT.key.json if not given. Keep it from reviewers.")
 @click.option("-n", "items", default=60, show_default=True, type=click.IntRange(min=4), help="How many beats to judge.")
 @click.option("--strips", default=0.25, show_default=True, type=click.FloatRange(0, 1), help="Share of them shown among neighbours.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same beats and seed: same page.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Same beats and seed: same page.")
 @force_option
 @json_option
 def make(

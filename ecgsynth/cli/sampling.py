@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ecgsynth.cli.console import BEATS_OUTPUT, PLACE, counts_table, emit, force_option, json_option, note, progress
+from ecgsynth.cli.console import BEATS_OUTPUT, PLACE, SEED, counts_table, emit, force_option, json_option, note, progress
 from ecgsynth.errors import EcgsynthError
 
 _MOST_BYTES = 4 * 2**30  # of the waveforms of a beats file, which is made in memory
@@ -22,8 +22,8 @@ _MOST_BYTES = 4 * 2**30  # of the waveforms of a beats file, which is made in me
     "--power", type=float, default=1.0, show_default=True, help="Class proportions to this power; 0 makes all equal, 0.5 is between."
 )
 @click.option("--total", type=click.IntRange(min=1), help="Beats in all; without --like, in the proportions the model learnt.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same model, counts and seed, same beats.")
-@click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Number of the first beat of each class.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Same model, counts and seed, same beats.")
+@click.option("--first", default=0, show_default=True, type=click.IntRange(0, 2**53 - 1), help="Number of the first beat of each class.")
 @click.option("--lead", help="Beats of this lead only.")
 @click.option("--patient", type=int, help="All beats of one synthetic patient, by number; for models trained with --set style=8.")
 @click.option("--rr-before", metavar="LOW,HIGH", help="Only beats whose RR before lies between these, s.")
@@ -150,7 +150,7 @@ def _request(
     wanted: dict[str, int] = {}
     for item in counts:
         name, _, number = item.rpartition("=")
-        if not number.isdigit():
+        if not (number.isascii() and number.isdigit()):
             raise click.BadParameter(f"{item!r}: write LABEL=N, as in V=2000", param_hint="--count")
         wanted[name] = wanted.get(name, 0) + int(number)
     return wanted

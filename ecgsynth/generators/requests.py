@@ -20,6 +20,9 @@ MOST_BEATS = 10**9
 """Of a request or a recipe: so many are 100,000 shards of 10,000 beats, whose files have five digits by which they are in order."""
 
 
+_MOST_POWER = 10  # of counts, as a share of which numbers still say something
+
+
 class Block(NamedTuple):
     """Beats `number` * size and on, of one label."""
 
@@ -125,7 +128,9 @@ def class_counts(beats: Beats | Mapping[str, int], *, power: float = 1.0, total:
     total = sum(counts.values()) if total is None else total
     if total < len(counts):
         raise EcgsynthError(f"{total} beats are too few for {len(counts)} classes")
-    weights = np.array([count**power for count in counts.values()])
+    if not abs(power) <= _MOST_POWER:
+        raise EcgsynthError(f"proportions are taken to a power from -{_MOST_POWER} to {_MOST_POWER}, not {power:g}")
+    weights = np.array([float(count) ** power for count in counts.values()])
     parts = apportion(total, (weights / weights.sum()).tolist())
     while (parts < 1).any():
         parts[parts.argmin()] += 1

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +35,7 @@ from ecgsynth.metrics.utility import score_classes
 from ecgsynth.spaces import ComponentSpace, FrequencySpace, SampleSpace, Space
 from ecgsynth.stored import StoredBeats
 from ecgsynth.training import DivergenceError, Recipe, Trainer, Windows
-from ecgsynth.untrusted import network_of
+from ecgsynth.untrusted import SEEDS, network_of
 from ecgsynth.vectors import Vectors, to_vectors
 
 SPACES = ("samples", "components", "frequencies")
@@ -75,12 +76,12 @@ class TrainedGenerator(Generator):
     def __post_init__(self) -> None:
         super().__init__()
         positive = {name: getattr(self, name) for name in ("steps", "minutes", "rate", "components", "validations")}
-        if wrong := [name for name, value in positive.items() if value is not None and value <= 0]:
-            raise EcgsynthError(f"{', '.join(wrong)} must be positive")
+        if wrong := [name for name, value in positive.items() if value is not None and not 0 < value < math.inf]:
+            raise EcgsynthError(f"{', '.join(wrong)} must be a number above 0")
         if self.batch < 2:
             raise EcgsynthError(f"batch must be at least 2, not {self.batch}")
-        if self.seed < 0:
-            raise EcgsynthError("seed must not be negative")
+        if not 0 <= self.seed < SEEDS:
+            raise EcgsynthError(f"seeds are numbered from 0, below {SEEDS:,}")
         if self.space not in SPACES:
             raise EcgsynthError(f"unknown space {self.space!r}; known: {', '.join(SPACES)}")
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ecgsynth import places
 from ecgsynth.beats import Beats, refuse_impossible
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.files import atomic_path, clear_scratch, refuse_existing
+from ecgsynth.files import atomic_path, clear_scratch, refuse_existing, sync
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
 from ecgsynth.report.explorer import PAPER, script_digest
 from ecgsynth.strips import arrange, draw
@@ -51,14 +52,18 @@ class Review:
         EcgsynthError
             If one of them exists and `force` is not set, or cannot be written; a key that is the same may be there.
         """
-        key, key_path = json.dumps(self.key, indent=1) + "\n", places.place(key_path)
+        key, path, key_path = json.dumps(self.key, indent=1) + "\n", places.place(path), places.place(key_path)
         refuse_existing(path, force=force)
         clear_scratch(key_path)
-        if not (key_path.is_file() and key_path.read_bytes() == key.encode()):  # of one that was stopped before its page
-            with atomic_path(key_path, force=force) as temporary:
+        with ExitStack() as written:  # what is entered last is put there first: the key
+            page = written.enter_context(atomic_path(path, force=force))
+            page.write_text(self.html, encoding="utf-8")
+            sync(page)
+            if not (key_path.is_file() and key_path.read_bytes() == key.encode()):  # of one that was stopped before its page
+                temporary = written.enter_context(atomic_path(key_path, force=force))
                 temporary.write_text(key, encoding="utf-8")
-        with atomic_path(path, force=force) as temporary:
-            temporary.write_text(self.html, encoding="utf-8")
+                sync(temporary)
+                path.unlink(missing_ok=True)  # a page that is replaced goes before its key
 
 
 def make_review(*, synthetic: Beats, real: Beats, items: int = 60, strips: float = 0.25, seed: int = 0) -> Review:
