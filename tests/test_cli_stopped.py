@@ -87,7 +87,7 @@ def test_where_a_file_system_begins_no_folder_is_made_in_its_place(work, records
     arguments = {
         "split": ("split", work / "beats.npz"),
         "sample": ("sample", work / "model.safetensors", *of_model),
-        "build": ("build", "-m", work / "model.safetensors", "--no-gate", "--licence", "CC0-1.0", *of_model),
+        "build": ("build", "-m", "mitdb", "--no-gate", *of_model),
         "run": ("run", records_folder),
     }
     refused = call(*arguments[command], "-o", where, "--force", ok=False)
