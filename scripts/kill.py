@@ -324,8 +324,8 @@ def disturb_all(names: tuple[str, ...], kills: int, seed: int, work: Path) -> li
     server = prepare(work)
     try:
         rows = []
-        for number, name in enumerate(names):
-            rows.append(disturb(name, work, kills, np.random.default_rng([seed, number])))
+        for name in names:
+            rows.append(disturb(name, work, kills, np.random.default_rng([seed, NAMES.index(name)])))
             click.echo(f"{name}: {rows[-1].kills} kills, {len(rows[-1].problems)} problems", err=True)
         return rows
     finally:
@@ -336,16 +336,21 @@ def disturb_all(names: tuple[str, ...], kills: int, seed: int, work: Path) -> li
 @click.command()
 @click.option("--kills", default=20, show_default=True, type=click.IntRange(min=1), help="Of each command.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option("--only", multiple=True, type=click.Choice(NAMES), help="This command; repeatable.")
+@click.option("--only", multiple=True, type=click.Choice(NAMES), help="This command; repeatable. Others are kept as they are in OUT.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for what was found: kills.json and kills.md.")
 def main(kills: int, seed: int, only: tuple[str, ...], out: Path | None) -> None:
     """Print a table; the exit code is 1 if a command did not end as it does undisturbed, or was killed too seldom."""
     with tempfile.TemporaryDirectory() as folder:
         rows = disturb_all(only or NAMES, kills, seed, Path(folder))
+    told = {"ecgsynth": es.__version__, "kills": kills, "seed": seed}
+    if out and only and (out / "kills.json").is_file():
+        known = json.loads((out / "kills.json").read_text())
+        if {name: known.get(name) for name in told} == told:
+            found = {row["name"]: Row(**row) for row in known["commands"]} | {row.name: row for row in rows}
+            rows = [found[name] for name in NAMES if name in found]
     cells = [row.cells() for row in rows]
     if out:
-        found = {"ecgsynth": es.__version__, "kills": kills, "seed": seed, "commands": [asdict(row) for row in rows]}
-        write(out / "kills.json", json.dumps(found, indent=1) + "\n")
+        write(out / "kills.json", json.dumps(told | {"commands": [asdict(row) for row in rows]}, indent=1) + "\n")
         write(out / "kills.md", markdown(HEADS, cells))
     click.echo(table(cells, list(HEADS)))
     failures = [failure for row in rows for failure in row.failures(kills)]
