@@ -66,6 +66,7 @@ def test_stages_import_only_from_stages_before_them():
         "mitdb",
         "headers",
         "annotations",
+        "bringing",
         "records",
     ]
     order += ["fetch", "simulate", "beats", "cutting"]
