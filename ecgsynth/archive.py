@@ -62,7 +62,7 @@ def cut_archive_steps(
     per_part : int
         Records of a part.
     skip : bool
-        Leave out records that cannot be read or cut; what was begun without it goes on with it.
+        Leave out records that cannot be read; what was begun without it goes on with it.
     engine : Engine, optional
         What does the work; the cores of this machine if not given.
     force : bool

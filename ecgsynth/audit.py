@@ -251,7 +251,8 @@ def _rule(path: str | Path, data: Any) -> Rule:
     _refuse_unknown(path, data, [field.name for field in fields(Rule)])
     strange = [name for name in _LIMITS if name in data and (isinstance(data[name], bool) or not isinstance(data[name], int | float))]
     strange += [name for name in ("measure", "label", "end", "why") if not isinstance(data.get(name, ""), str)]
-    strange += [name for name in ("optional",) if not isinstance(data.get(name, False), bool)]
+    if not isinstance(data.get("optional", False), bool):
+        strange.append("optional")
     if strange:
         raise EcgsynthError(f"{path}: {', '.join(strange)} of the rule for {data['measure']!r} cannot be read")
     return Rule(**data)

@@ -34,8 +34,8 @@ ROWS = {
 }
 """What each classifier of an evaluation is trained on; all are tested on the same real beats but where it says so."""
 
-_OF_COPIES = {"synthetic": "memorizer", "real-on-synthetic": "real-on-memorizer", "real+synthetic": "real+memorizer"}
-"""What each row is when copies of training beats stand in the place of the synthetic ones."""
+_OF_COPIES = {"real": "memorizer", "synthetic": "memorizer", "real-on-synthetic": "real-on-memorizer", "real+synthetic": "real+memorizer"}
+"""The row that is the yardstick of copies for another."""
 
 _OTHERS = {"split.json": "a split", HEAD: "beats", "build.json": "a dataset"}
 """The file by which a folder is known that is not one of an evaluation, nor of a run."""
@@ -121,7 +121,7 @@ class Evaluation:
 
         for row, measure in (("synthetic", "TSTR"), ("real", "TRTR"), ("real-on-synthetic", "TRTS")):
             if row in rows:
-                copied = self._plain(_OF_COPIES.get(row, "memorizer"), classifier)
+                copied = self._plain(_OF_COPIES[row], classifier)
                 for rate, value in self.intervals(row, classifier=classifier).items():
                     yield score(measure, rate, value, real=real.get(rate, np.nan), memorizer=copied.get(rate, np.nan))
         for row in ("synthetic", "real+quarter", "real+half", "real+synthetic"):
