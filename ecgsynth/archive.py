@@ -6,7 +6,6 @@ from collections.abc import Generator as Steps
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, clear_all_scratch, names_in
 from ecgsynth.parts import Part, known_of, part_name, write_part
 from ecgsynth.places import place
-from ecgsynth.records import read_record, readable
+from ecgsynth.records import read_each
 from ecgsynth.steps import Progress
 from ecgsynth.stored import HEAD, StoredBeats, seal
 
@@ -157,7 +156,7 @@ def _cut_part(records: Sequence[Path], path: Path, window: Window, reading: Mapp
     skipped: list[tuple[str, str]] = []
 
     def cut() -> Iterator[Beats]:
-        for record in map(partial(read_record, **reading), records) if not skip else readable(records, skipped, **reading):
+        for record in read_each(records, skipped if skip else None, **reading):
             beats, own = cut_record(record, window)
             lost.extend(own)
             yield beats
@@ -165,7 +164,4 @@ def _cut_part(records: Sequence[Path], path: Path, window: Window, reading: Mapp
             raise EcgsynthError(f"{path.parent} was begun anew by another call, cut otherwise: only one at a time can write there")
 
     told: dict[str, Any] = {"left_out": lost} | ({"skipped": skipped} if skip else {})
-    batches = cut()
-    if (first := next(batches, None)) is None:  # none of these can be read, and nothing is kept of them
-        return {"name": path.name, "beats": 0, "counts": [], **told}
-    return write_part(path, chain([first], batches), **told)
+    return write_part(path, cut(), **told)

@@ -53,14 +53,16 @@ def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = N
     refuse_existing(path, force=force, marker=marker)
     if is_remote(path):
         with tempfile.TemporaryDirectory(prefix="ecgsynth.") as folder:
-            yield Path(folder) / path.name
+            with _named(Path(folder) / path.name, path):
+                yield Path(folder) / path.name
             _refuse(path, force=force, marker=marker)
             upload(Path(folder) / path.name, path, last=marker)
         return
     try:
         with _scratch(path) as scratch:
             temporary = scratch / path.name
-            yield temporary
+            with _named(temporary, path):
+                yield temporary
             sync(temporary)
             _refuse(path, force=force, marker=marker)  # what was put there meanwhile
             if force:
@@ -74,6 +76,17 @@ def atomic_path(path: str | Path, *, force: bool = False, marker: str | None = N
             raise
         reason = os.strerror(errno.ENOSPC if error.errno is None else error.errno)
         raise EcgsynthError(f"cannot write {path}: {reason}. Nothing was left there.") from error
+
+
+@contextmanager
+def _named(temporary: Path, path: Path) -> Iterator[None]:
+    """Let what goes wrong tell of the path that was asked for, not of the temporary one."""
+    try:
+        yield
+    except EcgsynthError as error:  # as of a file that is written in a folder which is
+        if str(temporary) not in str(error):
+            raise
+        raise EcgsynthError(str(error).replace(str(temporary), str(path))) from error
 
 
 @contextmanager

@@ -38,19 +38,17 @@ SHAPE_FORM = {"n_leads": is_whole, "n_samples": is_whole, "fs": is_rate, "r_samp
 
 
 def write_part(path: Path, batches: Iterable[Beats], **told: Any) -> Part:
-    """Write a part, each batch as a row group of its own; gives what is known of it.
+    """Write a part, each batch as a row group of its own; gives what is known of it. Of no batch nothing is written.
 
     Raises
     ------
     EcgsynthError
         If the batches do not fit together, or it cannot be written.
-    ValueError
-        If there is no batch.
     """
     batches = iter(batches)
     first = next(batches, None)
     if first is None:
-        raise ValueError("a part has at least one batch")
+        return {"name": path.name, "beats": 0, "counts": [], **told}
     with atomic_path(path, force=True) as temporary:
         part = _write(temporary, first, batches, told)
         _loosen(temporary)

@@ -17,7 +17,7 @@ from ecgsynth.files import atomic_path, discard
 from ecgsynth.findings import Evaluation
 from ecgsynth.generators import GENERATORS, Request, class_counts, fall_of, load_generator, settings_of, without_rare
 from ecgsynth.places import here
-from ecgsynth.records import LEADS, Record, find_records, read_record
+from ecgsynth.records import LEADS, find_records, read_each
 from ecgsynth.report import save_report
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import Split, split_beats
@@ -154,8 +154,7 @@ def _beats(folder: Path, settings: Settings) -> Iterator[StageProgress]:
         found = find_records(settings.records)
         yield StageProgress("beats", 0.0, f"{len(found)} records")
         leads = settings.lead.split(",")
-        read: Iterator[Record] = (read_record(record, lead=leads) for record in found)
-        extract_beats(read, lead=leads).save(path)
+        extract_beats(read_each(found, lead=leads), lead=leads).save(path)
     yield StageProgress("beats", 1.0)
 
 

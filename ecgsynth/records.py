@@ -147,16 +147,17 @@ def read_records(
     EcgsynthError
         If there is no record, or one cannot be read.
     """
-    for path in find_records(where):
-        yield read_record(path, annotator=annotator, lead=lead, patients=patients)
+    yield from read_each(find_records(where), annotator=annotator, lead=lead, patients=patients)
 
 
-def readable(paths: Iterable[Path], skipped: list[tuple[str, str]], **how: Any) -> Iterator[Record]:
-    """Read records lazily, `how` as for `read_record`, but those that cannot be read, whose names and faults are added to `skipped`."""
+def read_each(paths: Iterable[Path], skipped: list[tuple[str, str]] | None = None, **how: Any) -> Iterator[Record]:
+    """Read records lazily, `how` as for `read_record`; name and fault of one that cannot be read go to `skipped`, if that is given."""
     for path in paths:
         try:
             record = read_record(path, **how)
         except EcgsynthError as error:
+            if skipped is None:
+                raise
             skipped.append((path.name, str(error)))
         else:
             yield record

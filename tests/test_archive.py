@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ecgsynth import archive, files
+from ecgsynth import files
 from ecgsynth.archive import cut_archive_steps
 from ecgsynth.beats import Beats
 from ecgsynth.cli import main
@@ -138,7 +138,7 @@ def test_what_was_done_is_not_done_again_and_nothing_is_whole_before_its_end(cut
     with pytest.raises(EcgsynthError, match=f"{HEAD}, which is written last, is not there"):
         StoredBeats.open(tmp_path / "beats")
     read = []
-    monkeypatch.setattr(archive, "read_record", lambda path, **how: read.append(path.name) or read_record(path, **how))
+    monkeypatch.setattr("ecgsynth.records.read_record", lambda path, **how: read.append(path.name) or read_record(path, **how))
     drain(cut_archive_steps(find_records(records_folder), tmp_path / "beats", **asked))
     assert read == [path.name for path in find_records(records_folder)[5:]]
     assert contents(tmp_path / "beats") == contents(cut.folder)
@@ -147,17 +147,17 @@ def test_what_was_done_is_not_done_again_and_nothing_is_whole_before_its_end(cut
 def test_a_cut_that_is_killed_goes_on_to_the_same_bytes(cut, records_folder, tmp_path):
     code = """
 import os, signal, sys, threading
-from ecgsynth import archive
+from ecgsynth import archive, records
 from ecgsynth.engine import Local
 from ecgsynth.records import find_records
 from ecgsynth.steps import drain
-real, left = archive.read_record, [int(sys.argv[3])]
+real, left = records.read_record, [int(sys.argv[3])]
 def read(*args, **how):
     left[0] -= 1
     if left[0] < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*args, **how)
-archive.read_record = read
+records.read_record = read
 drain(archive.cut_archive_steps(find_records(sys.argv[1]), sys.argv[2], per_part=5, engine=Local(1)))
 """
     target = tmp_path / "beats"
@@ -192,7 +192,7 @@ def test_a_folder_of_anything_else_is_left_alone(cut, records_folder, tmp_path):
 def test_what_is_done_is_done_if_it_is_asked_for_again(cut, records_folder, tmp_path, monkeypatch):
     shutil.copytree(cut.folder, tmp_path / "beats")
     read = []
-    monkeypatch.setattr(archive, "read_record", lambda path, **how: read.append(path.name) or read_record(path, **how))
+    monkeypatch.setattr("ecgsynth.records.read_record", lambda path, **how: read.append(path.name) or read_record(path, **how))
 
     def again(**how):
         return drain(cut_archive_steps(find_records(records_folder), tmp_path / "beats", per_part=5, engine=Local(1), **how))
@@ -226,7 +226,7 @@ def test_a_folder_that_another_call_has_begun_anew_gets_no_part_of_this_one(reco
         (tmp_path / "beats" / "plan.json").write_text('{"ecgsynth": "of another call"}')
         return read_record(path, **how)
 
-    monkeypatch.setattr(archive, "read_record", read)
+    monkeypatch.setattr("ecgsynth.records.read_record", read)
     with pytest.raises(EcgsynthError, match="was begun anew by another call"):
         drain(cut_archive_steps(find_records(records_folder), tmp_path / "beats", engine=Local(1)))
     assert [path.name for path in (tmp_path / "beats").iterdir()] == ["plan.json"]

@@ -136,6 +136,13 @@ def test_a_full_disk_is_one_clear_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_fault_within_a_folder_tells_of_the_folder_that_was_asked_for(tmp_path):
+    with pytest.raises(EcgsynthError) as raised, atomic_path(tmp_path / "split") as folder, atomic_path(folder / "train.npz"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(raised.value) == f"cannot write {tmp_path / 'split' / 'train.npz'}: No space left on device. Nothing was left there."
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_in_the_place_of_a_folder_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EcgsynthError, match="file is a file, not a folder"), atomic_path(tmp_path / "file" / "x"):

@@ -170,7 +170,7 @@ def _leads(text: str) -> list[str]:
 def cut_beats(records: Iterable[Path], *, lead: str, annotator: str, patients: Path | None, skip_unreadable: bool, **window: Any) -> Any:
     """Read records and cut their beats, showing progress."""
     from ecgsynth.cutting import extract_beats
-    from ecgsynth.records import find_records, read_record, readable
+    from ecgsynth.records import find_records, read_each
 
     paths = find_records(list(records))
     leads = _leads(lead)
@@ -184,8 +184,7 @@ def cut_beats(records: Iterable[Path], *, lead: str, annotator: str, patients: P
                 yield path
             show(1.0, "")
 
-        read = readable(shown(), skipped, **how) if skip_unreadable else (read_record(path, **how) for path in shown())
-        beats = extract_beats(read, lead=leads, **window)
+        beats = extract_beats(read_each(shown(), skipped if skip_unreadable else None, **how), lead=leads, **window)
     return replace(beats, info={**beats.info, "skipped": skipped}) if skipped else beats
 
 
