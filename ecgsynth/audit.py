@@ -34,7 +34,8 @@ class _Limit(NamedTuple):
 
 
 def _share(number: float, of: float) -> float:
-    return number / of if of else np.inf
+    """Give how much of a yardstick is reached; of one that is 0 or below, all or nothing."""
+    return number / of if of > 0 else np.inf if number >= of else -np.inf
 
 
 _LIMITS = {
@@ -42,12 +43,8 @@ _LIMITS = {
     "at_most": _Limit(lambda number, real, copies: number, False, "{:.3f} is above {:g}"),
     "of_real_at_least": _Limit(lambda number, real, copies: _share(number, real), True, "{:.3f} of real beats' is below {:g}"),
     "over_real_at_most": _Limit(lambda number, real, copies: number - real, False, "{:.3f} over real beats' is above {:g}"),
-    "of_either_at_least": _Limit(
-        lambda number, real, copies: _share(number, np.minimum(real, copies)), True, "{:.3f} of fresh or learnt real beats' is below {:g}"
-    ),
-    "over_either_at_most": _Limit(
-        lambda number, real, copies: number - np.maximum(real, copies), False, "{:.3f} over fresh and learnt real beats' is above {:g}"
-    ),
+    "of_copies_at_least": _Limit(lambda number, real, copies: _share(number, copies), True, "{:.3f} of copies' is below {:g}"),
+    "over_copies_at_most": _Limit(lambda number, real, copies: number - copies, False, "{:.3f} over copies' is above {:g}"),
 }
 
 
@@ -67,9 +64,11 @@ class Rule:
         Of the number's share of what real beats reach in the place of synthetic ones.
     over_real_at_most : float, optional
         Of its difference to that.
-    of_either_at_least, over_either_at_most : float, optional
-        The same of what fresh real beats reach or copies of training beats, whichever is the easier: both are real beats, of other
-        patients, and where these are few either may come out well by chance. Not for what tells of memory.
+    of_copies_at_least, over_copies_at_most : float, optional
+        The same of what copies of training beats reach: all that can be had of the patients learnt from, where fresh real beats are
+        of few others. Not for what tells of memory.
+    where_real_at_least : float, optional
+        Numbers whose yardstick of real beats is less hold by themselves, as those of a class that these do not teach either.
     optional : bool
         Whether it holds where there is no such number.
     why : str
@@ -83,8 +82,9 @@ class Rule:
     at_most: float | None = None
     of_real_at_least: float | None = None
     over_real_at_most: float | None = None
-    of_either_at_least: float | None = None
-    over_either_at_most: float | None = None
+    of_copies_at_least: float | None = None
+    over_copies_at_most: float | None = None
+    where_real_at_least: float | None = None
     optional: bool = False
     why: str = ""
 
@@ -100,6 +100,8 @@ class Rule:
 
     def breaches(self, score: Score) -> list[str]:
         """Say which limits a number breaks; one that is not known breaks all."""
+        if self.where_real_at_least is not None and score.real < self.where_real_at_least:
+            return []
         number = getattr(score.value, self.end)
         limits = {name: limit for name in _LIMITS if (limit := getattr(self, name)) is not None}
         found = (_LIMITS[name].breached(number, score, limit) for name, limit in limits.items())
@@ -249,7 +251,8 @@ def _rule(path: str | Path, data: Any) -> Rule:
     if not isinstance(data, dict) or "measure" not in data:
         raise EcgsynthError(f"{path}: each [[rule]] needs a measure")
     _refuse_unknown(path, data, [field.name for field in fields(Rule)])
-    strange = [name for name in _LIMITS if name in data and (isinstance(data[name], bool) or not isinstance(data[name], int | float))]
+    numbers = (*_LIMITS, "where_real_at_least")
+    strange = [name for name in numbers if name in data and (isinstance(data[name], bool) or not isinstance(data[name], int | float))]
     strange += [name for name in ("measure", "label", "end", "why") if not isinstance(data.get(name, ""), str)]
     if not isinstance(data.get("optional", False), bool):
         strange.append("optional")

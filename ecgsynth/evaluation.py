@@ -186,8 +186,8 @@ def evaluate_steps(
     everyone = {"synthetic": synthetic, "train": train, "test": test} | ({} if val is None else {"val": val})
     for side, beats in everyone.items():
         refuse_impossible(beats, side)
-    digests = {side: beats.digest() for side, beats in everyone.items()}
-    learnt_here = _learnt_from(synthetic, train, digests["train"], by)
+    contents = {side: content(beats) for side, beats in everyone.items()}
+    learnt_here = _learnt_from(synthetic, train, by)
     synthetic, train, test = _alike([beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test)])
     trial = _Trial.drawn(PROTOCOLS[protocol], synthetic=synthetic, train=train, test=test, by=by, classes=scored)
     kept = cache or Cache()
@@ -211,7 +211,7 @@ def evaluate_steps(
             "learnt_from_this_train_side": learnt_here,
             "classifier": classifier.settings,
             "protocol": protocol,
-            "digests": digests,
+            "contents": contents,
         },
         real=_examples(test, examples),
         synthetic=_examples(synthetic, examples),
@@ -219,13 +219,13 @@ def evaluate_steps(
     )
 
 
-def _learnt_from(synthetic: Beats, train: Beats, digest: str, by: str) -> bool:
+def _learnt_from(synthetic: Beats, train: Beats, by: str) -> bool:
     """Say whether synthetic beats are of a model that learnt from this train side, or from nobody."""
     if synthetic.info.get("learns") is False:
         return True  # what it may have learnt elsewhere is nothing
     labelled = train.take(np.isin(train.labels(by), list(synthetic.counts(by))))  # rare labels may have been left out
     told = synthetic.info.get("data_sha256")
-    return bool(told) and told in (digest, labelled.digest(), train.info.get(DRAWN_OF))
+    return bool(told) and told in (train.digest(), labelled.digest(), train.info.get(DRAWN_OF))
 
 
 def _lessons(trial: "_Trial", rows: Sequence[str], settings: Mapping[str, dict[str, Any]], seeds: Sequence[int], kept: Cache) -> list[Job]:

@@ -72,6 +72,10 @@ class Evaluation:
     measured: tuple[Score, ...] = ()
 
     @property
+    def _by(self) -> str:
+        return str(self.settings.get("by", "class"))
+
+    @property
     def rows(self) -> dict[str, list[Scores]]:
         """The scores of the first classifier."""
         return next(iter(self.classifiers.values()))
@@ -95,7 +99,7 @@ class Evaluation:
         rows = self.classifiers[classifier] if classifier else self.rows
 
         def named(confusions: Confusions) -> dict[str, Values]:
-            return rates(confusions, self.classes)
+            return rates(confusions, self.classes, by=self._by)
 
         if base and any(scores.by_patient is None for name in (row, base) for scores in rows[name]):
             raise EcgsynthError("a gain needs the patients of the test beats, by whom both rows are compared")
@@ -136,7 +140,8 @@ class Evaluation:
         seeds = self.classifiers[classifier].get(row, ())
         if not seeds:
             return {}
-        return {name: float(np.mean(value)) for name, value in rates(np.array([s.confusion for s in seeds]), self.classes).items()}
+        found = rates(np.array([scores.confusion for scores in seeds]), self.classes, by=self._by)
+        return {name: float(np.mean(value)) for name, value in found.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything but the beats as plain JSON."""
@@ -234,7 +239,7 @@ _SETTINGS = {
     "synthetic?": {"holds_real_beats?": bool, "seed?": (int, None)},
     "classifier?": {str: object},
     "protocol?": str,
-    "digests?": {str: str},
+    "contents?": {str: str},
     "learnt_from_this_train_side?": bool,
 }
 _SHARES = {str: is_share}

@@ -66,8 +66,8 @@ class MixturePrior:
         )
 
         # Cell k has the rungs between k and k + 1, so that one search finds the component of any cell.
-        shares = (self._weights / self._weights.sum(dim=1, keepdim=True)).double()
-        self._ladder = (shares.cumsum(dim=1).clamp_(max=1) + torch.arange(len(shares))[:, None]).flatten()
+        rungs = self._weights.double().cumsum(dim=1)
+        self._ladder = (rungs / rungs[:, -1:] + torch.arange(len(rungs))[:, None]).flatten()
 
     @classmethod
     def fit(

@@ -157,7 +157,7 @@ class PrivateTrainer(Trainer):
         """What was promised and what it was done with, for the model's card; epsilon is that of the steps taken."""
         used = _epsilon(self.noise, self.sampling_rate, self.step, self.guarantee.delta) + self.guarantee.for_counts
         return {
-            "epsilon": None if math.isinf(used) else round(used, 4),
+            "epsilon": None if math.isinf(used) else math.ceil(used * 1e4) / 1e4,
             "delta": self.guarantee.delta,
             "unit": self.guarantee.unit,
             "sampling_rate": self.sampling_rate,
@@ -174,7 +174,7 @@ class PrivateTrainer(Trainer):
         if self.guarantee.unit == "beat":
             index = torch.nonzero(torch.rand(len(self._codes), generator=self._random, dtype=torch.float64) < self._chances)[:, 0]
         else:
-            index = torch.nonzero(torch.rand(len(self._owned), generator=self._random) < self.sampling_rate)[:, 0]
+            index = torch.nonzero(torch.rand(len(self._owned), generator=self._random, dtype=torch.float64) < self.sampling_rate)[:, 0]
         return index, index
 
     def _update(self, index: Tensor, _: Tensor) -> Losses:

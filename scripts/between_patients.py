@@ -18,8 +18,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
-from shared import Found, markdown, mitdb_beats, part, trained, write
+from shared import Found, markdown, mitdb_beats, one_core, part, trained, write
 
 import ecgsynth as es
 from ecgsynth.classifiers import NEW_PATIENTS, BeatClassifier
@@ -144,7 +143,7 @@ def gains(rows: dict[str, np.ndarray]) -> str:
 @click.option("--device", default="cpu", help="Where `flow` is trained.")
 def main(out: Path, seeds: int, device: str) -> None:
     """Measure, and print the table."""
-    torch.set_num_threads(1)
+    one_core()
     beats = mitdb_beats()
     split = es.split_beats(beats.take(np.isin(beats.classes, list(CLASSES))), scheme="dechazal", seed=0)
     parts = out / "parts"

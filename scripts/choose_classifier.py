@@ -8,8 +8,7 @@ its beats. DS2 is not touched. Nearly all F are of one patient, so that none of 
 
 import click
 import numpy as np
-import torch
-from shared import chosen, ds1_beats, judged
+from shared import chosen, ds1_beats, judged, one_core
 
 import ecgsynth as es
 from ecgsynth.classifiers import NEW_PATIENTS
@@ -45,7 +44,7 @@ def line(name: str, seeds: list[Scores]) -> str:
 @click.option("--only", help="Only these, by comma.")
 def main(seeds: int, only: str | None) -> None:
     """Measure, and print the table."""
-    torch.set_num_threads(1)
+    one_core()
     beats = ds1_beats(CLASSES)
     click.echo("| classifier | macro-F1 | " + " | ".join(f"Se / +P of {name}, %" for name in CLASSES) + " |\n" + "|---" * 6 + "|")
     for name in chosen(only, VARIANTS):

@@ -20,8 +20,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
-from shared import Found, chosen, mitdb_split, part, trained, write
+from shared import Found, chosen, mitdb_split, one_core, part, trained, write
 from sklearn.metrics import roc_auc_score
 
 import ecgsynth as es
@@ -117,7 +116,7 @@ def draw(rows: dict[str, list[Found]], path: Path) -> None:
 @click.option("--only", help=f"Only these rows, by comma: {','.join(ROWS)}")
 def main(out: Path, seeds: int, only: str | None) -> None:
     """Measure, and print the table."""
-    torch.set_num_threads(1)
+    one_core()
     split, work = mitdb_split(), out / "work"
     rows: dict[str, list[Found]] = {row: [] for row in chosen(only, ROWS)}
     for seed in range(seeds):

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
-from shared import Found, chosen, mitdb_split, part, trained, write
+from shared import Found, chosen, mitdb_split, one_core, part, trained, write
 
 import ecgsynth as es
 from ecgsynth.generators import Generator, settings_of
@@ -111,7 +110,7 @@ def differences(rows: dict[str, list[Found]]) -> str:
 @click.option("--rows", "names", help="Only these, with commas between: several processes may share the work.")
 def main(out: Path, seeds: int, by: str, names: str | None) -> None:
     """Measure, and print the table."""
-    torch.set_num_threads(1)
+    one_core()
     name = {"class": "mitdb-beats", "symbol": "mitdb-symbols"}[by]
     work, parts = (out / kind / name for kind in ("work", "parts"))
     rows = chosen(names, OF[by])

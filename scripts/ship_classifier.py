@@ -8,8 +8,7 @@ It learns from the train side of the scheme `beats`, with the default settings a
 from pathlib import Path
 
 import click
-import torch
-from shared import mitdb_split, write
+from shared import mitdb_split, one_core, write
 
 import ecgsynth as es
 from ecgsynth.classifiers.frozen import FROZEN, PATH
@@ -38,7 +37,7 @@ diagnosis. Data: MIT-BIH Arrhythmia Database, Open Data Commons Attribution Lice
 @click.option("-o", "--output", default=PATH, type=click.Path(path_type=Path))
 def main(output: Path) -> None:
     """Train, score and write."""
-    torch.set_num_threads(1)
+    one_core()
     split = mitdb_split()
     classifier = es.BeatClassifier().fit(split.train)
     scores = score_classes(annotated=split.val.classes, predicted=classifier.predict(split.val), classes=classifier.classes_)

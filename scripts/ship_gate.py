@@ -11,8 +11,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
-from shared import mitdb_split, write
+from shared import mitdb_split, one_core, write
 
 import ecgsynth as es
 from ecgsynth.gate import MEASURES, REASONS, Gate
@@ -79,7 +78,7 @@ def mislabelled(gate: Gate, beats: es.Beats, labels: list[str]) -> list[str]:
 )
 def main(output: Path) -> None:
     """Learn, measure and write."""
-    torch.set_num_threads(1)
+    one_core()
     split = mitdb_split()
     gate = Gate.learn(split.train, split.val)
     gate.save(output, force=True)

@@ -13,7 +13,7 @@ from ecgsynth.classifiers import CLASSIFIERS
 from ecgsynth.cli import main
 from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.findings import ROWS
+from ecgsynth.findings import ROWS, Evaluation
 from ecgsynth.generators import GENERATORS, class_counts
 from ecgsynth.measures import FAMILIES
 from ecgsynth.metrics.bootstrap import Interval
@@ -37,12 +37,15 @@ F1 = Score("utility", "F1 of TSTR, cnn", "V", Interval(0.8, 0.7, 0.9), "more is 
         ({"of_real_at_least": 0.88}, F1, None),
         ({"of_real_at_least": 0.9}, F1, "0.889 of real beats' is below 0.9"),
         ({"at_least": 0.75, "end": "low"}, F1, "0.700 is below 0.75"),
-        ({"of_either_at_least": 0.9}, F1._replace(memorizer=0.85), None),
-        ({"of_either_at_least": 0.95}, F1._replace(memorizer=0.85), "0.941 of fresh or learnt real beats' is below 0.95"),
-        ({"of_either_at_least": 0.9}, F1._replace(memorizer=1.0), "0.889 of fresh or learnt real beats' is below 0.9"),
-        ({"of_either_at_least": 0.1}, F1._replace(memorizer=np.nan), "nan of fresh or learnt real beats' is below 0.1"),
-        ({"over_either_at_most": 0.02}, NEAR._replace(memorizer=0.03), None),
-        ({"over_either_at_most": 0.005}, NEAR._replace(memorizer=0.03), "0.010 over fresh and learnt real beats' is above 0.005"),
+        ({"of_copies_at_least": 0.9}, F1._replace(memorizer=0.85), None),
+        ({"of_copies_at_least": 0.95}, F1._replace(memorizer=0.85), "0.941 of copies' is below 0.95"),
+        ({"of_copies_at_least": 0.1}, F1._replace(memorizer=np.nan), "-inf of copies' is below 0.1"),
+        ({"over_copies_at_most": 0.02}, NEAR._replace(memorizer=0.03), None),
+        ({"over_copies_at_most": 0.005}, NEAR._replace(memorizer=0.03), "0.010 over copies' is above 0.005"),
+        ({"of_real_at_least": 0.9}, F1._replace(value=Interval(-0.3, -0.4, -0.2), real=0.0), "-inf of real beats' is below 0.9"),
+        ({"of_real_at_least": 0.9}, F1._replace(value=Interval(0.1, 0.0, 0.2), real=0.0), None),
+        ({"of_real_at_least": 0.9, "where_real_at_least": 0.1}, F1._replace(value=Interval(0.0, 0.0, 0.0), real=0.09), None),
+        ({"at_least": 0.5, "where_real_at_least": 0.1}, F1._replace(value=Interval(0.0, 0.0, 0.0), real=0.1), "0.000 is below 0.5"),
         ({"at_least": 0.5}, F1._replace(value=Interval(np.nan, np.nan, np.nan)), "nan is below 0.5"),
         ({"of_real_at_least": 0.5}, F1._replace(real=0.0), None),  # where real beats reach nothing, nothing is asked
     ],
@@ -182,10 +185,22 @@ def test_what_holds_passes_and_an_evaluation_can_be_used_again(folder):
     assert failed.exit_code == 1
     assert [verdict["label"] for verdict in json.loads(failed.stdout)["verdicts"] if not verdict["holds"]] == ["N", "V", "all"]
     usual = call(folder / "memorizer.npz", "--split", folder / "split", "--run", folder / "run")
-    assert "another protocol or network" in usual.stderr
-    other = call(folder / "gaussian.npz", "--split", folder / "split", "--run", folder / "run")
-    assert other.exit_code == 1
-    assert "is of other beats" in other.stderr
+    assert "another protocol, network or kind of labels" in usual.stderr
+    beats = Beats.load(folder / "memorizer.npz")
+    replace(beats, rr_before=beats.rr_before + 0.1).save(folder / "later.npz")
+    for name in ("gaussian.npz", "later.npz"):
+        other = call(folder / name, "--split", folder / "split", "--run", folder / "run", "--steps", 60)
+        assert other.exit_code == 1
+        assert "is of other beats" in other.stderr
+
+
+def test_an_evaluation_by_symbol_says_nothing_of_classes(folder):
+    """Its V and F are symbols."""
+    kept = Evaluation.load(folder / "run")
+    replace(kept, settings=kept.settings | {"by": "symbol"}).save(folder / "by-symbol")
+    result = call(folder / "memorizer.npz", "--split", folder / "split", "--run", folder / "by-symbol", "--steps", 60)
+    assert result.exit_code == 1
+    assert "kind of labels" in result.stderr
 
 
 def test_the_default_policy_is_written_to_begin_with(folder):

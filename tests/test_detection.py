@@ -49,6 +49,20 @@ def test_noise_is_found_out_in_patients_that_trees_did_not_learn_from_and_one_pa
     np.testing.assert_array_equal(alone, suspicions(real=one, synthetic=other))
 
 
+def of_two_shapes(side, counts):
+    """Give every patient as many beats of one shape as of the other."""
+    signals = np.repeat((np.arange(sum(counts)) % 2)[:, None], 256, axis=1)
+    whose = np.repeat([f"{side}{number}" for number in range(len(counts))], counts)
+    return Beats(signals=signals.astype(np.float32), classes=np.full(sum(counts), "N"), patients=whose)
+
+
+def test_beats_that_are_the_same_are_not_told_apart_however_many_each_patient_has():
+    """How many beats of a side trees learnt from is not to speak for them."""
+    real, synthetic = of_two_shapes("r", [150, 10, 10, 10, 10, 10]), of_two_shapes("s", [50] * 4)
+    found = suspicions(real=real, synthetic=synthetic, patients=(real.patients, synthetic.patients))
+    assert area(real=found[0], synthetic=found[1]) == pytest.approx(0.5, abs=0.01)
+
+
 def noise_of(count, seed):
     signals = np.random.default_rng(seed).normal(0, 1, (count, 256))
     return Beats(signals=signals, classes=np.full(count, "N"))

@@ -154,6 +154,10 @@ def test_beats_of_one_synthetic_patient_are_alike_and_no_real_one_is_stored(beat
     assert [made.info["patient"] for made in drawn] == [1, 1, 2]
     one = [made.signals for made in drawn]
     assert not np.array_equal(one[0], one[1])
+    course = [made.rr_before - made.rr_before.mean() for made in drawn]
+    assert abs(np.corrcoef(course[0], course[2])[0, 1]) < 0.1  # patients share no noise
+    with pytest.raises(EcgsynthError, match="numbered from 0, below"):
+        model.of_patient(2**24)
     means = [signals.mean(axis=0) for signals in one]
     assert np.linalg.norm(means[0] - means[1]) < 0.25 * np.linalg.norm(means[0] - means[2])
     anew = model.sample({"N": 4000}).signals

@@ -373,3 +373,19 @@ def test_a_short_training_learns_the_classes(split):
 def test_parts_join_in_other_ways_too(split, settings):
     made = Gan(**QUICK, **settings).fit(split.train).sample({"N": 3, "F": 2})
     assert np.isfinite(made.signals).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"conditioning": "blind"}, "not told the label"),  # its beats would be labelled at random
+        ({"prior": "mixture", "space": "frequencies"}, "whose mean is 0"),
+        ({"width": 0}, "must be positive"),
+        ({"latent": 0}, "must be positive"),
+        ({"network": "transformer", "critic_width": 5}, "divided among its heads"),
+    ],
+    ids=str,
+)
+def test_parts_that_do_not_join_are_refused(settings, why):
+    with pytest.raises(EcgsynthError, match=why):
+        Gan(**(QUICK | settings))

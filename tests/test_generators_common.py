@@ -174,6 +174,10 @@ def test_requests_that_cannot_be_met_are_refused(fitted, split):
         fitted.sample({"N": -1, "V": 2})
     with pytest.raises(EcgsynthError, match="numbered from 0"):
         fitted.sample({"N": 1}, seed=-1)
+    with pytest.raises(EcgsynthError, match="below 4,294,967,296"):  # which would be the beats of another seed
+        fitted.sample({"N": 1}, seed=2**32)
+    with pytest.raises(EcgsynthError, match="numbered from 0"):
+        fitted.sample({"N": 1}, first=2**45)
 
 
 @pytest.mark.parametrize("name", list(GENERATORS))

@@ -30,18 +30,18 @@ CELLS = torch.arange(N) % 2
 OWNERS = np.arange(N) // 8  # five patients
 
 
-def trainer(unit="beat", clip=0.05, batch=N, epsilon=math.inf):
+def trainer(unit="beat", clip=0.05, batch=N, epsilon=math.inf, counts=(N // 2, N // 2), cells=CELLS, class_power=1.0):
     torch.manual_seed(1)
     return PrivateTrainer(
         losses=lambda network, beats, cells, random: (network(beats, beats[:, 0].abs(), cells) - 1).square().mean(dim=1),
         owners=OWNERS,
-        counts=np.array([N // 2, N // 2]),
+        counts=np.array(counts),
         guarantee=Guarantee(epsilon, 1e-3, unit),
         clip=clip,
         generator=Denoiser(P, 2, hidden=8, depth=2, embedding=8),
         codes=CODES,
-        cells=CELLS,
-        recipe=Recipe(steps=4, minutes=None, batch=batch, rate=1e-3, ema=0.9, class_power=1.0),
+        cells=cells,
+        recipe=Recipe(steps=4, minutes=None, batch=batch, rate=1e-3, ema=0.9, class_power=class_power),
         seed=0,
     )
 
@@ -144,6 +144,21 @@ def test_units_take_part_by_chance_and_as_often_as_is_accounted_for():
     assert np.mean([len(batch) for batch in drawn]) == pytest.approx(8, rel=0.1)
     assert np.std([len(batch) for batch in drawn]) == pytest.approx(math.sqrt(N * 0.2 * 0.8), rel=0.2)
     assert all(0.1 < np.mean([place in batch for batch in drawn]) < 0.3 for place in range(N))
+
+
+def test_rare_beats_take_part_more_often_and_the_largest_chance_is_accounted_for():
+    """30 beats of one cell and 10 of another, drawn by the square root of their counts."""
+    counts, cells = np.array([30, 10]), torch.from_numpy(np.repeat([0, 1], [30, 10])[np.random.default_rng(0).permutation(N)])
+    made = trainer(batch=8, counts=counts, cells=cells, class_power=0.5)
+    chances = 8 * np.sqrt(counts) / np.sqrt(counts).sum() / counts
+    assert made.sampling_rate == pytest.approx(chances[1])
+    drawn = np.zeros(N)
+    for _ in range(2000):
+        drawn[made._draw_batch()[0].numpy()] += 1
+    for cell in (0, 1):
+        own = drawn[cells.numpy() == cell] / 2000
+        assert own.mean() == pytest.approx(chances[cell], rel=0.05)
+        assert own.max() < 1.3 * chances[cell]
 
 
 @pytest.mark.parametrize("noise", [1.0, 3.0])

@@ -250,6 +250,26 @@ def test_more_beats_than_fit_into_memory_are_learnt_in_turn(split, tmp_path, mon
     assert again.fingerprint() == model.fingerprint()
 
 
+@pytest.mark.parametrize("name", [*TRAINED, "gaussian"])
+def test_a_lead_of_which_no_beat_is_in_memory_counts_as_the_usual_one_of_its_label(split, tmp_path, monkeypatch, name):
+    """Models have room for what they have seen alone, and windows that come later bring such beats."""
+    for place in (base, trained):
+        monkeypatch.setattr(place, "RARE", 50)
+    monkeypatch.setattr(base, "MOST", 300)
+    drawn = store(split.train, tmp_path / "sound", batch=50, batches=2).some(300, whole=50)
+    held = set(zip(drawn.records.tolist(), drawn.samples.tolist(), strict=True))
+    pairs = list(zip(split.train.records.tolist(), split.train.samples.tolist(), strict=True))
+    later = [place for place, pair in enumerate(pairs) if pair not in held and split.train.classes[place] == "N"][:60]
+    leads = split.train.leads.astype("U4")
+    leads[later] = "aVL"
+    model = small(name).fit(store(replace(split.train, leads=leads), tmp_path / "train", batch=50, batches=2))
+    assert "aVL" in leads
+    assert "aVL" not in model.leads
+    assert model.counts == split.train.counts()
+    made = model.sample(dict.fromkeys(model.counts, 40))
+    assert np.isfinite(made.signals).all()
+
+
 def test_beats_that_come_later_are_looked_at_too(split, tmp_path, monkeypatch):
     for place in (base, trained):
         monkeypatch.setattr(place, "RARE", 50)

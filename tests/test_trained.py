@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS, TrainingStep, load_generator
-from ecgsynth.generators.trained import TrainedGenerator
+from ecgsynth.generators.trained import TrainedGenerator, _stream
 from ecgsynth.objectives import OBJECTIVES
 
 QUICK = {
@@ -30,6 +31,16 @@ def make(name, **changes):
 def brief_validation(monkeypatch):
     monkeypatch.setattr("ecgsynth.generators.trained._SCORE_STEPS", 3)
     monkeypatch.setattr("ecgsynth.generators.trained._SCORED", 1000)
+
+
+def test_noise_comes_of_a_whole_state_and_not_of_a_seed_of_32_bits():
+    """Of 65,000 such seeds two would be the same, and so would their blocks of beats."""
+    for seed in (0, 1):
+        known = np.random.MT19937()
+        key = np.random.default_rng(seed).integers(2**32, size=624).astype(np.uint32)
+        known.state = {"bit_generator": "MT19937", "state": {"key": key, "pos": 624}}
+        drawn = torch.rand(2000, generator=_stream(np.random.default_rng(seed)))
+        np.testing.assert_array_equal(drawn.numpy(), (known.random_raw(2000) % 2**24 / 2**24).astype(np.float32))
 
 
 @every_kind

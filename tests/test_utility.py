@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ecgsynth.labels import AAMI_CLASSES, MITDB_SYMBOLS, SYMBOL_TO_CLASS
 from ecgsynth.metrics.utility import rates, score_classes
 
 
@@ -42,6 +43,20 @@ def test_ectopic_lines_excuse_what_could_not_be_told():
     assert found["F1 V"] == pytest.approx(2 * 20 / (24 + 34))
     stacked = rates(np.stack([confusion, confusion]), "NSVFQ")
     assert all(np.array_equal(value, [found[name]] * 2) for name, value in stacked.items())
+
+
+def test_ectopic_lines_of_symbols_are_those_of_their_classes():
+    """E is of V as V is, A, a, J of S, and what is paced is excused: the same numbers as of five classes."""
+    rng = np.random.default_rng(0)
+    confusion = rng.integers(1, 50, (3, len(MITDB_SYMBOLS), len(MITDB_SYMBOLS)))
+    member = np.array([[SYMBOL_TO_CLASS[symbol] == name for name in AAMI_CLASSES] for symbol in MITDB_SYMBOLS], dtype=int)
+    by_symbol, by_class = rates(confusion, MITDB_SYMBOLS, by="symbol"), rates(member.T @ confusion @ member, AAMI_CLASSES)
+    lines = [name for name in by_class if name.startswith(("SVEB", "VEB"))]
+    assert len(lines) == 8
+    for name in lines:
+        np.testing.assert_allclose(by_symbol[name], by_class[name])
+    crossed = rates(np.array([[100, 0, 0], [0, 0, 50], [0, 50, 0]]), "NVE", by="symbol")  # each ectopic beat is called the other kind
+    assert (crossed["VEB Se"], crossed["VEB +P"], crossed["VEB FPR"]) == (1, 1, 0)
 
 
 @pytest.mark.parametrize(

@@ -114,16 +114,19 @@ def audit(
 
 def _evaluation_in(run: Path, made: "Beats", sides: "Split", steps: int | None) -> "Evaluation":
     """Read an evaluation, if it is of these beats and what an audit asks for."""
+    from ecgsynth.cache import content
     from ecgsynth.classifiers import network_for
     from ecgsynth.findings import Evaluation
 
     result = Evaluation.load(run)
     everyone = {"synthetic": made, "train": sides.train, "test": sides.test, "val": sides.val}
-    if result.settings.get("digests") != {side: beats.digest() for side, beats in everyone.items()}:
-        raise EcgsynthError(f"the evaluation in {run} is of other beats: leave out --run to evaluate these")
+    if result.settings.get("contents") != {side: content(beats) for side, beats in everyone.items()}:
+        raise EcgsynthError(f"the evaluation in {run} is of other beats, or of another version: leave out --run to evaluate these")
     network = network_for(sides.scheme, made, steps=steps).settings
-    if result.settings.get("protocol") != "natural" or result.settings["classifier"] != network:
-        raise EcgsynthError(f"the evaluation in {run} has another protocol or network than an audit: leave out --run to evaluate anew")
+    if (result.settings.get("protocol"), result.settings.get("by")) != ("natural", "class") or result.settings["classifier"] != network:
+        raise EcgsynthError(
+            f"the evaluation in {run} has another protocol, network or kind of labels than an audit: leave out --run to evaluate anew"
+        )
     return result
 
 

@@ -17,7 +17,7 @@ from ecgsynth.beats import Beats
 from ecgsynth.devices import CPU, describe, find_device
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, tensor_bytes
-from ecgsynth.generators.cells import Cell, alike, cells_of, numbers_of, refuse_unlearnable
+from ecgsynth.generators.cells import Cell, alike, cells_of, held, numbers_of, refuse_unlearnable
 from ecgsynth.generators.heads import read_head
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.requests import Block, Interval, Request
@@ -181,7 +181,7 @@ class Generator(ABC):
         refuse_unlearnable(train, validation, by)
         self.shape_ = self._describe(train, by)
         if self._whole is not None:
-            self.shape_ |= self._describe_whole(self._whole, train.info[DRAWN_OF], by)
+            self.shape_ |= self._describe_whole(self._whole, train, by)
         self.shape_ |= {} if self.learns else {"cells": alike(self.shape_["cells"]), "data_sha256": ""}
         if self._device != CPU:
             self.shape_["trained_on"] = describe(self._device)
@@ -205,9 +205,9 @@ class Generator(ABC):
             "data_sha256": train.digest(),
         }
 
-    def _describe_whole(self, whole: StoredBeats, digest: str, by: str) -> dict[str, Any]:
-        """Give what a model tells of beats that are too many for memory, beside their shape."""
-        return {"cells": cells_of(whole, by), "data_sha256": digest}
+    def _describe_whole(self, whole: StoredBeats, drawn: Beats, by: str) -> dict[str, Any]:
+        """Give what a model tells of beats that are too many for memory, beside their shape; `drawn` are those in memory."""
+        return {"cells": held(cells_of(whole, by), drawn, by), "data_sha256": drawn.info[DRAWN_OF]}
 
     def sample(
         self,
@@ -301,12 +301,16 @@ class Generator(ABC):
 
     def _make_block(self, job: Block, request: Request) -> tuple[Vectors, Cells]:
         # Each block has its own stream, so its beats depend on nothing else that is asked for.
-        rng = np.random.default_rng([request.seed, LABELS[self.by].index(job.label), job.number])
+        rng = np.random.default_rng([request.seed, self._stream_of(job.label), job.number])
         leads = self.leads if request.lead is None else (request.lead,)
         own = [(number, cell.n_beats) for number, cell in enumerate(self.cells) if cell.label == job.label and cell.lead in leads]
         numbers, counts = np.array(own).T
         cells = rng.choice(numbers, self.block, p=counts / counts.sum())
         return np.asarray(self._sample(cells, rng), dtype=np.float32), cells
+
+    def _stream_of(self, label: str) -> int:
+        """Give the number of the stream of random numbers, of those of a seed, that makes beats of a label."""
+        return LABELS[self.by].index(label)
 
     def _to_beats(self, vectors: Vectors, cells: Cells, numbers: Cells, seed: int) -> Beats:
         signals, rhythm = from_vectors(vectors, self.layout)

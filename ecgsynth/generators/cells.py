@@ -42,6 +42,17 @@ def cells_of(train: Beats | StoredBeats, by: str) -> list[list[Any]]:
     return cells
 
 
+def held(cells: Sequence[Sequence[Any]], beats: Beats, by: str) -> list[list[Any]]:
+    """Leave out leads of which none of these beats is: they count as their label's most frequent one that is there."""
+    there = set(zip(beats.labels(by).tolist(), beats.leads.tolist(), strict=True))
+    kept = [list(cell) for cell in cells if tuple(cell[:2]) in there]
+    usual = {cell[0]: cell for cell in reversed(kept)}
+    for label, lead, count in cells:
+        if (label, lead) not in there:
+            usual[label][2] += count
+    return kept
+
+
 def alike(cells: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """Give the same labels, each of every lead and all as frequent, so that they tell nothing of how many beats there are."""
     labels, leads = dict.fromkeys(cell[0] for cell in cells), sorted({cell[1] for cell in cells})

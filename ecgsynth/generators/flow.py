@@ -30,6 +30,8 @@ _BETAS = (1e-4, 0.02)
 _ORDER = 3  # of the method by which a velocity is followed
 _CROWDING = 1.5  # its steps crowd at the noise, where paths bend most: even ones to this power
 _WEAKER = 4  # times narrower is the network that the other is guided by
+_PATIENTS = 2**24  # that can be made: the streams of random numbers of all and of their labels have numbers of 32 bits
+_LABELS = 64  # streams of a patient
 _BLUR = 0.5  # spread of the noise on styles while learning, where patients lie 1 apart
 
 
@@ -249,13 +251,18 @@ class Flow(TrainedGenerator):
         Raises
         ------
         EcgsynthError
-            If the model was trained without styles.
+            If the model was trained without styles, or there is no such number.
         """
         if not self.style:
             raise EcgsynthError("this model knows no patients: train flow with style=8, or so")
+        if not 0 <= number < _PATIENTS:
+            raise EcgsynthError(f"patients are numbered from 0, below {_PATIENTS:,}")
         bound = copy.copy(self)
         bound._patient = number
         return bound
+
+    def _stream_of(self, label: str) -> int:
+        return super()._stream_of(label) + (0 if self._patient is None else _LABELS * (self._patient + 1))
 
     def _to_beats(self, vectors: Vectors, cells: Cells, numbers: Cells, seed: int) -> Beats:
         made = super()._to_beats(vectors, cells, numbers, seed)

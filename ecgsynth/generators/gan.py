@@ -145,12 +145,20 @@ class Gan(TrainedGenerator):
                 raise EcgsynthError(f"unknown {value!r}; known: {', '.join(known)}")
         if min(self.penalty_every, self.critic_steps, self.pack) < 1 or self.batch % self.pack:
             raise EcgsynthError("penalty_every, critic_steps and pack must be positive, and batch a multiple of pack")
+        if min(self.width, self.critic_width, self.latent) < 1:
+            raise EcgsynthError("width, critic_width and latent must be positive")
+        if self.network == "transformer" and (self.width % 2 or self.critic_width % 2):
+            raise EcgsynthError("the width of a transformer is divided among its heads: give even ones")
         if self.unrolled and self.optimizer != "adam":
             raise EcgsynthError("the steps that are unrolled are those of Adam: use optimizer='adam'")
         if self.critic_pace <= 0:
             raise EcgsynthError("critic_pace must be positive")
         if self.prior == "mixture" and self.network not in TAKES_DRAFTS:
             raise EcgsynthError(f"network {self.network!r} takes no drafts: use the normal prior, or one of {', '.join(TAKES_DRAFTS)}")
+        if self.conditioning == "blind" and self.prior != "mixture":
+            raise EcgsynthError("networks that are not told the label need drafts that are: use the mixture prior, or another conditioning")
+        if self.prior == "mixture" and self.space == "frequencies":
+            raise EcgsynthError("drafts are of beats whose mean is 0, as frequencies are not: use components, or the normal prior")
         if self.space != "samples" and self.network != "mlp":
             raise EcgsynthError(f"network {self.network!r} needs beats as they are; components and frequencies go with 'mlp'")
 

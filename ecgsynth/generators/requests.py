@@ -12,6 +12,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.cells import Cell
 from ecgsynth.labels import LABELS
 from ecgsynth.sides import apportion
+from ecgsynth.untrusted import SEEDS
 from ecgsynth.vectors import Shape, Vectors, from_vectors
 
 Interval = tuple[float, float]
@@ -20,6 +21,7 @@ MOST_BEATS = 10**9
 """Of a request or a recipe: so many are 100,000 shards of 10,000 beats, whose files have five digits by which they are in order."""
 
 
+_MOST_FIRST = 2**45  # which leaves the number of a block two words of a seed
 _MOST_POWER = 10  # of counts, as a share of which numbers still say something
 
 
@@ -55,8 +57,8 @@ class Request:
     def __post_init__(self) -> None:
         if any(count < 0 for count in self.counts.values()) or not sum(self.counts.values()):
             raise EcgsynthError("ask for at least one beat, and no negative number")
-        if min(self.first, self.seed) < 0:
-            raise EcgsynthError("beats and seeds are numbered from 0")
+        if not 0 <= self.seed < SEEDS or not 0 <= self.first < _MOST_FIRST:
+            raise EcgsynthError(f"seeds are numbered from 0, below {SEEDS:,}, and beats from 0, below {_MOST_FIRST:,}")
         for interval in (self.rr_before, self.rr_after):
             if interval is not None and not 0 < interval[0] < interval[1]:
                 raise EcgsynthError(f"RR from {interval[0]:g} to {interval[1]:g} s: two numbers above 0, the smaller first")

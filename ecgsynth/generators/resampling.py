@@ -93,7 +93,7 @@ class Smote(_KeepsBeats):
         smote = SMOTE(
             sampling_strategy={1: len(beats) + count},
             k_neighbors=min(self.neighbors, len(beats) - 1),
-            random_state=int(rng.integers(2**31)),
+            random_state=np.random.RandomState(rng.bit_generator),
         )
         return _added(smote, beats, other)
 
@@ -130,7 +130,7 @@ class Adasyn(Smote):
         adasyn = ADASYN(
             sampling_strategy={1: len(beats) + spare},
             n_neighbors=min(self.neighbors, len(beats) - 1),
-            random_state=int(rng.integers(2**31)),
+            random_state=np.random.RandomState(rng.bit_generator),
         )
         try:
             made = _added(adasyn, beats, _some(np.concatenate(others), self.base, rng))

@@ -47,6 +47,7 @@ _SCORE_STEPS = 750  # training steps of its classifier
 _DETECTED = 3_000  # beats on each side of a detection score
 _MANY = 50  # new beats of a label that are looked at together
 _ALIKE = 0.01  # of the spread of real beats: beats with less are all alike
+_TWISTER = slice(24, 24 + 624 * 8)  # where torch has the state of its Mersenne Twister, in bytes
 _SAVE_S = 20.0  # from one checkpoint to the next, which is what a training that is killed loses
 _SAVE_COST = 0.01  # share of the time that checkpoints may take: where they are slow they are rarer
 
@@ -281,7 +282,7 @@ class TrainedGenerator(Generator):
             torch.set_num_threads(before)
 
     def _sample(self, cells: Cells, rng: np.random.Generator) -> Vectors:
-        random = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        random = _stream(rng)
         with torch.no_grad():
             codes = self._make(self._sampler, torch.from_numpy(cells), random)
         return self._space.decode(codes.numpy())
@@ -295,6 +296,14 @@ class TrainedGenerator(Generator):
         kinds: dict[str, Callable[[Arrays], Space]] = {"samples": SampleSpace, "frequencies": FrequencySpace}
         self._space = kinds.get(self.space, ComponentSpace)(space)
         self._network = self._sampler = network_of(self._new_network, under("network.", arrays)).requires_grad_(False)
+
+
+def _stream(rng: np.random.Generator) -> torch.Generator:
+    """Give random numbers of torch whose whole state is drawn: a seed has 32 bits, in which blocks of a large request would meet."""
+    stream = torch.Generator().manual_seed(0)
+    state = stream.get_state()
+    state[_TWISTER].view(torch.int64).copy_(torch.from_numpy(rng.integers(2**32, size=624)))
+    return stream.set_state(state)
 
 
 def under(prefix: str, arrays: Arrays) -> Arrays:

@@ -46,6 +46,10 @@ def confusion_by_patient(
     return np.stack([confusion_matrix(annotated[patients == name], predicted[patients == name], labels=list(classes)) for name in names])
 
 
+MACRO_F1 = "macro-F1"
+"""What `macro_f1` is called."""
+
+
 def macro_f1(confusion: Confusions) -> NDArray[np.float64]:
     """Give the macro-F1 of confusion matrices: (..., K, K) -> (...).
 
@@ -82,7 +86,8 @@ def over_patients(rates: Rates, confusions: Confusions, *, base: Confusions | No
     -------
     dict of str to Interval
         Mean over seeds, and its percentile interval: each draw takes patients and seeds with replacement. Draws in which a number
-        is NaN are left out of its interval, as those without the one patient who has a class.
+        is NaN are left out of its interval. The ends are NaN where one patient alone has the number, as that of a class that nobody
+        else has: what others would give is not known. `MACRO_F1`, of all classes together, has them if there are two patients.
 
     References
     ----------
@@ -100,7 +105,10 @@ def over_patients(rates: Rates, confusions: Confusions, *, base: Confusions | No
     ours = found(confusions)
     if base is not None:
         ours = {name: (ours[name][0] - value, ours[name][1] - drawn) for name, (value, drawn) in found(base).items()}
-    return {name: Interval(value, *_percentiles(drawn)) for name, (value, drawn) in ours.items()}
+    have = {name: int(np.isfinite(each).any(axis=0).sum()) for name, each in rates(confusions).items()}  # patients
+    have |= {MACRO_F1: n_patients} if MACRO_F1 in have else {}
+    unknown = (float("nan"), float("nan"))
+    return {name: Interval(value, *(_percentiles(drawn) if have[name] > 1 else unknown)) for name, (value, drawn) in ours.items()}
 
 
 def over_beats(rates: Rates, confusions: Confusions, *, draws: int = 2000, seed: int = 0) -> Intervals:
@@ -166,24 +174,30 @@ def delete_half(
     Returns
     -------
     dict of str to Interval
-        Each statistic of all, and 1.96 standard deviations of those of the halves to either side; NaN where most
-        halves have no such number, or a side is of one patient.
+        Each statistic of all, and to either side as many standard deviations of those of the halves as Student's t asks for the
+        fewest patients, or beats, of a side; NaN where most halves have no such number, or a side is of one patient. A distance
+        is above 0 by chance alone, the more the fewer beats there are, and so is its interval: it tells how the number scatters,
+        and what fresh real beats reach tells what is 0.
 
     References
     ----------
     Shao J, Wu CFJ. A general theory for jackknife variance estimation. Ann Stat 17(3):1176-1197 (1989),
     doi:10.1214/aos/1176347263: where half is left out, the variance of the whole is that among the halves.
     """
+    from scipy.stats import t
+
     rng = np.random.default_rng(seed)
     owners = [*patients, *[None] * (len(sides) - len(patients))]
     halves = []
     for _ in range(draws):
         half = [side[_half(len(side), whose, rng)] for side, whose in zip(sides, owners, strict=True)]
         halves.append(statistics(*half) if min(map(len, half)) >= fewest else {})
+    units = min(len(side) if whose is None else len(np.unique(whose)) for side, whose in zip(sides, owners, strict=True))
+    times = float(t.ppf(0.975, units - 1)) if units > 1 else float("nan")
     found = {}
     for name, value in statistics(*sides).items():
         known = [half[name] for half in halves if np.isfinite(half.get(name, np.nan))]
-        reach = 1.96 * float(np.std(known, ddof=1)) if len(known) > draws / 2 else float("nan")
+        reach = times * float(np.std(known, ddof=1)) if len(known) > draws / 2 else float("nan")
         found[name] = Interval(value, value - reach, value + reach)
     return found
 

@@ -26,11 +26,14 @@ def suspicions(
     Returns
     -------
     tuple of arrays, shapes (n_real,) and (n_synthetic,)
-        How likely the trees take each beat to be synthetic.
+        How likely the trees take each beat to be synthetic; of folds of patients, which are of unlike size, its place from 0 to 1
+        among the beats of its fold instead, where both sides count alike.
 
     Notes
     -----
-    The trees see what `BeatFeatures` finds in both sides together, and the RR intervals that both sides have.
+    The trees see what `BeatFeatures` finds in both sides together, and the RR intervals that both sides have. Trees suspect all the
+    more the more synthetic beats they learnt from, so that likelihoods of two folds do not compare where a patient has many beats.
+    Of few patients the area may come out below 0.5 all the same: what sets one half of them apart is not in the other.
 
     References
     ----------
@@ -49,12 +52,23 @@ def suspicions(
     trees = HistGradientBoostingClassifier(max_iter=60, random_state=seed)
     everything = np.concatenate(features)
     folds = list(StratifiedKFold(2, shuffle=True, random_state=seed).split(everything, labels))
+    divided = False
     if patients is not None:
         by_patient = list(StratifiedGroupKFold(2, shuffle=True, random_state=seed).split(everything, labels, np.concatenate(patients)))
-        if all(len(np.unique(labels[fold])) == 2 for fold, _ in by_patient):  # else a side has one patient
+        if divided := all(len(np.unique(labels[fold])) == 2 for fold, _ in by_patient):  # else a side has one patient
             folds = by_patient
     found = cross_val_predict(trees, everything, labels, cv=folds, method="predict_proba")[:, 1]
+    if divided:
+        for _, own in folds:
+            found[own] = _places(found[own], labels[own])
     return found[: len(real)], found[len(real) :]
+
+
+def _places(found: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give the place of each number among those of both labels, of which each counts as one half: 0 to 1, equal ones in the middle."""
+    sides = [np.sort(found[labels == label]) for label in (0, 1)]
+    below, up_to = ([np.searchsorted(side, found, end) / len(side) for side in sides] for end in ("left", "right"))
+    return np.mean([*below, *up_to], axis=0)
 
 
 def area(*, real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> float:

@@ -21,7 +21,7 @@ NEAR = 0.01
 """A beat counts as a near copy if it lies nearer to a training beat than all but this share of fresh real beats do."""
 
 _TREES = 200  # that recognise patients
-_TINY = 1e-9  # mV: equal beats are this far apart, so that their logarithm is a number
+_TINY = 1e-5  # mV: beats as near are equal, as far as the search for neighbours knows, and their logarithm is a number
 
 
 def near_copies(*, synthetic: Features, train: Features, control: Features, near: float = NEAR) -> NDArray[np.bool_]:
@@ -51,7 +51,7 @@ def nearer_than_fresh(ours: Values, fresh: Values, *, near: float = NEAR) -> NDA
 
     If so many fresh beats are training beats to the last bit, as flat ones are, the least is 0, and copies are as near.
     """
-    return np.asarray(ours <= np.quantile(fresh, near))
+    return np.asarray(ours <= np.quantile(fresh, near) + _TINY)
 
 
 def train_over_control(*, synthetic: Features, train: Features, control: Features) -> Values:
@@ -238,8 +238,9 @@ def area_interval(area: float, members: int, others: int) -> Interval:
         variance = truth * (1 - truth) * (1 + half * (1 - truth) / (2 - truth) + half * truth / (1 + truth)) / (members * others)
         return abs(area - truth) - 1.96 * float(np.sqrt(variance))
 
-    low = brentq(apart, 0, area - _TINY) if area > _TINY and apart(area - _TINY) < 0 else 0.0
-    high = brentq(apart, area + _TINY, 1) if area < 1 - _TINY and apart(area + _TINY) < 0 else 1.0
+    tiny = 1e-9
+    low = brentq(apart, 0, area - tiny) if area > tiny and apart(area - tiny) < 0 else 0.0
+    high = brentq(apart, area + tiny, 1) if area < 1 - tiny and apart(area + tiny) < 0 else 1.0
     return Interval(area, float(low), float(high))
 
 

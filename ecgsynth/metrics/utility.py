@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgsynth.metrics.bootstrap import Confusions, confusion_by_patient, macro_f1
+from ecgsynth.labels import SYMBOL_TO_CLASS
+from ecgsynth.metrics.bootstrap import MACRO_F1, Confusions, confusion_by_patient, macro_f1
 
 Values = NDArray[np.float64]
 
@@ -102,7 +103,7 @@ def score_classes(
 _ECTOPIC = {"SVEB": ("S", "Q"), "VEB": ("V", "FQ")}
 
 
-def rates(confusions: Confusions, classes: Sequence[str]) -> dict[str, Values]:
+def rates(confusions: Confusions, classes: Sequence[str], *, by: str = "class") -> dict[str, Values]:
     """Give all that confusion matrices say, by name.
 
     Parameters
@@ -111,12 +112,15 @@ def rates(confusions: Confusions, classes: Sequence[str]) -> dict[str, Values]:
         Row: annotated class, column: predicted class.
     classes : sequence of str
         What they are of.
+    by : str
+        ``"class"`` or ``"symbol"``: whether these are AAMI classes or annotation symbols.
 
     Returns
     -------
     dict of str to array, shape (...)
-        ``"macro-F1"``; ``"F1 N"``, ``"Se N"`` and ``"+P N"`` and so on of each class; and of AAMI classes the lines by which
-        arrhythmia detectors are compared: ``"SVEB Se"``, ``"SVEB +P"``, ``"SVEB FPR"``, ``"SVEB Acc"`` and the same of ``"VEB"``.
+        ``"macro-F1"``; ``"F1 N"``, ``"Se N"`` and ``"+P N"`` and so on of each class; and the lines by which arrhythmia detectors
+        are compared, for which symbols are taken together to AAMI classes: ``"SVEB Se"``, ``"SVEB +P"``, ``"SVEB FPR"``,
+        ``"SVEB Acc"`` and the same of ``"VEB"``.
         NaN where no beat of the class is annotated; each in 0 to 1, more is better but for FPR. A class never predicted has +P 0.
 
     References
@@ -134,20 +138,22 @@ def rates(confusions: Confusions, classes: Sequence[str]) -> dict[str, Values]:
     names = list(classes)
     hits = np.diagonal(confusions, axis1=-2, axis2=-1)
     annotated, predicted = confusions.sum(axis=-1), confusions.sum(axis=-2)
-    found = {"macro-F1": macro_f1(confusions)}
+    found = {MACRO_F1: macro_f1(confusions)}
     for place, name in enumerate(names):
         hit, real, called = hits[..., place], annotated[..., place], predicted[..., place]
         found[f"F1 {name}"] = _share(2 * hit, real + called, real)
         found[f"Se {name}"] = _share(hit, real, real)
         found[f"+P {name}"] = _share(hit, called, real)
+    aami = [SYMBOL_TO_CLASS[name] if by == "symbol" else name for name in names]
     for line, (wanted, excused) in _ECTOPIC.items():
-        if wanted not in names:
+        if wanted not in aami:
             continue
-        place = names.index(wanted)
-        blamed = [other for other, name in enumerate(names) if name not in (wanted, *excused)]
-        hit, real, missed = hits[..., place], annotated[..., place], annotated[..., place] - hits[..., place]
-        wrong = confusions[..., blamed, place].sum(axis=-1)
-        cleared = confusions.sum(axis=(-2, -1)) - annotated[..., place] - predicted[..., place] + hit
+        own = [place for place, name in enumerate(aami) if name == wanted]
+        blamed = [place for place, name in enumerate(aami) if name not in (wanted, *excused)]
+        called_so = confusions[..., own].sum(axis=-1)  # of each annotated label
+        hit, wrong = called_so[..., own].sum(axis=-1), called_so[..., blamed].sum(axis=-1)
+        real = annotated[..., own].sum(axis=-1)
+        missed, cleared = real - hit, confusions.sum(axis=(-2, -1)) - real - called_so.sum(axis=-1) + hit
         judged = hit + missed + wrong + cleared
         found |= {
             f"{line} Se": _share(hit, real, real),

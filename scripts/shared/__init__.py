@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
 
 import ecgsynth as es
 from ecgsynth import mitdb
@@ -21,9 +22,6 @@ from ecgsynth.generators import Generator
 from ecgsynth.metrics.utility import Scores, score_classes
 
 Found = dict[str, Any]
-
-METHOD = 3
-"""Raised when the package measures fidelity, physiology or privacy otherwise, so that numbers of both kinds are not mixed."""
 
 
 def mitdb_beats() -> es.Beats:
@@ -101,6 +99,14 @@ def trained(
     settings = {"params": model.params, "train": train.digest(), "validation": validation and validation.digest(), "by": by}
     found = part(path.with_suffix(".training.json"), settings, fit)
     return es.load_generator(path), found["minutes"]
+
+
+def one_core() -> None:
+    """Have everything computed on one core from now on: the number of threads decides the last digits."""
+    import torch
+
+    torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 def memory(process: int) -> int:
