@@ -70,17 +70,18 @@ def test_beats_and_both_yardsticks_are_as_many_in_the_proportions_asked(sides, m
 
     def ask(beats, own):
         asked.append((beats.counts(), own.test.counts()))
-        return Question(lambda *_: {}, (np.zeros(9), np.zeros(9)), (None, None))
+        return Question(lambda *_: {"asked": len(asked)}, (np.zeros(9), np.zeros(9)), (None, None))
 
     spy = [family._replace(ask=ask) for family in FAMILIES]
     monkeypatch.setattr("ecgsynth.measures.FAMILIES", tuple(spy))
     made = GENERATORS["class-mean"]().fit(sides.train).sample({"N": 200, "V": 24}, seed=7)
-    measure(synthetic=made, train=sides.train, val=sides.val, test=sides.test, families=("fidelity",))
+    found = measure(synthetic=made, train=sides.train, val=sides.val, test=sides.test, families=("fidelity",))
+    assert [(score.value.value, score.real, score.memorizer) for score in found][:2] == [(1, 2, 5), (8, 9, 12)]  # the mean of 3 to 7
     tested = sides.test.counts()
     assert tested["V"] > 24
-    assert [counts for counts, _ in asked[3:6]] == [{"V": 24}] * 3
-    mixed = asked[6][0]
-    assert [counts for counts, _ in asked[6:]] == [mixed] * 3
+    assert [counts for counts, _ in asked[7:14]] == [{"V": 24}] * 7
+    mixed = asked[14][0]
+    assert [counts for counts, _ in asked[14:]] == [mixed] * 7
     assert mixed["V"] / mixed["N"] == pytest.approx(tested["V"] / tested["N"], rel=0.05)
 
 

@@ -21,7 +21,8 @@ NEAR = 0.01
 """A beat counts as a near copy if it lies nearer to a training beat than all but this share of fresh real beats do."""
 
 _TREES = 200  # that recognise patients
-_TINY = 1e-5  # mV: beats as near are equal, as far as the search for neighbours knows, and their logarithm is a number
+_TINY = 1e-9  # mV: equal beats are this far apart, so that their logarithm is a number
+_EQUAL = 1e-5  # mV: as far apart the search for neighbours finds beats that are equal, by rounding
 
 
 def near_copies(*, synthetic: Features, train: Features, control: Features, near: float = NEAR) -> NDArray[np.bool_]:
@@ -51,7 +52,7 @@ def nearer_than_fresh(ours: Values, fresh: Values, *, near: float = NEAR) -> NDA
 
     If so many fresh beats are training beats to the last bit, as flat ones are, the least is 0, and copies are as near.
     """
-    return np.asarray(ours <= np.quantile(fresh, near) + _TINY)
+    return np.asarray(ours <= np.quantile(fresh, near) + _EQUAL)
 
 
 def train_over_control(*, synthetic: Features, train: Features, control: Features) -> Values:
