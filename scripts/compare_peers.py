@@ -6,7 +6,9 @@ ecgen and tsgm are installed into DIR/venv and run there (`scripts/peers`); what
 that was stopped goes on: what is measured is kept in DIR/parts.
 
 All learn the waveforms and classes of the training side; ours learn its RR intervals and leads as well, of which no
-judge is told. All are asked for as many beats of each class as it has; a peer that would sample for more than three
+judge is told. The minutes of ours are those of steps, before which come principal components and clusters; those of peers begin
+with their training. The table has the whole of both. `flow` and `flow-gan` compute in bfloat16 where the processor does, peers as they
+do by themselves. All are asked for as many beats of each class as it has; a peer that would sample for more than three
 times as long as it trained makes fewer. The first judge is ours (`ecgsynth.evaluate`), the second ecgen's `tstr`: its
 classifier, trained for ten epochs on at most 3,000 of the beats, as it takes long, and tested on the whole test side.
 """

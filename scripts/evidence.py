@@ -151,8 +151,7 @@ def verdicts(rows: dict[str, list[Found]], classes: str, examples: es.Beats) -> 
         failed: dict[str, list[str]] = {}
         for verdict in broken:
             if verdict.score:
-                number = verdict.breaches[0].split()[0]
-                failed.setdefault(verdict.score.measure, []).append(f"{verdict.score.label} {number}")
+                failed.setdefault(verdict.score.measure, []).append(f"{verdict.score.label} {'; '.join(verdict.breaches)}")
         unmeasured = sorted({each.rule.label for each in broken if each.score is None})
         told = "<br>".join(f"{name}: {', '.join(said)}" for name, said in failed.items()) or "nothing"
         lines.append(f"| `{row}` | {told} | {', '.join(unmeasured)} |")

@@ -14,7 +14,7 @@ from ecgsynth.scores import Score
 WORDS = {
     "MMD": "How far apart all waveforms of both kinds lie, by a Gaussian kernel; 0 where they are alike.",
     "Fréchet distance, mV²": "How far apart mean and spread of both kinds are, in 16 principal components.",
-    FROZEN_TITLE: "The same in what a fixed classifier of arrhythmias sees; to be compared between papers.",
+    FROZEN_TITLE: "The same in what a fixed classifier of arrhythmias sees; the fewer beats, the larger.",
     "precision": "Share of the beats that lie within the cloud of real test beats: plausible ones.",
     "recall": "Share of real test beats that lie within the cloud of these beats. Noise makes that cloud wide: see coverage.",
     "density": "How deep within the cloud of real beats these beats lie: above that of real beats, they crowd in its middle.",
