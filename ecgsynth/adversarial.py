@@ -26,10 +26,10 @@ class Rules:
     regulariser: str
     penalty: float
     penalty_every: int
-    critic_steps: int
-    unrolled: int
-    optimizer: str
     beta: float
+    critic_steps: int = 1
+    unrolled: int = 0
+    optimizer: str = "adam"
     critic_pace: float = 1.0
     classify_generated: bool = True
 

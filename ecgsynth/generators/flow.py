@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
@@ -60,15 +61,24 @@ def _straight(beats: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tenso
 
 def _adams_bashforth(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int, random: torch.Generator) -> Tensor:
     """Follow the velocity from time 0 to 1, asking it once a step: its parabola through the last three answers is followed on."""
-    times = (np.linspace(0, 1, steps + 1) ** _CROWDING).tolist()
-    known: list[tuple[float, Tensor]] = []
-    for now, then in pairwise(times):
-        known = [(now, velocity(x, x.new_full((len(x),), now))), *known][:_ORDER]
-        for place, (at, slope) in enumerate(known):
-            others = [time for time, _ in known[:place] + known[place + 1 :]]
-            share = math.prod((Polynomial([-time, 1]) / (at - time) for time in others), start=Polynomial([1])).integ()  # Lagrange's
-            x = x + (share(then) - share(now)) * slope
+    known: list[Tensor] = []
+    for now, shares in _links(steps):
+        known = [velocity(x, x.new_full((len(x),), now)), *known][:_ORDER]
+        for share, slope in zip(shares, known, strict=True):
+            x = x + share * slope
     return x
+
+
+@cache
+def _links(steps: int) -> list[tuple[float, list[float]]]:
+    """Give when each step begins, and how far it goes by the velocity then and at the steps before: integrals of Lagrange's polynomials."""
+    times = (np.linspace(0, 1, steps + 1) ** _CROWDING).tolist()
+    links = []
+    for number, (now, then) in enumerate(pairwise(times)):
+        known = times[max(0, number + 1 - _ORDER) : number + 1][::-1]
+        parts = [math.prod((Polynomial([-time, 1]) / (at - time) for time in known if time != at), start=Polynomial([1])) for at in known]
+        links.append((now, [float(part.integ()(then) - part.integ()(now)) for part in parts]))
+    return links
 
 
 def _kept_signal() -> Tensor:

@@ -97,7 +97,7 @@ class FlowGan(Flow):
         real, modes = seen(codes)
         shape = Shape(1, self._space.size, 0)
         critic = ProjectionCritic(lambda n_side: MlpCritic(shape, n_side=n_side, width=self.critic_width), self._modes.shape[1])
-        rules = Rules(OBJECTIVES["relativistic"], "zero-centred", self.penalty, self.penalty_every, 1, 0, "adam", 0.0)
+        rules = Rules(OBJECTIVES["relativistic"], "zero-centred", self.penalty, self.penalty_every, beta=0.0)
         return DistillingTrainer(
             teacher=teacher,
             begin=begin,

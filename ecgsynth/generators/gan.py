@@ -3,7 +3,7 @@
 A published method is a preset of `Gan`: a name and the values it stands for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
@@ -179,18 +179,8 @@ class Gan(TrainedGenerator):
         critic = CONDITIONINGS[self.conditioning][1](
             lambda n_side: make_critic(self._shape(), n_side=n_side, pack=self.pack, width=self.critic_width), len(self.cells), self.pack
         )
-        rules = Rules(
-            OBJECTIVES[self.objective],
-            self.regulariser,
-            self.penalty,
-            self.penalty_every,
-            self.critic_steps,
-            self.unrolled,
-            self.optimizer,
-            self.beta,
-            self.critic_pace,
-            self.classify_generated,
-        )
+        given = {field.name: getattr(self, field.name) for field in fields(Rules)}
+        rules = Rules(**given | {"objective": OBJECTIVES[self.objective]})
         generator = self._new_network()
         return AdversarialTrainer(
             generator=generator,
