@@ -26,6 +26,7 @@ def chromium(downloads: Path, *arguments: str) -> Iterator[Any]:
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options, Service(driver))
+    browser.implicitly_wait(10)  # for an element of a page that a busy machine has not laid out yet
     try:
         yield browser
     finally:
