@@ -239,9 +239,8 @@ def area_interval(area: float, members: int, others: int) -> Interval:
         variance = truth * (1 - truth) * (1 + half * (1 - truth) / (2 - truth) + half * truth / (1 + truth)) / (members * others)
         return abs(area - truth) - 1.96 * float(np.sqrt(variance))
 
-    tiny = 1e-9
-    low = brentq(apart, 0, area - tiny) if area > tiny and apart(area - tiny) < 0 else 0.0
-    high = brentq(apart, area + tiny, 1) if area < 1 - tiny and apart(area + tiny) < 0 else 1.0
+    low = brentq(apart, 0, area - _TINY) if area > _TINY and apart(area - _TINY) < 0 else 0.0
+    high = brentq(apart, area + _TINY, 1) if area < 1 - _TINY and apart(area + _TINY) < 0 else 1.0
     return Interval(area, float(low), float(high))
 
 
