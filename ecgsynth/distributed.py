@@ -1,7 +1,9 @@
 """Training in several processes, which torchrun or a cluster begins: each learns from its share of every batch."""
 
 import hashlib
+import importlib
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +25,7 @@ def joined() -> Iterator[bool]:
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         yield n_th() == 0
         return
+    importlib.import_module("torch._dynamo")  # optimizers need it; read while processes are joined, it never lets them part
     try:
         # Cards of their own send to each other; numbers of the processor, and a card that processes share, go by gloo.
         dist.init_process_group("cpu:gloo,cuda:nccl" if _own_cards() else "gloo")
@@ -34,6 +37,7 @@ def joined() -> Iterator[bool]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
+        traceback.clear_frames(error.__traceback__)  # which hold what joined the processes
         raise EcgsynthError("a process of this training was lost; --resume goes on from the last checkpoint, if one was written") from error
     finally:
         dist.destroy_process_group()

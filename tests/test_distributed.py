@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +137,10 @@ def test_all_stop_after_the_same_step_or_say_that_one_was_lost(folder, tmp_path)
 
 
 SAVING = "from ecgsynth.generators import trained; trained._SAVE_S, trained._SAVE_COST = 0, 1e9"
+THREADS = (
+    "import atexit, pathlib, sys; atexit.register(lambda: "
+    "print(sorted(task.read_text() for task in pathlib.Path('/proc/self/task').glob('*/comm')), file=sys.stderr))"
+)
 LOST = "import os; from ecgsynth.generators.keeper import Keeper; Keeper.end = lambda self: os._exit(9)"
 
 
@@ -172,6 +177,19 @@ def test_a_model_has_its_name_and_the_checkpoint_goes_when_all_have_come_to_the_
     ended, said = train(folder, model, "-g", "flow", *SETTINGS, "--resume", processes=2)
     assert ended == [0, 0], said
     assert (model.exists(), checkpoint.is_file()) == (True, False)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list threads")
+def test_nothing_of_what_joined_them_is_left_at_the_end(folder, tmp_path):
+    """A thread of it that outlives Python may end the process in a crash."""
+    model = tmp_path / "model.safetensors"
+    ended, whole = train(folder, model, "-g", "flow", *SETTINGS, processes=2, patch=(THREADS, THREADS))
+    assert ended == [0, 0], whole
+    ended, alone = train(folder, model, "-g", "flow", *SETTINGS, "--force", processes=2, patch=(f"{THREADS}; {SAVING}", LOST))
+    assert ended == [1, 9], alone
+    for _, errors in (*whole, alone[0]):
+        assert "python" in errors
+        assert "gloo" not in errors, errors
 
 
 def test_what_cannot_be_shared_is_refused_in_a_line(folder, tmp_path):
