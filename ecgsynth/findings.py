@@ -16,26 +16,10 @@ from ecgsynth.labels import LABELS
 from ecgsynth.metrics.bootstrap import Confusions, Interval, Intervals, over_beats, over_patients
 from ecgsynth.metrics.utility import Scores, Values, rates
 from ecgsynth.places import place
+from ecgsynth.rows import ROWS
 from ecgsynth.scores import LESS, MORE, Score, table
 from ecgsynth.stored import HEAD
 from ecgsynth.untrusted import conform, is_count, is_share, of_json, within
-
-ROWS = {
-    "real": "trained on real beats (TRTR)",
-    "synthetic": "trained on synthetic beats (TSTR)",
-    "real-on-synthetic": "trained on real, tested on synthetic (TRTS)",
-    "real+quarter": "trained on real and a quarter of synthetic",
-    "real+half": "trained on real and half of synthetic",
-    "real+synthetic": "trained on real and synthetic beats",
-    "memorizer": "control: trained on copies of real beats",
-    "real-on-memorizer": "control: trained on real, tested on copies",
-    "real+memorizer": "control: trained on real beats and copies",
-    "class-mean": "control: trained on class means plus noise",
-}
-"""What each classifier of an evaluation is trained on; all are tested on the same real beats but where it says so."""
-
-_OF_COPIES = {"real": "memorizer", "synthetic": "memorizer", "real-on-synthetic": "real-on-memorizer", "real+synthetic": "real+memorizer"}
-"""The row that is the yardstick of copies for another."""
 
 _OTHERS = {"split.json": "a split", HEAD: "beats", "build.json": "a dataset"}
 """The file by which a folder is known that is not one of an evaluation, nor of a run."""
@@ -52,7 +36,7 @@ class Evaluation:
     classes : tuple of str
         The labels scored: AAMI classes, or symbols.
     classifiers : dict of str to dict of str to list of Scores
-        Name of a classifier -> name of a row, of `ROWS` -> one entry a seed. The first is what most is said of.
+        Name of a classifier -> name of a row, of `ecgsynth.rows.ROWS` -> one entry a seed. The first is what most is said of.
     counts : dict of str to dict of str to int
         Beats of each class in ``"train"``, ``"synthetic"`` and ``"test"``.
     settings : dict
@@ -125,13 +109,13 @@ class Evaluation:
 
         for row, measure in (("synthetic", "TSTR"), ("real", "TRTR"), ("real-on-synthetic", "TRTS")):
             if row in rows:
-                copied = self._plain(_OF_COPIES[row], classifier)
+                copied = self._plain(ROWS[row].copies, classifier)
                 for rate, value in self.intervals(row, classifier=classifier).items():
                     yield score(measure, rate, value, real=real.get(rate, np.nan), memorizer=copied.get(rate, np.nan))
         for row in ("synthetic", "real+quarter", "real+half", "real+synthetic"):
             if {row, "real"} <= set(rows) and all(scores.by_patient for scores in rows[row]):
                 gain = self.intervals(row, base="real", classifier=classifier)["macro-F1"]
-                copied = self._plain(_OF_COPIES.get(row, ""), classifier)
+                copied = self._plain(ROWS[row].copies, classifier)
                 over = copied.get("macro-F1", np.nan) - real["macro-F1"]
                 yield score(f"{row} over real", "macro-F1", gain, real=0.0, memorizer=over)
 
@@ -167,7 +151,7 @@ class Evaluation:
                 interval = self.intervals(row, classifier=classifier)["macro-F1"]
                 accuracy = self.spread(row, "accuracy", classifier=classifier)[0]
                 f1 = "".join(f"{value:7.3f}" for value in self.by_class(row, classifier=classifier).values())
-                lines.append(f"{ROWS[row]:44}{macro:>16}{f'{interval.low:.3f} to {interval.high:.3f}':>18}{accuracy:10.3f}  {f1}")
+                lines.append(f"{ROWS[row].title:44}{macro:>16}{f'{interval.low:.3f} to {interval.high:.3f}':>18}{accuracy:10.3f}  {f1}")
             parts.append("\n".join(lines))
         return "\n\n".join([*parts, table(self.measured)] if self.measured else parts)
 

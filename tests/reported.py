@@ -3,10 +3,11 @@
 import numpy as np
 
 from ecgsynth.beats import Beats
-from ecgsynth.findings import ROWS, Evaluation
+from ecgsynth.findings import Evaluation
 from ecgsynth.generators import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES
 from ecgsynth.metrics.utility import score_classes
+from ecgsynth.rows import ROWS
 
 SHARES = {"real": 0.95, "synthetic": 0.85, "real+synthetic": 0.96, "memorizer": 0.9, "class-mean": 0.6}
 SHARES |= {"real-on-synthetic": 0.9, "real+quarter": 0.95, "real+half": 0.95, "real-on-memorizer": 0.99, "real+memorizer": 0.95}

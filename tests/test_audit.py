@@ -13,10 +13,11 @@ from ecgsynth.classifiers import CLASSIFIERS
 from ecgsynth.cli import main
 from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.findings import ROWS, Evaluation
+from ecgsynth.families import FAMILIES
+from ecgsynth.findings import Evaluation
 from ecgsynth.generators import GENERATORS, class_counts
-from ecgsynth.measures import FAMILIES
 from ecgsynth.metrics.bootstrap import Interval
+from ecgsynth.rows import ROWS
 from ecgsynth.scores import AS_REAL, Score
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import split_beats

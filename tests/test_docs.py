@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ecgsynth.audit import Rule
-from ecgsynth.evaluation import PROTOCOLS
-from ecgsynth.measures import FAMILIES
+from ecgsynth.families import FAMILIES
 from ecgsynth.metrics.physiology import MEASURES
 from ecgsynth.report.measured import WORDS
+from ecgsynth.trials import PROTOCOLS
 
 DOCS = Path(__file__).parent.parent / "docs"
 

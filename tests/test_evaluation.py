@@ -7,11 +7,13 @@ from ecgsynth.beats import Beats
 from ecgsynth.classifiers import NEW_PATIENTS, BeatClassifier, Neighbors, Trees
 from ecgsynth.engine import Local
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.evaluation import _ordered, evaluate, evaluate_steps
-from ecgsynth.findings import ROWS, Evaluation
+from ecgsynth.evaluation import evaluate, evaluate_steps
+from ecgsynth.findings import Evaluation
 from ecgsynth.generators import GENERATORS, class_counts
 from ecgsynth.metrics.utility import score_classes
+from ecgsynth.rows import ROWS
 from ecgsynth.steps import drain
+from ecgsynth.trials import ordered
 from ecgsynth.vectors import log_rhythm
 
 FAST = BeatClassifier(steps=60, batch=64, width=8)
@@ -194,10 +196,17 @@ def test_what_is_trained_on_real_beats_is_tested_on_synthetic_ones_without_learn
 
 def test_copies_in_the_place_of_synthetic_beats_are_judged_as_synthetic_beats_are(split):
     """The yardstick of copies is what comes of an evaluation of copies: nearest neighbours draw nothing but the copies themselves."""
-    copies = GENERATORS["memorizer"]().fit(_ordered(split.train)).sample(class_counts(split.train), seed=0)
+    copies = GENERATORS["memorizer"]().fit(ordered(split.train)).sample(class_counts(split.train), seed=0)
     found = evaluate(synthetic=copies, train=split.train, test=split.test, classifiers=("neighbors",))
     for ours, yardstick in (("synthetic", "memorizer"), ("real-on-synthetic", "real-on-memorizer"), ("real+synthetic", "real+memorizer")):
         assert found.rows[ours][0].confusion == found.rows[yardstick][0].confusion, ours
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.copies and "synthetic" in (*row.learns, row.tested_on)])
+def test_the_yardstick_of_a_row_has_copies_in_the_place_of_synthetic_beats(name):
+    row, copied = ROWS[name], ROWS[ROWS[name].copies]
+    asked, of_copies = ([*each.learns, each.tested_on, each.share] for each in (row, copied))
+    assert of_copies == ["memorizer" if part == "synthetic" else part for part in asked]
 
 
 def test_three_kinds_of_classifiers_learn(split):

@@ -8,8 +8,9 @@ import pytest
 
 from ecgsynth.cutting import extract_beats
 from ecgsynth.errors import EcgsynthError
+from ecgsynth.families import FAMILIES, FROZEN_TITLE, Question, Sides, _patients_behind, choose_families
 from ecgsynth.generators import GENERATORS
-from ecgsynth.measures import FAMILIES, FROZEN_TITLE, Question, Sides, _patients_behind, choose_families, measure
+from ecgsynth.measures import measure
 from ecgsynth.scores import AS_REAL, Score, table
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import split_beats
@@ -73,7 +74,7 @@ def test_beats_and_both_yardsticks_are_as_many_in_the_proportions_asked(sides, m
         return Question(lambda *_: {"asked": len(asked)}, (np.zeros(9), np.zeros(9)), (None, None))
 
     spy = [family._replace(ask=ask) for family in FAMILIES]
-    monkeypatch.setattr("ecgsynth.measures.FAMILIES", tuple(spy))
+    monkeypatch.setattr("ecgsynth.families.FAMILIES", tuple(spy))
     made = GENERATORS["class-mean"]().fit(sides.train).sample({"N": 200, "V": 24}, seed=7)
     found = measure(synthetic=made, train=sides.train, val=sides.val, test=sides.test, families=("fidelity",))
     assert [(score.value.value, score.real, score.memorizer) for score in found][:2] == [(1, 2, 5), (8, 9, 12)]  # the mean of 3 to 7

@@ -11,13 +11,13 @@ from reported import HISTORY, SHARES, SPLIT, make_beats, make_evaluation
 from ecgsynth import report
 from ecgsynth.beats import Beats
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.findings import ROWS
 from ecgsynth.generators import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
 from ecgsynth.metrics.utility import score_classes
 from ecgsynth.report import charts, figures
 from ecgsynth.report.explorer import script_digest
 from ecgsynth.report.words import class_sentences, findings, headline, of_100, source_of
+from ecgsynth.rows import ROWS
 
 HOSTILE = "<script>alert(1)</script>\"'&$x_{$"
 

@@ -8,7 +8,7 @@ import numpy as np
 from reported import make_evaluation
 
 from ecgsynth import report
-from ecgsynth.measures import FAMILIES
+from ecgsynth.families import FAMILIES
 from ecgsynth.metrics.bootstrap import Interval
 from ecgsynth.report import charts, render
 from ecgsynth.report.measured import tables, warnings, worth_added

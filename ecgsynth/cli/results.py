@@ -74,7 +74,8 @@ def evaluate(
     """
     from ecgsynth.classifiers import network_for
     from ecgsynth.evaluation import evaluate_steps
-    from ecgsynth.findings import ROWS, Evaluation
+    from ecgsynth.findings import Evaluation
+    from ecgsynth.rows import ROWS
     from ecgsynth.splits import Split
     from ecgsynth.stored import MOST, load_beats
 

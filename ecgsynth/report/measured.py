@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ecgsynth.families import FROZEN_TITLE
 from ecgsynth.findings import Evaluation
-from ecgsynth.measures import FROZEN_TITLE
 from ecgsynth.metrics.bootstrap import Interval
 from ecgsynth.metrics.privacy import NEAR
 from ecgsynth.scores import Score

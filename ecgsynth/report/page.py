@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from ecgsynth.files import atomic_path, refuse_existing
-from ecgsynth.findings import ROWS, Evaluation
+from ecgsynth.findings import Evaluation
 from ecgsynth.generators.history import TrainingStep
 from ecgsynth.labels import AAMI_CLASSES, CLASS_NAMES
 from ecgsynth.places import place
 from ecgsynth.report import charts, explorer, figures
 from ecgsynth.report.measured import shown, tables, warnings, worth_added
 from ecgsynth.report.words import Source, cautions, class_sentences, findings, headline, label_names, source_of, summed
+from ecgsynth.rows import ROWS
 
 SCHEMES = {
     "beats": "Beats were divided at random, so beats of one patient stand both in training and in test.",
@@ -63,7 +64,7 @@ def render(evaluation: Evaluation, *, history: Sequence[TrainingStep] = (), spli
         names=CLASS_NAMES,
         label_names=label_names(evaluation),
         kinds=KINDS,
-        rows={row: _call(text, source) for row, text in ROWS.items() if row in evaluation.rows},
+        rows={name: _call(row.title, source) for name, row in ROWS.items() if name in evaluation.rows},
         headline=headline(evaluation),
         cautions=cautions(evaluation, split),
         findings=findings(evaluation),
