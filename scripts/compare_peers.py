@@ -227,7 +227,7 @@ def main(out: Path, minutes: float, seeds: int, only: str | None) -> None:
     made_by = {"ecgsynth": es.__version__, "python": platform.python_version(), "torch": torch.__version__, "minutes": minutes}
     if only:
         return click.echo(table(rows, failed))
-    write(out / "peers.json", json.dumps(made_by | {"rows": rows, "failed": failed}, indent=1) + "\n")
+    write(out / "peers.json", json.dumps(made_by | {"rows": rows, "failed": failed}) + "\n")
     write(out / "peers.md", table(rows, failed) + "\n")
     click.echo(table(rows, failed))
 
