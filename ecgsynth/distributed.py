@@ -34,11 +34,12 @@ def joined() -> Iterator[bool]:
     try:
         yield n_th() == 0
         dist.barrier(dist.new_group(backend="gloo") if _own_cards() else None)  # that of cards would ask which is whose
-    except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
-            raise
-        traceback.clear_frames(error.__traceback__)  # which hold what joined the processes
-        raise EcgsynthError("a process of this training was lost; --resume goes on from the last checkpoint, if one was written") from error
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # which may hold what joined the processes until Python ends
+        if isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            lost = "a process of this training was lost; --resume goes on from the last checkpoint, if one was written"
+            raise EcgsynthError(lost) from error
+        raise
     finally:
         dist.destroy_process_group()
 
