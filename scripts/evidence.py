@@ -135,7 +135,7 @@ def gains(rows: dict[str, list[Found]], classes: str) -> str:
     for row, seeds in rows.items():
         ours, real = (np.array([seed["classifiers"]["cnn"][learnt]["by_patient"] for seed in seeds]) for learnt in ("synthetic", "real"))
         found = over_patients(lambda each: rates(each, classes), ours, base=real)
-        cells = [f"{value:+.2f} ({low:+.2f} to {high:+.2f})" for value, low, high in (found[name] for name in names)]
+        cells = [f"{value:+z.3f} ({low:+z.3f} to {high:+z.3f})" for value, low, high in (found[name] for name in names)]
         lines.append(f"| `{row}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -152,7 +152,8 @@ def verdicts(rows: dict[str, list[Found]], classes: str, examples: es.Beats) -> 
         for verdict in broken:
             if verdict.score:
                 failed.setdefault(verdict.score.measure, []).append(f"{verdict.score.label} {'; '.join(verdict.breaches)}")
-        unmeasured = sorted({each.rule.label for each in broken if each.score is None})
+        rules = [each.rule for each in broken if each.score is None]
+        unmeasured = sorted({rule.measure if rule.label == "*" else rule.label for rule in rules})
         told = "<br>".join(f"{name}: {', '.join(said)}" for name, said in failed.items()) or "nothing"
         lines.append(f"| `{row}` | {told} | {', '.join(unmeasured)} |")
     return "\n".join(lines)

@@ -226,7 +226,7 @@ class TrainedGenerator(Generator):
             raise DivergenceError("new beats hold what is not a number, or no ECG reaches")
         score = None
         if len(self.classes) > 1:
-            predicted = BeatClassifier(steps=_SCORE_STEPS, width=32).fit(made, by=by).predict(scored)
+            predicted = BeatClassifier(steps=_SCORE_STEPS).fit(made, by=by).predict(scored)
             labels = list(dict.fromkeys([*scored.counts(by), *set(predicted.tolist())]))
             score = score_classes(annotated=scored.labels(by), predicted=predicted, classes=labels).macro_f1
         real = scored.take(np.concatenate([np.flatnonzero(scored.labels(by) == name)[:count] for name, count in counts.items()]))
