@@ -57,7 +57,7 @@ class FlowGan(Flow):
     """
 
     name: str = "flow-gan"
-    steps: int = 7_000
+    steps: int = 5_000
     teaching: float = 0.6
     likeness: float = 5.0
     penalty: float = 0.05
