@@ -155,7 +155,7 @@ def verdicts(rows: dict[str, list[Found]], classes: str, examples: es.Beats) -> 
         rules = [each.rule for each in broken if each.score is None]
         unmeasured = sorted({rule.measure if rule.label == "*" else rule.label for rule in rules})
         told = "<br>".join(f"{name}: {', '.join(said)}" for name, said in failed.items()) or "nothing"
-        lines.append(f"| `{row}` | {told} | {', '.join(unmeasured)} |")
+        lines.append(f"| `{row}` | {told} | {'; '.join(unmeasured)} |")
     return "\n".join(lines)
 
 
@@ -183,7 +183,7 @@ def measures(rows: dict[str, list[Found]], label: str) -> str:
     for name in names:
         one = next(known[name] for known in found.values() if name in known)
         cells = [str(known[name].value) if name in known else "" for known in found.values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {one.real:.3f} | {one.memorizer:.3f} |")
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {one.real:z.3f} | {one.memorizer:z.3f} |")
     return "\n".join(lines)
 
 
