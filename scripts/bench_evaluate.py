@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import click
-from shared import machine, memory, mitdb_split, write
+from shared import machine, markdown, memory, mitdb_split, write
 
 import ecgsynth as es
 
@@ -39,7 +39,8 @@ def main(beats: int, workers: str | None, out: Path | None) -> None:
         minutes = (time.perf_counter() - begun) / 60
         if process.returncode:
             raise click.ClickException(f"evaluate ended with {process.returncode}")
-    text = f"{beats:,} beats in {minutes:.1f} minutes, at most {most / 1e6:.2f} GB, on {machine()}.\n"
+    table = markdown(["beats", "minutes", "most memory, GB"], [[f"{beats:,}", f"{minutes:.1f}", f"{most / 1e6:.2f}"]])
+    text = f"{table}\nOn {machine()}.\n"
     if out:
         write(out / "evaluate.md", text)
     click.echo(text)
