@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ecgsynth.metrics.bootstrap import confusion_by_patient, delete_half, macro_f1, over_beats, over_patients
+from ecgsynth.metrics.bootstrap import Interval, confusion_by_patient, delete_half, macro_f1, over_beats, over_patients
 from ecgsynth.metrics.utility import rates, score_classes
 
 
@@ -263,3 +263,7 @@ def test_halves_of_too_few_beats_are_not_asked():
     assert 0 < sizes.count(8) < 20
     assert np.isfinite(found.low) == (sizes.count(8) > 10)
     assert np.isnan(delete_half(told, np.arange(10.0), patients=[whose], fewest=9, draws=20)["x"].low)
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert str(Interval(-0.0001, -0.0021, 0.0004)) == "0.000 (-0.002 to 0.000)"
