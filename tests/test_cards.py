@@ -204,7 +204,9 @@ def test_the_cards_of_beats_that_were_learnt_from_nobody_say_so(split, gate, tmp
 
 def test_what_a_private_model_does_not_tell_its_dataset_does_not_tell(split, gate, tmp_path):
     model = GENERATORS["gaussian"]().fit(split.train)
-    model.shape_ |= {"privacy": {"epsilon": 8.0, "delta": 1e-5, "unit": "beat"}, "data_sha256": ""}
+    said = {"epsilon": 7.98, "delta": 1e-5, "unit": "beat", "sampling_rate": 0.04, "noise": 1.31, "steps": 300}
+    said |= {"accountant": "opacus PRV", "beforehand": "nothing of the beats"}
+    model.shape_ |= {"privacy": said, "data_sha256": ""}
     model.save(tmp_path / "private.safetensors")
     gate.save(tmp_path / "gate.safetensors")
     files = {"model": str(tmp_path / "private.safetensors"), "gate_file": str(tmp_path / "gate.safetensors")}
@@ -216,3 +218,5 @@ def test_what_a_private_model_does_not_tell_its_dataset_does_not_tell(split, gat
     assert split.train.digest() not in written
     assert "least likelihood" not in written
     assert "does not cover the gate" in written
+    promise = next(line for line in (tmp_path / "set" / "MODEL.md").read_text().splitlines() if "Differential privacy" in line)
+    assert all(f"{name} {value}" in promise for name, value in said.items())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -68,7 +69,11 @@ def test_training_with_differential_privacy_says_what_it_promises(work):
     data = json.loads(result.stdout)
     assert data["generator"] == "dp-flow"
     assert data["privacy"]["epsilon"] <= 4
-    assert "at delta 0.0001 for each beat" in result.stderr
+    told = data["privacy"]
+    words = (
+        f"epsilon {told['epsilon']:g} at delta 0.0001 for each beat; sampling rate {told['sampling_rate']:.4g}, noise {told['noise']:.4g}"
+    )
+    assert f"{words}, 2 steps, {told['accountant']}; {told['beforehand']}" in result.stderr
     assert "can tell which patients" not in result.stderr
     assert not (work / "private.safetensors.csv").exists()
     like = call("sample", work / "private.safetensors", "--like", work / "split" / "train.npz", "-o", work / "p.npz")
@@ -88,8 +93,9 @@ def test_losses_are_not_shown_of_a_training_with_differential_privacy(work, monk
     monkeypatch.setattr(sys.modules["ecgsynth.cli.models"], "progress", lambda what: nullcontext(lambda share, text="": shown.append(text)))
     train = ("train", work / "split", "-g", "cgan", "--steps", 2, "--set", "width=4", "--set", "batch=16")
     call(*train, "-o", work / "told.safetensors")
-    assert all("real-generated" in text for text in shown)
     assert shown
+    assert all(re.fullmatch(r"critic -?\d.*  generator -?\d.*  real-generated [-+]\d.*", text) for text in shown)
+    assert re.search(r"validation 0\.\d+.*  detection [01]\.\d+$", shown[-1])
     shown.clear()
     call(*train, "--dp", "--epsilon", 4, "--delta", 1e-4, "--set", "critic_steps=2", "-o", work / "untold.safetensors")
     assert set(shown) == {""}

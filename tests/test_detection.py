@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,19 @@ def test_beats_that_are_the_same_are_not_told_apart_however_many_each_patient_ha
 def noise_of(count, seed):
     signals = np.random.default_rng(seed).normal(0, 1, (count, 256))
     return Beats(signals=signals, classes=np.full(count, "N"))
+
+
+def test_what_trees_find_out_grows_with_noise_and_catches_beats_that_are_all_alike():
+    real, other = noise_of(300, 0), noise_of(300, 1)
+    found = []
+    for share in (0.0, 0.3, 0.6, 1.5):
+        changed = replace(other, signals=other.signals + share * noise_of(300, 2).signals)
+        found.append(detection_score(real=real, synthetic=changed))
+        assert detection_score(real=changed, synthetic=real) == pytest.approx(found[-1], abs=0.05)
+    assert found == sorted(found)
+    assert found[0] < 0.6 < 0.9 < found[-1]
+    one = replace(other, signals=np.repeat(other.signals[:1], 300, axis=0))
+    assert detection_score(real=real, synthetic=one) > 0.99
 
 
 def test_every_beat_is_judged_by_sixty_trees_that_learnt_from_one_half_of_each_side(monkeypatch):

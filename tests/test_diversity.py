@@ -31,6 +31,14 @@ def test_precision_and_recall_change_places_with_the_sets():
     assert there.recall == back.precision
 
 
+def test_noise_leads_out_of_the_cloud_and_away_from_real_points():
+    noisy = [manifold(real=cloud(), synthetic=cloud(seed=1) + cloud(seed=2, spread=spread)) for spread in (0.0, 0.5, 1.0, 2.0)]
+    for name in ("precision", "density", "coverage"):
+        found = [getattr(each, name) for each in noisy]
+        assert found == sorted(found, reverse=True), name
+        assert found[-1] < 0.5 * found[0], name
+
+
 def test_a_collapsed_generator_is_precise_but_misses_most():
     collapsed = manifold(real=cloud(), synthetic=cloud(seed=1, spread=0.05))
     assert collapsed.precision > 0.99

@@ -82,6 +82,30 @@ def test_the_spectrum_tells_level_and_frequency():
     assert spectrum_distance(real=noise[0], synthetic=noise[0] + tone(100, n=4000), fs=256.0) < 0.1  # beyond the band
 
 
+def test_the_spectrum_tells_more_the_more_noise_there_is_and_does_not_mind_the_sides():
+    real = tone(10, amplitude=np.linspace(0.5, 1.5, 40)[:, None])
+    found = []
+    for spread in (0.0, 0.2, 0.5, 1.0, 3.0):
+        noisy = real + np.random.default_rng(0).normal(0, spread, real.shape)
+        found.append(spectrum_distance(real=real, synthetic=noisy, fs=256.0))
+        assert spectrum_distance(real=noisy, synthetic=real, fs=256.0) == pytest.approx(found[-1])
+        assert spectrum_distance(real=real[::-1], synthetic=noisy, fs=256.0) == pytest.approx(found[-1])
+    assert found == sorted(found)
+    one = real[:1].repeat(40, axis=0)  # a generator that makes one beat alone
+    assert spectrum_distance(real=real, synthetic=one, fs=256.0) > 20 * spectrum_distance(real=real[::2], synthetic=real[1::2], fs=256.0)
+
+
+def test_warped_distances_grow_with_noise_are_symmetric_and_shrink_where_all_beats_are_one():
+    rng = np.random.default_rng(0)
+    mean = np.exp(-(((np.arange(128) - 54) / 6) ** 2))
+    medians = [np.median(warped_distances(beats=mean + rng.normal(0, s, (20, 128)), to=mean, fs=360.0)) for s in (0, 0.05, 0.1, 0.3, 1)]
+    assert medians == sorted(medians)
+    assert medians[0] == 0
+    one, other = rng.normal(size=(2, 128))
+    there, back = warped_distances(beats=one[None], to=other, fs=360.0), warped_distances(beats=other[None], to=one, fs=360.0)
+    assert there == pytest.approx(back)
+
+
 def test_warping_forgives_a_shift_but_no_other_height():
     time = np.arange(256)
     mean = np.exp(-(((time - 108) / 6) ** 2))

@@ -198,6 +198,13 @@ def test_packing_feeds_beats_of_one_class_at_a_time():
     assert packed.shape == (2, 4, SHAPE.size)
     assert torch.equal(packed[0], real[:4])
     assert torch.equal(labels, cells[::4])
+    seen.clear()
+    generated = torch.randn_like(real)
+    game._generate = lambda asked: generated if torch.equal(asked, cells) else None
+    game._critic_step(real, cells)
+    packs, told = zip(*seen, strict=True)
+    assert [torch.equal(pack, side.unflatten(0, (-1, 4))) for pack, side in zip(packs, (real, generated), strict=True)] == [True, True]
+    assert all(torch.equal(labels, cells[::4]) for labels in told)
 
 
 # unrolled-gan

@@ -136,6 +136,8 @@ def test_class_means_with_noise_are_neither_real_nor_copies(class_mean):
         assert scores["precision"].value.value < 0.3 < scores["precision"].real
         for name in ("Fréchet distance, mV²", "spectrum, dB", "warped distance to the class mean, mV"):
             assert scores[name].value.value > scores[name].real, name
+        for name in ("distance to train over distance to test", "nearest patient over second nearest"):
+            assert scores[name].value.low > 0.9 * scores[name].real, name
         assert scores["upright P"].goal == AS_REAL
 
 
@@ -157,6 +159,25 @@ def test_on_real_records_copies_are_found_to_be_copies_and_class_means_are_not(m
         for name in ("distance to train over distance to test", "nearest patient over second nearest"):
             assert ours[name].value.high < 0.01 < 0.1 < ours[name].real
             assert theirs[name].value.low > 0.9 * theirs[name].real
+
+
+def test_on_real_records_copies_pass_for_real_and_class_means_do_not(mitdb_beats):
+    real = split_beats(mitdb_beats.take(np.isin(mitdb_beats.classes, ["N", "V"])), scheme="beats", seed=0)
+    copies, means = (
+        measure(
+            synthetic=GENERATORS[name]().fit(real.train).sample({"N": 150, "V": 150}, seed=1),
+            **{side: getattr(real, side) for side in ("train", "val", "test")},
+            families=("fidelity",),
+        )
+        for name in ("memorizer", "class-mean")
+    )
+    for label in "NV":
+        ours, theirs = by_measure(copies, label), by_measure(means, label)
+        assert ours["precision"].value.value > 0.8 * ours["precision"].real > 0.4
+        assert theirs["precision"].value.value < 0.1
+        assert ours["found out by trees, area"].value.value < 0.7 < 0.95 < theirs["found out by trees, area"].value.value
+        for name in ("MMD", "Fréchet distance, mV²", "warped distance to the class mean, mV"):
+            assert theirs[name].value.value > 2 * abs(ours[name].value.value), name
 
 
 def test_yardsticks_do_not_depend_on_what_is_measured(memorizer, class_mean):
@@ -206,6 +227,23 @@ def test_beats_cut_otherwise_have_no_distance_in_frozen_features(sides, memorize
 def test_an_unknown_family_is_refused():
     with pytest.raises(EcgsynthError, match="unknown family beauty; known: fidelity, physiology, privacy"):
         choose_families(["privacy", "beauty"])
+
+
+def test_two_leads_are_measured_together():
+    beats = extract_beats(simulate_records(n_patients=24, minutes=2, seed=2), source="simulated")
+    beats = beats.take(np.isin(beats.classes, ["N", "V"]))
+    both = replace(beats, signals=np.stack([beats.signals, -0.5 * np.roll(beats.signals, 3, axis=1)], axis=1))
+    real = split_beats(both, scheme="patients", seed=0)
+    made = GENERATORS["memorizer"]().fit(real.train).sample({"N": 60, "V": 60}, seed=7)
+    found = measure(synthetic=made, train=real.train, val=real.val, test=real.test)
+    known = by_measure(found, "V")
+    assert {name for family in FAMILIES for name in family.goals} - set(known) == {FROZEN_TITLE}  # whose classifier knows one lead
+    assert all(np.isfinite(score.value.value) for score in found if score.label == "N")
+    assert by_measure(found, "all")["membership of a patient, area"].value.value > 0.9
+    assert known["near copies"].value.value == 1
+    hidden = replace(made, signals=made.signals * np.array([[1], [-1]], dtype=np.float32))  # the second lead upside down
+    turned = by_measure(measure(synthetic=hidden, train=real.train, val=real.val, test=real.test, families=("privacy",)), "V")
+    assert turned["near copies"].value.value == 0
 
 
 def test_of_too_few_beats_nothing_is_said_and_beats_of_another_length_are_refused(sides):

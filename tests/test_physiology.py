@@ -84,6 +84,18 @@ def test_the_distance_of_two_normal_distributions_of_one_width_is_their_shift():
     assert all(value == pytest.approx(3, rel=0.05) for value in found.values())
 
 
+def test_distances_grow_with_noise_and_catch_beats_that_are_all_alike():
+    rng = np.random.default_rng(0)
+    real, other = ({name: rng.normal(0, 1, 2000) for name in MEASURES} for _ in range(2))
+
+    def apart(values):
+        return wave_distances(real=real, synthetic=dict.fromkeys(MEASURES, values))["qrs"]
+
+    noisy = [apart(other["qrs"] + spread * rng.normal(0, 1, 2000)) for spread in (0, 0.5, 1, 2)]
+    assert noisy == sorted(noisy)
+    assert apart(np.zeros(2000)) == pytest.approx((2 / np.pi) ** 0.5, rel=0.05)  # the mean absolute value of a normal one
+
+
 def test_beats_of_another_class_are_further_than_others_of_the_same():
     normal, again, ventricular = (measure_waves(simulated(name, seed)) for name, seed in (("N", 0), ("N", 1), ("V", 2)))
     same, other = (wave_distances(real=normal, synthetic=side) for side in (again, ventricular))

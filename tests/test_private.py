@@ -196,20 +196,30 @@ def test_frequencies_hold_a_beat_and_learn_nothing(split):
     assert sum(array.size for array in space.arrays().values()) == 4  # its shape alone
 
 
-def test_a_private_model_tells_what_it_promises_and_nothing_of_its_beats(split, tmp_path):
-    model = GENERATORS["dp-flow"](**QUICK).fit(split.train, split.val)
+QUICK_GAN = {"steps": 6, "critic_steps": 2, "width": 4, "batch": 32, "delta": 1e-4}
+
+
+@pytest.mark.parametrize("unit", ["beat", "patient"])
+@pytest.mark.parametrize(("name", "quick", "taken"), [("dp-flow", QUICK, 3), ("dp-gan", QUICK_GAN, 6)])
+def test_a_private_model_tells_what_it_promises_and_nothing_of_its_beats(name, quick, taken, unit, split, tmp_path):
+    quick = quick | {"unit": unit}
+    model = GENERATORS[name](**quick).fit(split.train, split.val)
     promise = model.shape_["privacy"]
-    assert promise["epsilon"] <= 8.0
-    assert {name: promise[name] for name in ("delta", "unit", "steps")} == {"delta": 1e-4, "unit": "beat", "steps": 3}
-    assert promise["noise"] > 0
+    assert {key: promise[key] for key in ("delta", "unit", "steps")} == {"delta": 1e-4, "unit": unit, "steps": taken}
+    assert 0 < promise["sampling_rate"] <= 1
+    spent = _epsilon(promise["noise"], promise["sampling_rate"], promise["steps"], promise["delta"])
+    for_counts = 0.02 * 8 if unit == "beat" else 0  # of which nothing is told where patients are the unit
+    assert promise["epsilon"] == pytest.approx(spent + for_counts, abs=0.02)
+    assert 7 < promise["epsilon"] <= 8
     assert "opacus" in promise["accountant"]
+    assert ("counts" in promise["beforehand"]) == (unit == "beat")
     assert model.history_ == []
     assert model.shape_["data_sha256"] == ""
     model.save(tmp_path / "m.safetensors")
     loaded = load_generator(tmp_path / "m.safetensors")
     made = loaded.sample({"N": 3, "F": 2})
     assert made.info["privacy"] == promise
-    other = GENERATORS["dp-flow"](**QUICK).fit(split.train)
+    other = GENERATORS[name](**quick).fit(split.train)
     assert not np.array_equal(other.sample({"N": 3}).signals, model.sample({"N": 3}).signals)  # its noise is its own
 
 
