@@ -154,6 +154,7 @@ def verdict(sizes: dict[int, Found], ray: Found) -> list[str]:
 
 def table(sizes: dict[int, Found], whole: Found, ray: Found) -> str:
     """Set it all in tables."""
+    largest = sizes[max(sizes)]
     names = list(next(iter(sizes.values()))["commands"])
     lines = ["| records | beats | " + " | ".join(f"`{name}`, ms a record" for name in names) + " |", "|" + "---:|" * (2 + len(names))]
     for count, found in sizes.items():
@@ -162,11 +163,13 @@ def table(sizes: dict[int, Found], whole: Found, ray: Found) -> str:
     lines += ["", "| records | " + " | ".join(f"`{name}`, MB" for name in names) + " |", "|" + "---:|" * (1 + len(names))]
     for count, found in sizes.items():
         lines.append(f"| {count:,} | " + " | ".join(f"{found['commands'][name]['peak_mb']:,.0f}" for name in names) + " |")
+    before = sizes[sorted(sizes)[-2]] if len(sizes) > 1 else largest
+    growth = largest["beats"] / before["beats"]
+    longer = {name: largest["commands"][name]["seconds"] / before["commands"][name]["seconds"] for name in names if name not in EACH}
     asked = [
         f"`{name}` {whole['commands'][name]['seconds'] / 60:,.0f} minutes and {whole['commands'][name]['peak_mb']:,.0f} MB" for name in ALL
     ]
     one, two = of_workers(ray)
-    largest = sizes[max(sizes)]
     hours = {name: largest["commands"][name]["seconds"] / largest["beats"] * ICENTIA / 3600 for name in EACH}
     size = largest["bytes"] / largest["beats"]
     lines += [
@@ -176,8 +179,10 @@ def table(sizes: dict[int, Found], whole: Found, ray: Found) -> str:
         f"Ray, {ray['records']:,} records, its start included: one worker {one:.1f} s, two {two:.1f} s, {one / two:.2f} times as fast "
         f"(medians of {len(ray['seconds']['1'])} runs in turn).",
         "",
-        f"{ICENTIA:,} beats by the measure of the largest archive, in hours of one core: "
-        f"{', '.join(f'`{name}` {took:,.0f}' for name, took in hours.items())}; the other commands take what they take of any archive. "
+        f"The {ICENTIA:,} beats of Icentia11k (Tan 2019, doi:10.48550/arXiv.1910.09570) by the measure of the largest archive, in hours of "
+        f"one core: {', '.join(f'`{name}` {took:,.0f}' for name, took in hours.items())}. The other commands learn from, and look at, no "
+        f"more than {MOST:,} beats, but read the archive to draw them: from the last archive but one to the largest, of {growth:.0f} times the "
+        f"beats, {', '.join(f'`{name}` took {times:.1f}' for name, times in longer.items())} times as long. "
         f"Their disk: {size * ICENTIA / 1e12:.2f} TB for beats, and as much again for each of split, sample and build.",
     ]
     return "\n".join(lines) + "\n"

@@ -30,7 +30,7 @@ from ecgsynth.generators import Generator, settings_of
 from ecgsynth.measures import measure
 from ecgsynth.metrics.bootstrap import over_patients
 from ecgsynth.metrics.utility import Scores, rates
-from ecgsynth.scores import Score
+from ecgsynth.scores import AS_REAL, LESS, MORE, Score
 
 ROWS = ("flow", "flow-gan", "gaussian", "smote", "ecgsyn", "memorizer", "class-mean")
 CLASSES = {"beats": "NSVFQ", "dechazal": "NSVF"}
@@ -39,6 +39,7 @@ METHOD = 4
 
 MODELS = {"beats": Path("work/mitdb-beats"), "dechazal": Path("between-patients/work")}
 LEARNT = ("real", "synthetic", "real-on-synthetic")
+BETTER = {LESS: "less", MORE: "more", AS_REAL: "as real"}
 TITLES = {"real": "TRTR", "synthetic": "TSTR", "real-on-synthetic": "TRTS"}
 
 
@@ -179,10 +180,11 @@ def measures(rows: dict[str, list[Found]], label: str) -> str:
     }
     names = list(dict.fromkeys(name for known in found.values() for name in known))
     title = "all classes" if label == "all" else f"class {label}"
-    lines = [f"| {title} | " + " | ".join(f"`{row}`" for row in rows) + " | fresh real beats | copies |", "|---" * (len(rows) + 3) + "|"]
+    heads = [title, "better", *(f"`{row}`" for row in rows), "fresh real beats", "copies"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name in names:
         one = next(known[name] for known in found.values() if name in known)
-        cells = [str(known[name].value) if name in known else "" for known in found.values()]
+        cells = [BETTER[one.goal], *(str(known[name].value) if name in known else "" for known in found.values())]
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {one.real:z.3f} | {one.memorizer:z.3f} |")
     return "\n".join(lines)
 

@@ -38,6 +38,33 @@ def test_every_paper_has_its_address():
     assert all(re.match(r"https://(doi\.org/10\.\d{4,5}/\S+|jmlr\.org/papers/\S+)$", link) for link in links), links
 
 
+def test_every_number_names_its_paper_or_says_that_it_is_ours_and_every_question_has_a_word_for_each_reader():
+    text = (DOCS / "measures.md").read_text()
+    cells = [line.strip("| \n").split(" | ")[-1] for line in text.splitlines() if line.startswith("| ") and not line.startswith("| number")]
+    assert len(cells) > 20
+    assert all("](https://" in cell or cell.startswith("ours") for cell in cells), cells
+    for part in text.split("\n## ")[1:]:
+        readers = [f"*For {reader}.*" for reader in ("the clinician", "the data protection officer", "the statistician")]
+        assert all(reader in part for reader in readers), part[:40]
+        assert "*Limits.*" in part
+
+
+def test_no_link_of_the_readme_is_dead():
+    """Relative ones: the file is there, and the heading in it."""
+    prose = re.sub(r"^```.*?^```", "", (DOCS.parent / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", prose)
+    assert len(links) > 10
+    for link in links:
+        name, _, heading = link.partition("#")
+        path = DOCS.parent / name
+        assert path.is_file(), link
+        heads = [
+            re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-")
+            for head in re.findall(r"^#+ (.*)", path.read_text(errors="replace"), re.M)
+        ]
+        assert not heading or heading in heads, link
+
+
 @pytest.mark.filterwarnings("default")
 def test_the_documentation_builds_without_a_dead_link(tmp_path):
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(tmp_path / "html")]

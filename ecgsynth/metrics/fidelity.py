@@ -124,6 +124,11 @@ def spectrum_distance(*, real: Features, synthetic: Features, fs: float, band: t
     -------
     float
         Root mean square difference of the levels, dB; less is better. 3 dB is a factor of two in power.
+
+    References
+    ----------
+    Gray AH, Markel JD. Distance measures for speech processing. IEEE Trans Acoust 24(5):380-391 (1976),
+    doi:10.1109/TASSP.1976.1162849: the log spectral distance, here of the mean spectra of both sides.
     """
     from scipy.signal import periodogram
 

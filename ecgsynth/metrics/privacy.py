@@ -42,6 +42,11 @@ def near_copies(*, synthetic: Features, train: Features, control: Features, near
     -------
     array of bool, shape (n,)
         Of each synthetic beat; `near` of them in the mean where they are as fresh as `control`.
+
+    References
+    ----------
+    Distances to the training side held against those of fresh real beats, after Meehan C et al. A non-parametric test to detect
+    data-copying in generative models (2020), doi:10.48550/arXiv.2004.05675, who test all distances together; here the nearest are counted.
     """
     ours, fresh = (nearest_distances(beats=side, among=train) for side in (synthetic, control))
     return nearer_than_fresh(ours, fresh, near=near)
