@@ -181,8 +181,8 @@ def table(sizes: dict[int, Found], whole: Found, ray: Found) -> str:
         "",
         f"The {ICENTIA:,} beats of Icentia11k (Tan 2019, doi:10.48550/arXiv.1910.09570) by the measure of the largest archive, in hours of "
         f"one core: {', '.join(f'`{name}` {took:,.0f}' for name, took in hours.items())}. The other commands learn from, and look at, no "
-        f"more than {MOST:,} beats, but read the archive to draw them: from the last archive but one to the largest, of {growth:.0f} times the "
-        f"beats, {', '.join(f'`{name}` took {times:.1f}' for name, times in longer.items())} times as long. "
+        f"more than {MOST:,} beats, but read the archive to draw them: from the last archive but one to the largest, of {growth:.0f} "
+        f"times the beats, {', '.join(f'`{name}` took {times:.1f}' for name, times in longer.items())} times as long. "
         f"Their disk: {size * ICENTIA / 1e12:.2f} TB for beats, and as much again for each of split, sample and build.",
     ]
     return "\n".join(lines) + "\n"

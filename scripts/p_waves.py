@@ -1,14 +1,16 @@
 """In how many beats an upright P wave is found, by kind of beat: sinus beats have one, those in atrial fibrillation have none.
 
-    python scripts/p_waves.py
+    python scripts/p_waves.py -o results
 
 Up to 1,500 beats a kind, seed 0, of lead II of MIT-BIH (any first lead of paced beats); rhythms are those that its cardiologists annotated.
 """
 
+from pathlib import Path
+
 import click
 import numpy as np
 import wfdb
-from shared import mitdb_beats
+from shared import markdown, mitdb_beats, write
 
 import ecgsynth as es
 from ecgsynth import mitdb
@@ -41,16 +43,20 @@ def rhythms(beats: es.Beats) -> np.ndarray:
 
 
 @click.command()
-def main() -> None:
-    """Measure, and print the table."""
+@click.option("-o", "--out", default=Path("results"), type=click.Path(path_type=Path))
+def main(out: Path) -> None:
+    """Measure, and write the table."""
     beats, rng = mitdb_beats(), np.random.default_rng(0)
     rhythm = rhythms(beats)
     unpaced = (beats.leads == "MLII") & ~np.isin(beats.records, list(mitdb.PACED))
-    click.echo("| beats | looked at | with an upright P wave |\n|---|---|---|")
+    rows = []
     for kind, (symbols, wanted) in KINDS.items():
         own = np.isin(beats.symbols, list(symbols)) & (unpaced | (kind == "paced")) & (True if wanted is None else rhythm == wanted)
         some = beats.take(rng.permutation(np.flatnonzero(own))[:MOST])
-        click.echo(f"| {kind} | {len(some):,} | {shares(measure_waves(some))['upright P']:.2f} |")
+        rows.append([kind, f"{len(some):,}", f"{shares(measure_waves(some))['upright P']:.2f}"])
+    text = markdown(["beats", "looked at", "share with an upright P wave"], rows)
+    write(out / "p-waves.md", text)
+    click.echo(text)
 
 
 if __name__ == "__main__":
