@@ -1,6 +1,7 @@
 """All generators side by side: same minutes of training, same beats, same classifier, one machine, one run.
 
     python scripts/compare_generators.py -o results/generators --minutes 2 --seeds 5 --jobs 2
+    python scripts/compare_generators.py -o comparison --split split/     # of your own records, as `ecgsynth split` divided them
 
 Each job is done on one core. The minutes are those of training steps; what goes before them (principal components, clusters)
 is not among them, but it is in the time by which training beats/s are counted. Those with differential privacy take their usual
@@ -37,12 +38,12 @@ def set_up(name: str, seed: int, minutes: float) -> Generator:
     return es.GENERATORS[name](**budget, **({"steps": 10**9} if "steps" in known and "epsilon" not in known else {}))
 
 
-def do_job(name: str, seed: int, minutes: float, out: Path) -> Found:
+def do_job(name: str, seed: int, minutes: float, out: Path, where: Path) -> Found:
     """Measure on one core, or read what was measured."""
     import torch
 
     torch.set_num_threads(1)
-    split = es.Split.load(out / "work" / "split")
+    split = es.Split.load(where)
     params = None if name == "real" else set_up(name, seed, minutes).params
     settings = {"params": params, "classifier": vars(CLASSIFIER), "train": split.train.digest(), "machine": machine()}
     with threadpool_limits(1):
@@ -130,16 +131,20 @@ def draw(rows: dict[str, list[Found]], path: Path) -> None:
 @click.option("--seeds", default=5, type=click.IntRange(min=1))
 @click.option("--jobs", default=2, type=click.IntRange(min=1), help="At a time, each on one core.")
 @click.option("--only", help="Only these, by comma; nothing is written but the parts.")
-def main(out: Path, minutes: float, seeds: int, jobs: int, only: str | None) -> None:
+@click.option(
+    "--split", "own", type=click.Path(path_type=Path, exists=True, file_okay=False), help="In the place of MIT-BIH, scheme beats."
+)
+def main(out: Path, minutes: float, seeds: int, jobs: int, only: str | None, own: Path | None) -> None:
     """Measure, and write the table and the figure."""
     names = ["real", *chosen(only, es.GENERATORS)]
-    if not (out / "work" / "split").is_dir():
-        mitdb_split().save(out / "work" / "split")
-    beats = len(es.Split.load(out / "work" / "split").train)
+    where = own or out / "work" / "split"
+    if not where.is_dir():
+        mitdb_split().save(where)
+    beats = len(es.Split.load(where).train)
     rows: dict[str, list[Found]] = {}
     failed: dict[str, str] = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        tasks = {pool.submit(do_job, name, seed, minutes, out): (name, seed) for seed in range(seeds) for name in names}
+        tasks = {pool.submit(do_job, name, seed, minutes, out, where): (name, seed) for seed in range(seeds) for name in names}
         for done, task in enumerate(as_completed(tasks), start=1):
             name, seed = tasks[task]
             error = task.exception()
