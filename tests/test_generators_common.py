@@ -17,6 +17,7 @@ _GAN = {"steps": 2, "width": 4, "critic_width": 4, "latent": 4, "batch": 16, "va
 QUICK = {name: _GAN for name in GENERATORS if settings_of(name).get("latent")} | {
     "vae": {"steps": 2, "width": 4, "latent": 4, "batch": 16},
     "flow": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2},
+    "group-flow": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2, "across": 2},
     "flow-gan": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2, "critic_width": 4},
     "dp-gan": {"steps": 4, "critic_steps": 2, "width": 4, "critic_hidden": 8, "latent": 4, "batch": 16, "epsilon": math.inf, "delta": 1e-4},
     "dp-flow": {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "sampling_steps": 2, "epsilon": math.inf, "delta": 1e-4},

@@ -80,6 +80,7 @@ def test_stages_import_only_from_stages_before_them():
         "splits",
         "vectors",
         "spaces",
+        "mixing",
         "augmentation",
         "classifiers",
         "gate",

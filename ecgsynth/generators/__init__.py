@@ -81,6 +81,8 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
     ),
     "ddpm": partial(Flow, name="ddpm", path="diffusion", sampling_steps=50, rate=5e-4, mode_size=0, guidance=1.0, blend=0.0),
     "flow": Flow,
+    # Our own: of beats that are nobody's alone.
+    "group-flow": partial(Flow, name="group-flow", across=5),
     # Our own: the flow distilled into one step, with a critic.
     "flow-gan": FlowGan,
     "dp-flow": PrivateFlow,

@@ -32,6 +32,7 @@ class PrivateFlow(Flow, PrivateGenerator):
         "mode_size": 0,
         "guidance": 1.0,
         "blend": 0.0,
+        "across": 1,
         "style": 0,
         "precision": "float32",
         "space": "frequencies",
