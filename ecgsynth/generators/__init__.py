@@ -13,6 +13,7 @@ from ecgsynth.generators.base import Generator
 from ecgsynth.generators.cells import without_rare
 from ecgsynth.generators.flow import Flow
 from ecgsynth.generators.flow_gan import FlowGan
+from ecgsynth.generators.group_flow import GroupFlow
 from ecgsynth.generators.gan import Gan
 from ecgsynth.generators.history import TrainingStep, fall_of
 from ecgsynth.generators.mechanistic import Ecgsyn
@@ -82,7 +83,7 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
     "ddpm": partial(Flow, name="ddpm", path="diffusion", sampling_steps=50, rate=5e-4, mode_size=0, guidance=1.0, blend=0.0),
     "flow": Flow,
     # Our own: of beats that are nobody's alone.
-    "group-flow": partial(Flow, name="group-flow", across=5),
+    "group-flow": GroupFlow,
     # Our own: the flow distilled into one step, with a critic.
     "flow-gan": FlowGan,
     "dp-flow": PrivateFlow,

@@ -3,11 +3,9 @@
 import copy
 import math
 from collections.abc import Callable
-from collections.abc import Generator as Steps
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
-from pathlib import Path as FilePath
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -20,10 +18,8 @@ from ecgsynth.devices import CPU
 from ecgsynth.distributed import own_of
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators.base import Arrays, Cells
-from ecgsynth.generators.history import TrainingStep
 from ecgsynth.generators.modes import Blend, find_modes, find_styles, nearest_modes
 from ecgsynth.generators.trained import TrainedGenerator
-from ecgsynth.mixing import means_across
 from ecgsynth.nets.denoiser import Denoiser, GuidedDenoiser, tabled
 from ecgsynth.training import LossTrainer, Recipe, Trainer
 from ecgsynth.vectors import Vectors
@@ -149,8 +145,6 @@ class Flow(TrainedGenerator):
         How much of each beat that is learnt from comes of another beat of its mode, `ecgsynth.generators.modes.Blend`:
         0 nothing, up to 0.7. With none, some beats of rare labels come out nearer to training beats than fresh real beats
         lie. A model with styles blends nothing.
-    across : int
-        Of how many patients each beat that is learnt from is the mean, `ecgsynth.mixing.means_across`; 1 learns beats as they are.
     precision : str
         ``"bfloat16"`` halves the time of training and sampling where the processor computes with it,
         ``"float32"`` is for others; ``"auto"`` looks.
@@ -180,7 +174,6 @@ class Flow(TrainedGenerator):
     mode_size: int = 300
     guidance: float = 1.3
     blend: float = 0.15
-    across: int = 1
     precision: str = "auto"
     steps: int = 20_000
     batch: int = 512
@@ -200,13 +193,6 @@ class Flow(TrainedGenerator):
             raise EcgsynthError(f"sampling_steps, hidden and depth must be positive, sampling_steps at most {DDPM_STEPS}")
         if self.guidance < 1 or not 0 <= self.blend <= 0.7:
             raise EcgsynthError("guidance must be at least 1, and blend from 0 to 0.7")
-        if self.across < 1 or (self.across > 1 and self.style):
-            raise EcgsynthError("across must be at least 1, and 1 with styles: means of several patients have nobody's")
-
-    def _fit_steps(self, train: Beats, validation: Beats | None, checkpoint: FilePath | None) -> Steps[TrainingStep, None, None]:
-        if self.across > 1 and self._whole is not None:
-            raise EcgsynthError("means are taken across all patients, whose beats must fit into memory: take fewer, or across=1")
-        yield from super()._fit_steps(means_across(train, self.across, by=self.by, seed=self.seed), validation, checkpoint)
 
     def _trainer(self, codes: Tensor, cells: Tensor, recipe: Recipe) -> Trainer:
         path, blend, device = PATHS[self.path], self._blend(codes), self._device

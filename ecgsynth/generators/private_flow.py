@@ -32,7 +32,6 @@ class PrivateFlow(Flow, PrivateGenerator):
         "mode_size": 0,
         "guidance": 1.0,
         "blend": 0.0,
-        "across": 1,
         "style": 0,
         "precision": "float32",
         "space": "frequencies",
