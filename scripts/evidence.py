@@ -1,4 +1,4 @@
-"""What is measured of seven generators: what their beats are worth, how like real ones they are, and what they tell of patients.
+"""What is measured of eight generators: what their beats are worth, how like real ones they are, and what they tell of patients.
 
     python scripts/evidence.py -o results --scheme beats --seeds 5
     python scripts/evidence.py -o results --scheme dechazal --seeds 5     # between patients, N S V F, shape and rhythm
@@ -32,7 +32,7 @@ from ecgsynth.metrics.bootstrap import over_patients
 from ecgsynth.metrics.utility import Scores, rates
 from ecgsynth.scores import AS_REAL, LESS, MORE, Score
 
-ROWS = ("flow", "flow-gan", "gaussian", "smote", "ecgsyn", "memorizer", "class-mean")
+ROWS = ("flow", "group-flow", "flow-gan", "gaussian", "smote", "ecgsyn", "memorizer", "class-mean")
 CLASSES = {"beats": "NSVFQ", "dechazal": "NSVF"}
 METHOD = 4
 """Raised when the package measures fidelity, physiology or privacy otherwise, so that numbers of both kinds are not mixed."""

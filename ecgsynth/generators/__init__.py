@@ -13,8 +13,8 @@ from ecgsynth.generators.base import Generator
 from ecgsynth.generators.cells import without_rare
 from ecgsynth.generators.flow import Flow
 from ecgsynth.generators.flow_gan import FlowGan
-from ecgsynth.generators.group_flow import GroupFlow
 from ecgsynth.generators.gan import Gan
+from ecgsynth.generators.group_flow import GroupFlow
 from ecgsynth.generators.history import TrainingStep, fall_of
 from ecgsynth.generators.mechanistic import Ecgsyn
 from ecgsynth.generators.private_flow import PrivateFlow
