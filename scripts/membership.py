@@ -6,7 +6,8 @@ Each draw divides the 43 patients of MIT-BIH without paced beats at random: 17 a
 attacker. Who is learnt from is thus chance alone, and an area of 0.5 is guessing; the sides of the schemes `patients` and `dechazal`
 are not drawn so. The attack is that of `ecgsynth evaluate`: how much nearer synthetic beats come to a patient's than beats of patients
 whom the attacker knows do. The interval is over patients, the same in all draws, and over draws. Some 1,600 beats of patients
-never learnt from, in the place of 20,000 synthetic ones, and copies are the controls. `cnn-gan` is attacked besides by how much more
+never learnt from, in the place of 20,000 synthetic ones, and copies are the controls. What `group-flow` learns from, means of one beat
+each of several patients, is released as it is, too: the more patients, the less it tells. `cnn-gan` is attacked besides by how much more
 real its critic finds a patient's beats: who trains a GAN has one, but no model file holds it. Networks compute on one core; each part is
 kept in OUT/parts as it is done, and several processes may share the work by `--rows`.
 """
@@ -24,6 +25,7 @@ from ecgsynth.attacks import RELEASED, set_up
 from ecgsynth.generators import Generator, settings_of
 from ecgsynth.generators.gan import Gan
 from ecgsynth.metrics.privacy import membership_auc
+from ecgsynth.mixing import means_across
 
 METHOD = 3
 """Raised when the attack is another, so that numbers of both kinds are not mixed."""
@@ -34,9 +36,16 @@ BY_CRITIC = "by critic"
 FEWEST = 10
 LEARNT = {"gaussian-8": 8, "gaussian-4": 4}
 """Rows of which so many patients are learnt from; of others all 17."""
-# Row -> what the table calls it, the generator and its settings; None for the beats of strangers.
+ACROSS = {"group-flow": 5, "means-2": 2, "means-3": 3, "means-5": 5, "means-8": 8}
+"""Rows of means across so many patients; classes that fewer have are left out of them."""
+# Row -> what the table calls it, the generator and its settings; None where beats are released as they are.
 ROWS = {
     "flow": ("`flow`", "flow", {}),
+    "group-flow": ("`group-flow`", "group-flow", {}),
+    "means-2": ("means across 2 patients", None, {}),
+    "means-3": ("means across 3 patients", None, {}),
+    "means-5": ("means across 5 patients, which `group-flow` learns from", None, {}),
+    "means-8": ("means across 8 patients", None, {}),
     "cnn-gan": ("`cnn-gan`", "cnn-gan", {}),
     "gaussian": ("`gaussian`", "gaussian", {}),
     "gaussian-8": ("`gaussian`, of 8 patients", "gaussian", {}),
@@ -68,20 +77,26 @@ def measure(row: str, draw: int, split: es.Split, work: Path, device: str) -> Fo
     elif new is not None:
         model, _ = trained(new, work / f"{row}-{draw}.safetensors", split.train, device=device)
         released = model.sample(es.class_counts(model.counts, total=RELEASED), seed=draw)
+    elif row in ACROSS:
+        released = means_across(split.train, ACROSS[row], seed=draw)
+        released = released.take(np.random.default_rng(draw).permutation(len(released))[:RELEASED])
     return dict(zip(SIDES, attackers.membership(released), strict=True)) | more
 
 
-def divide(beats: es.Beats, draw: int, patients: int | None) -> es.Split:
+def divide(beats: es.Beats, draw: int, patients: int | None, across: int) -> es.Split:
     """Divide patients at random: two fifths are learnt from, one fifth is known to the attacker, two fifths are neither.
 
-    Classes with too few training beats are left out.
+    Classes with too few training beats are left out, or with training beats of too few patients.
     """
     names = np.random.default_rng(draw).permutation(np.unique(beats.patients))
     share = 2 * len(names) // 5
     sides = (names[:share], names[share:-share], names[-share:])
     sides = (sides[0][:patients], *sides[1:])
-    learnt = beats.take(np.isin(beats.patients, sides[0])).counts()
-    beats = beats.take(np.isin(beats.classes, [name for name, count in learnt.items() if count >= FEWEST]))
+    learnt = beats.take(np.isin(beats.patients, sides[0]))
+    whose = {name: len(np.unique(learnt.patients[learnt.classes == name])) for name in learnt.counts()}
+    beats = beats.take(
+        np.isin(beats.classes, [name for name, count in learnt.counts().items() if count >= FEWEST and whose[name] >= across])
+    )
     return es.Split(*(beats.take(np.isin(beats.patients, side)) for side in sides), scheme="patients", seed=draw)
 
 
@@ -113,7 +128,7 @@ def main(out: Path, draws: int, names: str | None, device: str) -> None:
     rows: dict[str, list[Found]] = {row: [] for row in chosen(names, ROWS)}
     for draw in range(draws):
         for row in rows:
-            split = divide(beats, draw, LEARNT.get(row))
+            split = divide(beats, draw, LEARNT.get(row), ACROSS.get(row, 1))
             model = untrained(row, draw)
             settings = {
                 "method": METHOD,
