@@ -5,11 +5,12 @@
 Everything learns from the training patients of DS1. What is added to the real beats, and how much of each class, is chosen
 for each method alike on the validation patients of DS1, over three seeds; then each is measured once on the patients of
 DS2, with the same classifier and number of steps, its gain over real beats alone with a 95 % interval over test patients
-and seeds. In one row the classifier varies gain, duration, place, baseline and noise of real beats while it learns, in another it sees
-them as large as they are, as cross-validation within DS1 did not choose. One thing of
-the test patients is known here: the defaults of `flow` were chosen on the validation side of the scheme `beats`, where they
-have a fifth of their beats. Networks compute on one core, whose number of threads decides the last digits. Each part is kept in
-OUT/parts, each `flow` in OUT/work, as it is done.
+and seeds. Means of real beats across five patients, from which `group-flow` learns, stand beside it. In one row the classifier varies
+gain, duration, place, baseline and noise of real beats while it learns, in another it sees them as large as they are, as
+cross-validation within DS1 did not choose. Of the test patients this is known here: the defaults of `flow` were chosen on the
+validation side of the scheme `beats`, where they have a fifth of their beats; and that means across patients are worth a generator was
+seen on them, though not how many patients are best. Networks compute on one core, whose number of threads decides the last digits.
+Each part is kept in OUT/parts, each model in OUT/work, as it is done.
 """
 
 import json
@@ -24,6 +25,7 @@ import ecgsynth as es
 from ecgsynth.classifiers import NEW_PATIENTS, BeatClassifier
 from ecgsynth.generators import Generator
 from ecgsynth.metrics.bootstrap import confusion_by_patient, macro_f1, over_patients
+from ecgsynth.mixing import means_across
 
 CLASSES = "NSVF"
 TIMES = 4  # as many synthetic beats as real ones where a classifier learns from them alone
@@ -34,15 +36,20 @@ ROWS = {
     "real": "real beats (TRTR)",
     "synthetic": "`flow` alone (TSTR)",
     "real+synthetic": "real beats and `flow`",
+    "group": "`group-flow` alone (TSTR)",
+    "real+group": "real beats and `group-flow`",
+    "means": "means of real beats across five patients",
     "weights": "real beats, classes weighted",
     "smote": "real beats and `smote`",
     "varied": "real beats, varied while learning",
     "unscaled": "real beats, not scaled",
 }
-ADDING = ("real+synthetic", "smote")
+ADDING = ("real+synthetic", "real+group", "smote")
+OURS = ("real+synthetic", "group", "real+group")  # whose gains are told over every other row
+MODELS = {"synthetic": "flow", "real+synthetic": "flow", "group": "group-flow", "real+group": "group-flow"}
 
 How = tuple[float, int]  # one of `ADDED`
-Flows = Callable[[int], Generator]  # a trained `flow` for a seed
+Models = Callable[[str, int], Generator]  # a trained generator of a name for a seed
 
 
 def added(train: es.Beats, how: How) -> dict[str, int]:
@@ -53,24 +60,26 @@ def added(train: es.Beats, how: How) -> dict[str, int]:
     return {name: round(times * largest ** (1 - power) * count**power) - count for name, count in counts.items()}
 
 
-def training_set(row: str, how: How | None, train: es.Beats, seed: int, flows: Flows) -> es.Beats:
+def training_set(row: str, how: How | None, train: es.Beats, seed: int, models: Models) -> es.Beats:
     """Give the beats that the row's classifier learns from."""
-    if row == "synthetic":
-        return flows(seed).sample({name: TIMES * count for name, count in es.class_counts(train).items()}, seed=seed)
+    if row == "means":
+        return es.concatenate([means_across(train, 5, seed=TIMES * seed + draw) for draw in range(TIMES)])
+    if row in MODELS and how is None:
+        return models(MODELS[row], seed).sample({name: TIMES * count for name, count in es.class_counts(train).items()}, seed=seed)
     if how is None:
         return train
-    source = flows(seed) if row == "real+synthetic" else es.GENERATORS["smote"]().fit(train)
+    source = models(MODELS[row], seed) if row in MODELS else es.GENERATORS["smote"]().fit(train)
     return es.concatenate([train, source.sample(added(train, how), seed=seed)])
 
 
-def measured(side: str, row: str, how: How | None, seed: int, split: es.Split, flows: Flows, parts: Path) -> list[list[list[int]]]:
+def measured(side: str, row: str, how: How | None, seed: int, split: es.Split, models: Models, parts: Path) -> list[list[list[int]]]:
     """Train a classifier, and count what it says of each patient of a side; or read what was counted."""
     asked_for = {"balanced": row == "weights", "augment": row == "varied", "scaled": row != "unscaled"}
     classifier = BeatClassifier(**NEW_PATIENTS | asked_for, seed=seed)
     asked: es.Beats = getattr(split, side)
     settings = {
-        "generator": es.GENERATORS["flow"](seed=seed).params if "synthetic" in row else None,
-        "times": TIMES if row == "synthetic" else None,
+        "generator": es.GENERATORS[MODELS[row]](seed=seed).params if row in MODELS else None,
+        "times": TIMES if row in ("synthetic", "group", "means") else None,
         "added": how,
         "classifier": vars(classifier),
         "train": split.train.digest(),
@@ -78,7 +87,7 @@ def measured(side: str, row: str, how: How | None, seed: int, split: es.Split, f
     }
 
     def measure() -> Found:
-        predicted = classifier.fit(training_set(row, how, split.train, seed, flows)).predict(asked)
+        predicted = classifier.fit(training_set(row, how, split.train, seed, models)).predict(asked)
         found = confusion_by_patient(annotated=asked.classes, predicted=predicted, patients=asked.patients, classes=CLASSES)
         return {"confusion": found.tolist()}
 
@@ -88,11 +97,11 @@ def measured(side: str, row: str, how: How | None, seed: int, split: es.Split, f
     return confusion
 
 
-def choose(split: es.Split, flows: Flows, parts: Path) -> dict[str, dict[How, np.ndarray]]:
+def choose(split: es.Split, models: Models, parts: Path) -> dict[str, dict[How, np.ndarray]]:
     """Give the macro-F1 on the validation patients of each method with each way of adding, a value a seed."""
 
     def score(row: str, how: How, seed: int) -> float:
-        return float(macro_f1(np.sum(measured("val", row, how, seed, split, flows, parts), axis=0)))
+        return float(macro_f1(np.sum(measured("val", row, how, seed, split, models, parts), axis=0)))
 
     return {row: {how: np.array([score(row, how, seed) for seed in range(CHOOSING)]) for how in ADDED} for row in ADDING}
 
@@ -132,15 +141,15 @@ def gain(ours: np.ndarray, base: np.ndarray) -> str:
 
 
 def gains(rows: dict[str, np.ndarray]) -> str:
-    """Set what real beats and `flow` together gain over every other row, with 95 % intervals, in Markdown."""
-    others = [[ROWS[row], gain(rows["real+synthetic"], rows[row])] for row in rows if row != "real+synthetic"]
-    return markdown([f"gain in macro-F1 of {ROWS['real+synthetic']} over", "95 % interval over patients and seeds"], others)
+    """Set what each of our rows gains over every other one, with 95 % intervals over patients and seeds, in Markdown."""
+    others = [[ROWS[row], *("" if row == ours else gain(rows[ours], rows[row]) for ours in OURS)] for row in rows]
+    return markdown(["gain in macro-F1, 95 % interval, over", *(f"of {ROWS[ours]}" for ours in OURS)], others)
 
 
 @click.command()
 @click.option("-o", "--out", default=Path("results/between-patients"), type=click.Path(path_type=Path))
 @click.option("--seeds", default=5, type=click.IntRange(min=2))
-@click.option("--device", default="cpu", help="Where `flow` is trained.")
+@click.option("--device", default="cpu", help="Where flows are trained.")
 def main(out: Path, seeds: int, device: str) -> None:
     """Measure, and print the table."""
     one_core()
@@ -148,12 +157,12 @@ def main(out: Path, seeds: int, device: str) -> None:
     split = es.split_beats(beats.take(np.isin(beats.classes, list(CLASSES))), scheme="dechazal", seed=0)
     parts = out / "parts"
 
-    def flows(seed: int) -> Generator:
-        return trained(es.GENERATORS["flow"](seed=seed), out / "work" / f"flow-{seed}.safetensors", split.train, device=device)[0]
+    def models(name: str, seed: int) -> Generator:
+        return trained(es.GENERATORS[name](seed=seed), out / "work" / f"{name}-{seed}.safetensors", split.train, device=device)[0]
 
-    found = choose(split, flows, parts)
+    found = choose(split, models, parts)
     taken = {row: best(scores) for row, scores in found.items()}
-    rows = {row: [measured("test", row, taken.get(row), seed, split, flows, parts) for seed in range(seeds)] for row in ROWS}
+    rows = {row: [measured("test", row, taken.get(row), seed, split, models, parts) for seed in range(seeds)] for row in ROWS}
     write(out / "between-patients.json", json.dumps({"ecgsynth": es.__version__, "added": taken, "rows": rows}) + "\n")
     write(out / "choice.md", choices(found) + "\n")
     arrays = {row: np.array(confusions) for row, confusions in rows.items()}
