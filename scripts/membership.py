@@ -17,10 +17,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, chosen, mitdb_beats, one_core, part, trained, write
+from shared import Found, chosen, divided, one_core, part, trained, unpaced_beats, write
 
 import ecgsynth as es
-from ecgsynth import mitdb
 from ecgsynth.attacks import RELEASED, set_up
 from ecgsynth.generators import Generator, settings_of
 from ecgsynth.generators.gan import Gan
@@ -30,10 +29,8 @@ from ecgsynth.mixing import means_across
 METHOD = 3
 """Raised when the attack is another, so that numbers of both kinds are not mixed."""
 
-CLASSES = "NSVF"
 SIDES = ("members", "others")
 BY_CRITIC = "by critic"
-FEWEST = 10
 LEARNT = {"gaussian-8": 8, "gaussian-4": 4}
 """Rows of which so many patients are learnt from; of others all 17."""
 ACROSS = {"group-flow": 5, "means-2": 2, "means-3": 3, "means-5": 5, "means-8": 8}
@@ -83,23 +80,6 @@ def measure(row: str, draw: int, split: es.Split, work: Path, device: str) -> Fo
     return dict(zip(SIDES, attackers.membership(released), strict=True)) | more
 
 
-def divide(beats: es.Beats, draw: int, patients: int | None, across: int) -> es.Split:
-    """Divide patients at random: two fifths are learnt from, one fifth is known to the attacker, two fifths are neither.
-
-    Classes with too few training beats are left out, or with training beats of too few patients.
-    """
-    names = np.random.default_rng(draw).permutation(np.unique(beats.patients))
-    share = 2 * len(names) // 5
-    sides = (names[:share], names[share:-share], names[-share:])
-    sides = (sides[0][:patients], *sides[1:])
-    learnt = beats.take(np.isin(beats.patients, sides[0]))
-    whose = {name: len(np.unique(learnt.patients[learnt.classes == name])) for name in learnt.counts()}
-    beats = beats.take(
-        np.isin(beats.classes, [name for name, count in learnt.counts().items() if count >= FEWEST and whose[name] >= across])
-    )
-    return es.Split(*(beats.take(np.isin(beats.patients, side)) for side in sides), scheme="patients", seed=draw)
-
-
 def table(rows: dict[str, list[Found]]) -> str:
     """Set the area under the curve, with its interval and that of each draw, in Markdown."""
     lines = ["| released | area, 95 % interval | of each draw |", "|---|---|---|"]
@@ -123,12 +103,11 @@ def main(out: Path, draws: int, names: str | None, device: str) -> None:
     """Measure, and write the table."""
     one_core()
     work, parts = (out / kind / "membership" for kind in ("work", "parts"))
-    beats = mitdb_beats()
-    beats = beats.take(np.isin(beats.classes, list(CLASSES)) & ~np.isin(beats.records, list(mitdb.PACED)))
+    beats = unpaced_beats()
     rows: dict[str, list[Found]] = {row: [] for row in chosen(names, ROWS)}
     for draw in range(draws):
         for row in rows:
-            split = divide(beats, draw, LEARNT.get(row), ACROSS.get(row, 1))
+            split = divided(beats, draw, LEARNT.get(row), ACROSS.get(row, 1))
             model = untrained(row, draw)
             settings = {
                 "method": METHOD,

@@ -23,6 +23,8 @@ from ecgsynth.metrics.utility import Scores, score_classes
 
 Found = dict[str, Any]
 
+_FEWEST = 10  # training beats of a class
+
 
 def mitdb_beats() -> es.Beats:
     """Cut the beats of MIT-BIH."""
@@ -35,6 +37,29 @@ def mitdb_beats() -> es.Beats:
 def mitdb_split() -> es.Split:
     """Cut the beats of MIT-BIH and divide them by the scheme `beats`, seed 0."""
     return es.split_beats(mitdb_beats(), scheme="beats", seed=0)
+
+
+def unpaced_beats() -> es.Beats:
+    """Cut the beats N S V F of the 43 patients of MIT-BIH who have no paced ones."""
+    beats = mitdb_beats()
+    return beats.take(np.isin(beats.classes, list("NSVF")) & ~np.isin(beats.records, list(mitdb.PACED)))
+
+
+def divided(beats: es.Beats, draw: int, patients: int | None = None, across: int = 1) -> es.Split:
+    """Divide patients at random: two fifths are learnt from, one fifth is known to the attacker, two fifths are neither.
+
+    Classes with too few training beats are left out, or with training beats of too few patients.
+    """
+    names = np.random.default_rng(draw).permutation(np.unique(beats.patients))
+    share = 2 * len(names) // 5
+    sides = (names[:share], names[share:-share], names[-share:])
+    sides = (sides[0][:patients], *sides[1:])
+    learnt = beats.take(np.isin(beats.patients, sides[0]))
+    whose = {name: len(np.unique(learnt.patients[learnt.classes == name])) for name in learnt.counts()}
+    beats = beats.take(
+        np.isin(beats.classes, [name for name, count in learnt.counts().items() if count >= _FEWEST and whose[name] >= across])
+    )
+    return es.Split(*(beats.take(np.isin(beats.patients, side)) for side in sides), scheme="patients", seed=draw)
 
 
 def ds1_beats(classes: Iterable[str]) -> es.Beats:
