@@ -16,6 +16,7 @@ from ecgsynth.generators.private import PrivateGenerator
 from ecgsynth.generators.trained import TrainedGenerator
 
 SMALL = {
+    "across": 2,
     "width": 4,
     "critic_width": 4,
     "latent": 4,
