@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, chosen, divided, markdown, one_core, part, unpaced_beats, write
+from shared import Found, chosen, classes_across, divided, markdown, one_core, part, unpaced_beats, write
 
 import ecgsynth as es
 from ecgsynth.classifiers import NEW_PATIENTS
@@ -41,8 +41,7 @@ def taught(row: str, train: es.Beats, draw: int) -> es.Beats:
     if row in es.GENERATORS:
         return es.GENERATORS[row]().fit(train).sample(es.class_counts(train), seed=draw)
     across = ROWS[row][1]
-    whose = {name: len(np.unique(train.patients[train.classes == name])) for name in train.counts()}
-    means = means_across(train.take(np.isin(train.classes, [name for name, count in whose.items() if count >= across])), across, seed=draw)
+    means = means_across(train.take(np.isin(train.classes, classes_across(train, across))), across, seed=draw)
     return es.concatenate([train, means]) if row.startswith("real+") else means
 
 

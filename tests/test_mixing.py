@@ -10,6 +10,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
 from ecgsynth.metrics.privacy import membership_auc, membership_scores, near_copies
 from ecgsynth.mixing import means_across
+from ecgsynth.vectors import to_vectors
 
 
 def marked(n_patients, each, *, classes="N", leads=("MLII",), seed=0):
@@ -126,8 +127,6 @@ def test_a_flow_across_patients_learns_from_means_alone(split, monkeypatch):
     monkeypatch.setattr(
         "ecgsynth.generators.trained.to_vectors", lambda beats, n_rhythm: learnt.append(beats) or to_vectors(beats, n_rhythm)
     )
-    from ecgsynth.vectors import to_vectors
-
     quick = {"steps": 2, "hidden": 16, "depth": 1, "batch": 16, "seed": 3}
     few = split.train.take(np.isin(split.train.classes, ["N", "V"]))
     model = GENERATORS["group-flow"](across=3, **quick).fit(few)

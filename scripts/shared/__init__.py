@@ -45,6 +45,11 @@ def unpaced_beats() -> es.Beats:
     return beats.take(np.isin(beats.classes, list("NSVF")) & ~np.isin(beats.records, list(mitdb.PACED)))
 
 
+def classes_across(beats: es.Beats, patients: int) -> list[str]:
+    """Name the classes of which so many patients have beats."""
+    return [name for name in beats.counts() if len(np.unique(beats.patients[beats.classes == name])) >= patients]
+
+
 def divided(beats: es.Beats, draw: int, patients: int | None = None, across: int = 1) -> es.Split:
     """Divide patients at random: two fifths are learnt from, one fifth is known to the attacker, two fifths are neither.
 
@@ -55,10 +60,7 @@ def divided(beats: es.Beats, draw: int, patients: int | None = None, across: int
     sides = (names[:share], names[share:-share], names[-share:])
     sides = (sides[0][:patients], *sides[1:])
     learnt = beats.take(np.isin(beats.patients, sides[0]))
-    whose = {name: len(np.unique(learnt.patients[learnt.classes == name])) for name in learnt.counts()}
-    beats = beats.take(
-        np.isin(beats.classes, [name for name, count in learnt.counts().items() if count >= _FEWEST and whose[name] >= across])
-    )
+    beats = beats.take(np.isin(beats.classes, [name for name in classes_across(learnt, across) if learnt.counts()[name] >= _FEWEST]))
     return es.Split(*(beats.take(np.isin(beats.patients, side)) for side in sides), scheme="patients", seed=draw)
 
 
