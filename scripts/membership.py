@@ -9,7 +9,7 @@ whom the attacker knows do. The interval is over patients, the same in all draws
 never learnt from, in the place of 20,000 synthetic ones, and copies are the controls. What `group-flow` learns from, means of one beat
 each of several patients, is released as it is, too: the more patients, the less it tells. `cnn-gan` is attacked besides by how much more
 real its critic finds a patient's beats: who trains a GAN has one, but no model file holds it. Networks compute on one core; each part is
-kept in OUT/parts as it is done, and several processes may share the work by `--rows`.
+kept in OUT/parts as it is done, and several processes may share the work by `--rows`: the table is of all rows whose parts are there.
 """
 
 import json
@@ -97,14 +97,15 @@ def table(rows: dict[str, list[Found]]) -> str:
 @click.command()
 @click.option("-o", "--out", default=Path("results"), type=click.Path(path_type=Path))
 @click.option("--draws", default=10, type=click.IntRange(min=1))
-@click.option("--rows", "names", help="Only these, by comma; nothing is written but the parts.")
+@click.option("--rows", "names", help="Measure only these, by comma.")
 @click.option("--device", default="cpu", help="Where networks are trained.")
 def main(out: Path, draws: int, names: str | None, device: str) -> None:
     """Measure, and write the table."""
     one_core()
     work, parts = (out / kind / "membership" for kind in ("work", "parts"))
     beats = unpaced_beats()
-    rows: dict[str, list[Found]] = {row: [] for row in chosen(names, ROWS)}
+    asked = chosen(names, ROWS)
+    rows: dict[str, list[Found]] = {row: [] for row in ROWS if row in asked or is_measured(row, draws, parts)}
     for draw in range(draws):
         for row in rows:
             split = divided(beats, draw, LEARNT.get(row), ACROSS.get(row, 1))
@@ -121,9 +122,13 @@ def main(out: Path, draws: int, names: str | None, device: str) -> None:
             )
             click.echo(f"draw {draw}  {row}", err=True)
     click.echo(table(rows))
-    if not names:
-        write(out / "membership.json", json.dumps({"ecgsynth": es.__version__, "draws": draws, "rows": rows}) + "\n")
-        write(out / "membership.md", table(rows) + "\n")
+    write(out / "membership.json", json.dumps({"ecgsynth": es.__version__, "draws": draws, "rows": rows}) + "\n")
+    write(out / "membership.md", table(rows) + "\n")
+
+
+def is_measured(row: str, draws: int, parts: Path) -> bool:
+    """Say whether all parts of a row are there."""
+    return all((parts / f"{row}-{draw}.json").is_file() for draw in range(draws))
 
 
 if __name__ == "__main__":
