@@ -8,9 +8,11 @@ import numpy as np
 
 from ecgsynth.metrics.bootstrap import Interval
 
-_CELL = 25  # characters of a column of the table
+_NAME, _BETTER, _CELL = 44, 8, 25  # characters of the columns of the table
 
 LESS, MORE, AS_REAL = "less is better", "more is better", "the nearer to real beats the better"
+BETTER = {LESS: "less", MORE: "more", AS_REAL: "as real"}
+"""What a table calls each goal where there is no room for it."""
 
 
 class Score(NamedTuple):
@@ -60,16 +62,18 @@ def _number(plain: float | None) -> float:
 
 
 def table(scores: Sequence[Score]) -> str:
-    """Set scores in a table for people: a line a measure, with fresh real beats and copies behind a stroke."""
+    """Set scores in a table for people: a line a measure, which way is better, each label with fresh real beats and copies."""
     labels = list(dict.fromkeys(score.label for score in scores))
     lines = []
     for family in dict.fromkeys(score.family for score in scores):
         own = [score for score in scores if score.family == family]
-        lines += ["", f"{family + ': synthetic | fresh real | copies':<44}" + "".join(f"{label:>{_CELL}}" for label in labels)]
+        heads = f"{family + ': synthetic | fresh real | copies':<{_NAME}}{'better':<{_BETTER}}"
+        lines += ["", heads + "".join(f"{label:>{_CELL}}" for label in labels)]
         for measure in dict.fromkeys(score.measure for score in own):
             by_label = {score.label: score for score in own if score.measure == measure}
             cells = [_cell(by_label[label]) if label in by_label else "" for label in labels]
-            lines.append(f"{measure:<44}" + "".join(f"{cell:>{_CELL}}" for cell in cells))
+            better = BETTER[next(iter(by_label.values())).goal]
+            lines.append(f"{measure:<{_NAME}}{better:<{_BETTER}}" + "".join(f"{cell:>{_CELL}}" for cell in cells))
     return "\n".join(lines[1:])
 
 

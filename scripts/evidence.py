@@ -30,7 +30,7 @@ from ecgsynth.generators import Generator, settings_of
 from ecgsynth.measures import measure
 from ecgsynth.metrics.bootstrap import over_patients
 from ecgsynth.metrics.utility import Scores, rates
-from ecgsynth.scores import AS_REAL, LESS, MORE, Score
+from ecgsynth.scores import BETTER, Score
 
 ROWS = ("flow", "group-flow", "flow-gan", "gaussian", "smote", "ecgsyn", "memorizer", "class-mean")
 CLASSES = {"beats": "NSVFQ", "dechazal": "NSVF"}
@@ -39,7 +39,6 @@ METHOD = 4
 
 MODELS = {"beats": Path("work/mitdb-beats"), "dechazal": Path("between-patients/work")}
 LEARNT = ("real", "synthetic", "real-on-synthetic")
-BETTER = {LESS: "less", MORE: "more", AS_REAL: "as real"}
 TITLES = {"real": "TRTR", "synthetic": "TSTR", "real-on-synthetic": "TRTS"}
 
 

@@ -204,7 +204,10 @@ def test_scores_come_back_from_json_and_are_set_in_a_table(memorizer):
     assert repr([Score.from_dict(score) for score in plain]) == repr(memorizer)
     text = table(memorizer)
     assert len(text.splitlines()) == len(by_measure(memorizer)) + 3 + 2  # heads, and empty lines between families
-    assert "1.00 | " in next(line for line in text.splitlines() if line.startswith("near copies"))
+    line = next(line for line in text.splitlines() if line.startswith("near copies"))
+    assert line.split("  ")[0] == "near copies"
+    assert " as real " in line
+    assert "1.00 | " in line
 
 
 def test_beats_of_unknown_patients_point_at_nobody(sides):
