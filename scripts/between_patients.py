@@ -5,8 +5,8 @@
 Everything learns from the training patients of DS1. What is added to the real beats, and how much of each class, is chosen
 for each method alike on the validation patients of DS1, over three seeds; then each is measured once on the patients of
 DS2, with the same classifier and number of steps, its gain over real beats alone with a 95 % interval over test patients
-and seeds. Means of real beats across five patients, from which `group-flow` learns, stand beside it. In one row the classifier varies
-gain, duration, place, baseline and noise of real beats while it learns, in another it sees them as large as they are, as
+and seeds. Means of real beats across five patients, from which `group-flow` learns, stand beside it, alone and added to the real
+ones. In one row the classifier varies gain, duration, place, baseline and noise of real beats while it learns, in another it sees them as large as they are, as
 cross-validation within DS1 did not choose. Of the test patients this is known here: the defaults of `flow` were chosen on the
 validation side of the scheme `beats`, where they have a fifth of their beats; and that plain means of beats drawn at random are taken,
 across five patients, was settled with one seed on them, among six ways of mixing: `scripts/new_patients.py` asks the same of other
@@ -29,6 +29,7 @@ from ecgsynth.metrics.bootstrap import confusion_by_patient, macro_f1, over_pati
 from ecgsynth.mixing import means_across
 
 CLASSES = "NSVF"
+ACROSS = 5  # patients of whom a mean is
 TIMES = 4  # as many synthetic beats as real ones where a classifier learns from them alone
 ADDED = ((0.25, 1), (0.5, 1), (0.75, 1))  # classes to this power of their count, the largest so many times; 0 and 1 were tried, and worse
 CHOOSING = 3  # seeds
@@ -40,12 +41,13 @@ ROWS = {
     "group": "`group-flow` alone (TSTR)",
     "real+group": "real beats and `group-flow`",
     "means": "means of real beats across five patients",
+    "real+means": "real beats and such means",
     "weights": "real beats, classes weighted",
     "smote": "real beats and `smote`",
     "varied": "real beats, varied while learning",
     "unscaled": "real beats, not scaled",
 }
-ADDING = ("real+synthetic", "real+group", "smote")
+ADDING = ("real+synthetic", "real+group", "real+means", "smote")
 OURS = ("real+synthetic", "group", "real+group")  # whose gains are told over every other row
 MODELS = {"synthetic": "flow", "real+synthetic": "flow", "group": "group-flow", "real+group": "group-flow"}
 
@@ -64,13 +66,22 @@ def added(train: es.Beats, how: How) -> dict[str, int]:
 def training_set(row: str, how: How | None, train: es.Beats, seed: int, models: Models) -> es.Beats:
     """Give the beats that the row's classifier learns from."""
     if row == "means":
-        return es.concatenate([means_across(train, 5, seed=TIMES * seed + draw) for draw in range(TIMES)])
+        return es.concatenate([means_across(train, ACROSS, seed=TIMES * seed + draw) for draw in range(TIMES)])
     if row in MODELS and how is None:
         return models(MODELS[row], seed).sample({name: TIMES * count for name, count in es.class_counts(train).items()}, seed=seed)
     if how is None:
         return train
+    if row == "real+means":
+        return es.concatenate([train, means(train, added(train, how), seed)])
     source = models(MODELS[row], seed) if row in MODELS else es.GENERATORS["smote"]().fit(train)
     return es.concatenate([train, source.sample(added(train, how), seed=seed)])
+
+
+def means(train: es.Beats, counts: dict[str, int], seed: int) -> es.Beats:
+    """Give so many means of each class: of some of its beats, or of all of them as often as it takes."""
+    rng = np.random.default_rng(seed)
+    index = [np.resize(rng.permutation(np.flatnonzero(train.classes == name)), count) for name, count in counts.items()]
+    return means_across(train.take(np.concatenate(index)), ACROSS, seed=seed)
 
 
 def measured(side: str, row: str, how: How | None, seed: int, split: es.Split, models: Models, parts: Path) -> list[list[list[int]]]:
