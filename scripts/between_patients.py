@@ -2,16 +2,15 @@
 
     python scripts/between_patients.py -o results/between-patients --seeds 5
 
-Everything learns from the training patients of DS1. What is added to the real beats, and how much of each class, is chosen
-for each method alike on the validation patients of DS1, over three seeds; then each is measured once on the patients of
-DS2, with the same classifier and number of steps, its gain over real beats alone with a 95 % interval over test patients
-and seeds. Means of real beats across five patients, from which `group-flow` learns, stand beside it, alone and added to the real
-ones. In one row the classifier varies gain, duration, place, baseline and noise of real beats while it learns, in another it sees them as large as they are, as
-cross-validation within DS1 did not choose. Of the test patients this is known here: the defaults of `flow` were chosen on the
-validation side of the scheme `beats`, where they have a fifth of their beats; and that plain means of beats drawn at random are taken,
-across five patients, was settled with one seed on them, among six ways of mixing: `scripts/new_patients.py` asks the same of other
-divisions. Networks compute on one core, whose number of threads decides the last digits. Each part is kept in OUT/parts, each model in
-OUT/work, as it is done.
+Everything learns from the training patients of DS1. What is added to the real beats, and how much of each class, is chosen for each method
+alike on the validation patients of DS1, over three seeds; then each is measured once on the patients of DS2, with the same classifier and
+number of steps, its gain over real beats alone with a 95 % interval over test patients and seeds. Means of real beats across five patients,
+from which `group-flow` learns, stand beside it, alone and added to the real ones. In one row the classifier varies gain, duration, place,
+baseline and noise of real beats while it learns, in another it sees them as large as they are, as cross-validation within DS1 did not
+choose. Of the test patients this is known here: the defaults of `flow` were chosen on the validation side of the scheme `beats`, where they
+have a fifth of their beats; and that plain means of beats drawn at random are taken, across five patients, was settled with one seed on
+them, among six ways of mixing: `scripts/new_patients.py` asks the same of other divisions. Networks compute on one core, whose number of
+threads decides the last digits. Each part is kept in OUT/parts, each model in OUT/work, as it is done.
 """
 
 import json
