@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 import numpy as np
-from shared import Found, chosen, mitdb_beats, one_core, part, trained, write
+from shared import Found, mitdb_beats, one_core, part, rows_to_show, trained, write
 
 import ecgsynth as es
 from ecgsynth.audit import Policy, audit
@@ -220,8 +220,7 @@ def main(out: Path, scheme: str, seeds: int, names: str | None, device: str) -> 
     """Measure, and write the tables."""
     one_core()
     split = split_by(scheme)
-    asked = chosen(names, ROWS)
-    rows: dict[str, list[Found]] = {row: [] for row in ROWS if row in asked or is_measured(row, scheme, seeds, out)}
+    rows: dict[str, list[Found]] = {row: [] for row in rows_to_show(names, ROWS, lambda row: parts_of(row, scheme, seeds, out))}
     for seed, row in product(range(seeds), rows):
         rows[row].append(all_of(row, seed, split, out, device))
         macro = {name: round(of["synthetic"]["macro_f1"], 3) for name, of in rows[row][-1]["classifiers"].items()}
@@ -243,10 +242,10 @@ def main(out: Path, scheme: str, seeds: int, names: str | None, device: str) -> 
         draw(rows, out / "membership-and-utility.png")
 
 
-def is_measured(row: str, scheme: str, seeds: int, out: Path) -> bool:
-    """Say whether all parts of a row are there."""
+def parts_of(row: str, scheme: str, seeds: int, out: Path) -> list[Path]:
+    """Name the files of all parts of a row."""
     ends = [f"{seed}{kind}" for seed in range(seeds) for kind in (("", "-protocol") if scheme == "beats" else ("",))]
-    return all((out / "parts" / f"evidence-{scheme}" / f"{row}-{end}.json").is_file() for end in (*ends, "measured"))
+    return [out / "parts" / f"evidence-{scheme}" / f"{row}-{end}.json" for end in (*ends, "measured")]
 
 
 def all_of(row: str, seed: int, split: es.Split, out: Path, device: str) -> Found:

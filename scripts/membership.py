@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, chosen, divided, one_core, part, trained, unpaced_beats, write
+from shared import Found, divided, one_core, part, rows_to_show, trained, unpaced_beats, write
 
 import ecgsynth as es
 from ecgsynth.attacks import RELEASED, set_up
@@ -104,8 +104,8 @@ def main(out: Path, draws: int, names: str | None, device: str) -> None:
     one_core()
     work, parts = (out / kind / "membership" for kind in ("work", "parts"))
     beats = unpaced_beats()
-    asked = chosen(names, ROWS)
-    rows: dict[str, list[Found]] = {row: [] for row in ROWS if row in asked or is_measured(row, draws, parts)}
+    files = {row: [parts / f"{row}-{draw}.json" for draw in range(draws)] for row in ROWS}
+    rows: dict[str, list[Found]] = {row: [] for row in rows_to_show(names, ROWS, files.__getitem__)}
     for draw in range(draws):
         for row in rows:
             split = divided(beats, draw, LEARNT.get(row), ACROSS.get(row, 1))
@@ -117,18 +117,11 @@ def main(out: Path, draws: int, names: str | None, device: str) -> None:
                 "train": split.train.digest(),
                 "test": split.test.digest(),
             }
-            rows[row].append(
-                part(parts / f"{row}-{draw}.json", settings, lambda row=row, d=draw, s=split: measure(row, d, s, work, device))
-            )
+            rows[row].append(part(files[row][draw], settings, lambda row=row, d=draw, s=split: measure(row, d, s, work, device)))
             click.echo(f"draw {draw}  {row}", err=True)
     click.echo(table(rows))
     write(out / "membership.json", json.dumps({"ecgsynth": es.__version__, "draws": draws, "rows": rows}) + "\n")
     write(out / "membership.md", table(rows) + "\n")
-
-
-def is_measured(row: str, draws: int, parts: Path) -> bool:
-    """Say whether all parts of a row are there."""
-    return all((parts / f"{row}-{draw}.json").is_file() for draw in range(draws))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, chosen, classes_across, divided, markdown, one_core, part, unpaced_beats, write
+from shared import Found, classes_across, divided, markdown, one_core, part, rows_to_show, unpaced_beats, write
 
 import ecgsynth as es
 from ecgsynth.classifiers import NEW_PATIENTS
@@ -77,9 +77,9 @@ def table(rows: dict[str, list[Found]]) -> str:
 def main(out: Path, draws: int, names: str | None) -> None:
     """Measure, and write the table."""
     one_core()
-    beats, asked = unpaced_beats(), chosen(names, ROWS)
+    beats = unpaced_beats()
     files = {row: [out / "parts" / "new-patients" / f"{row}-{draw}.json" for draw in range(draws)] for row in ROWS}
-    rows: dict[str, list[Found]] = {row: [] for row in ROWS if row in asked or all(file.is_file() for file in files[row])}
+    rows: dict[str, list[Found]] = {row: [] for row in rows_to_show(names, ROWS, files.__getitem__)}
     for draw in range(draws):
         split = divided(beats, draw)
         for row in rows:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, chosen, mitdb_split, one_core, part, trained, write
+from shared import Found, mitdb_split, one_core, part, rows_to_show, trained, write
 from sklearn.metrics import roc_auc_score
 
 import ecgsynth as es
@@ -117,24 +117,21 @@ def draw(rows: dict[str, list[Found]], path: Path) -> None:
 def main(out: Path, seeds: int, only: str | None) -> None:
     """Measure, and print the table."""
     one_core()
-    split, work, asked = mitdb_split(), out / "work", chosen(only, ROWS)
-    rows: dict[str, list[Found]] = {row: [] for row in ROWS if row in asked or is_measured(row, seeds, out)}
+    split, work = mitdb_split(), out / "work"
+    files = {row: [out / "parts" / f"{row}-{seed}.json" for seed in range(seeds)] for row in ROWS}
+    rows: dict[str, list[Found]] = {row: [] for row in rows_to_show(only, ROWS, files.__getitem__)}
     for seed in range(seeds):
         for row in rows:
             params = None if row == "real" else untrained(row, seed).params
             settings = {"generator": params, "classifier": CLASSIFIER.settings, "train": split.train.digest(), "held": HELD}
-            found = part(out / "parts" / f"{row}-{seed}.json", settings, lambda row=row, seed=seed: measure(row, seed, split, work))
+            found = part(files[row][seed], settings, lambda row=row, seed=seed: measure(row, seed, split, work))
             rows[row].append(found)
             click.echo(f"{row:<10} seed {seed} macro-F1 {found['macro_f1']:.3f} membership {found.get('membership')}", err=True)
     write(out / "privacy.json", json.dumps({"ecgsynth": es.__version__, "rows": rows}) + "\n")
     write(out / "privacy.md", table(rows) + "\n")
-    draw(rows, out / "privacy.png")
+    if any(row in EPSILONS for row in rows):
+        draw(rows, out / "privacy.png")
     click.echo(table(rows))
-
-
-def is_measured(row: str, seeds: int, out: Path) -> bool:
-    """Say whether all parts of a row are there."""
-    return all((out / "parts" / f"{row}-{seed}.json").is_file() for seed in range(seeds))
 
 
 if __name__ == "__main__":

@@ -88,6 +88,13 @@ def chosen(text: str | None, known: Iterable[str]) -> list[str]:
     return names
 
 
+def rows_to_show(names: str | None, known: Iterable[str], files: Callable[[str], Iterable[Path]]) -> list[str]:
+    """Name the rows that are asked for, and those all of whose parts are there, in the order of `known`."""
+    known = list(known)
+    asked = chosen(names, known)
+    return [row for row in known if row in asked or all(file.is_file() for file in files(row))]
+
+
 def part(path: Path, settings: Found, measure: Callable[[], Found]) -> Found:
     """Give what was measured before, else measure it and keep it in a file, with the version that measured it.
 
