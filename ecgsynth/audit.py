@@ -11,6 +11,7 @@ import numpy as np
 from ecgsynth.classifiers import CLASSIFIERS
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.places import place
+from ecgsynth.rows import ROWS
 from ecgsynth.scores import Score
 from ecgsynth.untrusted import of_toml
 
@@ -29,13 +30,15 @@ class _Limit(NamedTuple):
 
     def breached(self, number: float, score: Score, limit: float) -> str | None:
         found = self.of(number, score.real, score.memorizer)
+        if np.isnan(found) and not np.isnan(number):
+            return "what it is held against was not measured"
         holds = found >= limit if self.least else found <= limit  # neither holds of what is no number
         return None if holds else self.words.format(found, limit)
 
 
 def _share(number: float, of: float) -> float:
     """Give how much of a yardstick is reached; of one that is 0 or below, all or nothing."""
-    return number / of if of > 0 else np.inf if number >= of else -np.inf
+    return number / of if of > 0 or np.isnan(of) else np.inf if number >= of else -np.inf
 
 
 _LIMITS = {
@@ -149,7 +152,7 @@ class Policy:
 
     @property
     def needs(self) -> dict[str, list[str]]:
-        """The classifiers and rows of an evaluation that the rules ask about."""
+        """The classifiers and rows of an evaluation that the rules ask about, with the rows of copies that these are held against."""
         asked = [
             (row, name)
             for row, named in _NAMED_IN_MEASURES.items()
@@ -158,6 +161,7 @@ class Policy:
         ]
         classifiers = [name for name in CLASSIFIERS if name in {name for _, name in asked}]
         rows = [row for row in _NAMED_IN_MEASURES if row in {row for row, _ in asked} - {"synthetic", "real"}]
+        rows += [ROWS[row].copies for row in rows if ROWS[row].copies]
         return {"classifiers": classifiers or list(CLASSIFIERS)[:1], "rows": ["real", "synthetic", "memorizer", *rows]}
 
 

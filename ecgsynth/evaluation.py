@@ -1,6 +1,6 @@
 """What synthetic beats are worth: classifiers trained on them, tested on real ones, beside their controls."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Generator as Steps
 from functools import partial
 from itertools import product
@@ -140,15 +140,19 @@ def evaluate_steps(
     _refuse_unknown("row", rows, ROWS)
     _refuse_unknown("classifier", classifiers, CLASSIFIERS)
     _refuse_unknown("protocol", [protocol], PROTOCOLS)
-    _refuse_unknown(by, classes or (), LABELS.get(by, ()))
+    _refuse_unknown("kind of labels", [by], LABELS)
+    _refuse_unknown(by, classes or (), LABELS[by])
     choose_families(families)
-    scored = [name for name in LABELS.get(by, ()) if name in (classes or set(train.counts(by)) & set(test.counts(by)))]
+    if not (rows and classifiers and len(seeds)):
+        raise EcgsynthError("give a row, a classifier and a seed at least")
+    asked = set(train.counts(by)) & set(test.counts(by)) if classes is None else classes
+    scored = [name for name in LABELS[by] if name in asked]
     _check(synthetic, train, test, scored, by)
     everyone = {"synthetic": synthetic, "train": train, "test": test} | ({} if val is None else {"val": val})
     for side, beats in everyone.items():
         refuse_impossible(beats, side)
     contents = {side: content(beats) for side, beats in everyone.items()}
-    learnt_here = _learnt_from(synthetic, train, by)
+    learnt_here = _learnt_from(synthetic, train)
     synthetic, train, test = alike([beats.take(np.isin(beats.labels(by), scored)) for beats in (synthetic, train, test)])
     trial = Trial.drawn(PROTOCOLS[protocol], synthetic=synthetic, train=train, test=test, by=by, classes=scored)
     kept = cache or Cache()
@@ -156,7 +160,8 @@ def evaluate_steps(
     lessons = _lessons(trial, rows, settings, seeds, kept)
     measures: list[Job] = []
     if val is not None:
-        measures = measuring(synthetic=synthetic, train=train, val=ordered(val), test=test, families=families, cache=kept)
+        val = ordered(val.take(np.isin(val.labels(by), scored)))
+        measures = measuring(synthetic=synthetic, train=train, val=val, test=test, families=families, cache=kept)
     few = len(train) + len(synthetic) < _FEW
     found = yield from (engine or Local(1 if few else None)).steps([*lessons, *measures])
     judged = [pair for lesson in found[: len(lessons)] for pair in lesson]
@@ -180,13 +185,22 @@ def evaluate_steps(
     )
 
 
-def _learnt_from(synthetic: Beats, train: Beats, by: str) -> bool:
+def _learnt_from(synthetic: Beats, train: Beats) -> bool:
     """Say whether synthetic beats are of a model that learnt from this train side, or from nobody."""
     if synthetic.info.get("learns") is False:
         return True  # what it may have learnt elsewhere is nothing
-    labelled = train.take(np.isin(train.labels(by), list(synthetic.counts(by))))  # rare labels may have been left out
     told = synthetic.info.get("data_sha256")
-    return bool(told) and told in (train.digest(), labelled.digest(), train.info.get(DRAWN_OF))
+    return bool(told) and (told == train.info.get(DRAWN_OF) or any(told == side.digest() for side in _may_be_learnt(synthetic, train)))
+
+
+def _may_be_learnt(synthetic: Beats, train: Beats) -> Iterator[Beats]:
+    """Give the train side as a generator may have had it: whole, of the labels that it makes, or without those rarer than any of them."""
+    yield train
+    by = "symbol" if synthetic.symbols.all() and train.symbols.all() else "class"
+    labels, counts = train.labels(by), train.counts(by)
+    yield train.take(np.isin(labels, list(synthetic.counts(by))))
+    for fewest in sorted(set(counts.values()))[1:]:
+        yield train.take(np.isin(labels, [name for name, count in counts.items() if count >= fewest]))
 
 
 def _lessons(trial: Trial, rows: Sequence[str], settings: Mapping[str, dict[str, Any]], seeds: Sequence[int], kept: Cache) -> list[Job]:
@@ -224,10 +238,11 @@ def _refuse_unknown(what: str, names: Sequence[str], known: Collection[str]) -> 
 def _check(synthetic: Beats, train: Beats, test: Beats, classes: Sequence[str], by: str) -> None:
     if train.is_synthetic or test.is_synthetic:
         raise EcgsynthError("the train and test sides must be real beats")
+    if not classes:
+        raise EcgsynthError(f"there is no {by} to score: synthetic, train and test beats need one in common")
     for side, beats in (("synthetic", synthetic), ("train", train), ("test", test)):
-        missing = [name for name in classes if name not in beats.counts(by)]
-        if missing or not classes:
-            raise EcgsynthError(f"no {side} beat of {by} {', '.join(missing) or 'any'}: `--classes` chooses those to score")
+        if missing := [name for name in classes if name not in beats.counts(by)]:
+            raise EcgsynthError(f"no {side} beat of {by} {', '.join(missing)}: choose the classes to score (--classes)")
     refuse_other_shapes(synthetic, train, test)
 
 

@@ -50,6 +50,8 @@ def means_across(beats: Beats, patients: int, *, by: str = "class", seed: int = 
     Data Eng 14(1):189-201 (2002), doi:10.1109/69.979982. Deviations: groups are drawn at random and not of those most alike, each of
     another patient, and anew for every beat.
     """
+    if patients < 1:
+        raise EcgsynthError(f"means are taken across one patient or more, not {patients}")
     if patients == 1:
         return beats
     if not beats.patients.all():

@@ -21,7 +21,7 @@ class Score(NamedTuple):
     Parameters
     ----------
     family : str
-        ``"fidelity"``, ``"physiology"`` or ``"privacy"``.
+        ``"utility"``, ``"fidelity"``, ``"physiology"`` or ``"privacy"``.
     measure : str
         What is measured, with its unit if it has one.
     label : str

@@ -5,7 +5,8 @@
 Each draw divides the 43 patients of MIT-BIH without paced beats at random, as `scripts/membership.py` does, which says of the same draws
 what beats tell of those learnt from: classifiers learn from 17 patients, or from what was made of their beats, and are tested on 17
 others; classes N S V F, shape and rhythm, the network for new patients. As many beats are made as were learnt from. That a class has
-beats of five patients is needed for means across five; where it has fewer, it is left out of the means, and scored all the same. Networks
+beats of five patients is needed for means across five; where it has fewer, it is left out of the means,
+and scored all the same; a class with fewer than ten beats to learn is left out of the draw, and of none yet drawn. Networks
 compute on one core; each part is kept in OUT/parts as it is done, and several processes may share the work by `--rows`: the table is of
 all rows whose parts are there.
 """

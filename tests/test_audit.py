@@ -40,7 +40,7 @@ F1 = Score("utility", "F1 of TSTR, cnn", "V", Interval(0.8, 0.7, 0.9), "more is 
         ({"at_least": 0.75, "end": "low"}, F1, "0.700 is below 0.75"),
         ({"of_copies_at_least": 0.9}, F1._replace(memorizer=0.85), None),
         ({"of_copies_at_least": 0.95}, F1._replace(memorizer=0.85), "0.941 of copies' is below 0.95"),
-        ({"of_copies_at_least": 0.1}, F1._replace(memorizer=np.nan), "-inf of copies' is below 0.1"),
+        ({"of_copies_at_least": 0.1}, F1._replace(memorizer=np.nan), "what it is held against was not measured"),
         ({"over_copies_at_most": 0.02}, NEAR._replace(memorizer=0.03), None),
         ({"over_copies_at_most": 0.005}, NEAR._replace(memorizer=0.03), "0.010 over copies' is above 0.005"),
         ({"of_real_at_least": 0.9}, F1._replace(value=Interval(-0.3, -0.4, -0.2), real=0.0), "-inf of real beats' is below 0.9"),
@@ -87,6 +87,12 @@ def test_a_class_must_be_measured_by_every_rule_that_is_about_classes():
     assert all(verdict.holds for verdict in audit([*known, NEAR._replace(label="F")], policy, learnt_here=True, released=("V", "F")))
 
 
+def test_a_limit_against_what_was_not_measured_fails_and_says_so():
+    alone = F1._replace(memorizer=np.nan, real=np.nan)
+    for limit in ("of_copies_at_least", "over_copies_at_most", "of_real_at_least", "over_real_at_most"):
+        assert Rule("F1 of TSTR, cnn", **{limit: 0.5}).breaches(alone) == ["what it is held against was not measured"]
+
+
 def test_beats_that_learnt_elsewhere_fail_unless_the_policy_allows_them():
     rule = Rule("near copies", at_most=1)
     assert [v.holds for v in audit([NEAR], Policy((rule,)), learnt_here=False)] == [False, True]
@@ -108,7 +114,10 @@ def test_every_rule_of_the_default_policy_gives_its_reason_and_names_what_is_mea
 def test_an_evaluation_for_an_audit_holds_what_its_rules_name():
     rules = (Rule("macro-F1 of TSTR, trees", at_least=0), Rule("macro-F1 of TRTS, cnn", at_least=0))
     needs = Policy((*rules, Rule("macro-F1 of real+half over real, cnn", at_least=0))).needs
-    assert needs == {"classifiers": ["cnn", "trees"], "rows": ["real", "synthetic", "memorizer", "real-on-synthetic", "real+half"]}
+    assert needs == {
+        "classifiers": ["cnn", "trees"],
+        "rows": ["real", "synthetic", "memorizer", "real-on-synthetic", "real+half", "real-on-memorizer"],
+    }
     assert set(needs["classifiers"]) <= set(CLASSIFIERS)
     assert set(needs["rows"]) <= set(ROWS)
 
@@ -174,6 +183,17 @@ def test_beats_that_do_not_say_what_they_learnt_from_do_not_pass_for_beats_of_th
     learnt = [next(verdict["holds"] for verdict in json.loads(result.stdout)["verdicts"]) for result in results]
     assert learnt == [True, False]
     assert results[1].exit_code == 1
+
+
+def test_beats_of_some_of_the_classes_are_audited_in_these(tmp_path):
+    beats = extract_beats(simulate_records(n_patients=16, minutes=2, seed=1), source="simulated")
+    split = split_beats(beats.take(np.isin(beats.classes, ["N", "V", "Q"])), scheme="patients", seed=0)
+    split.save(tmp_path / "split")
+    GENERATORS["gaussian"]().fit(split.train).sample({"N": 300, "V": 200}).save(tmp_path / "two.npz")
+    (tmp_path / "policy.toml").write_text("[[rule]]\nmeasure = 'macro-F1 of TSTR, cnn'\nat_least = 0.1\n")
+    result = call(tmp_path / "two.npz", "--split", tmp_path / "split", "--steps", 60, "--policy", tmp_path / "policy.toml", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["holds"]
 
 
 def test_what_holds_passes_and_an_evaluation_can_be_used_again(folder):

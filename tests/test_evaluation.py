@@ -344,4 +344,30 @@ def test_beats_that_were_learnt_from_nobody_are_at_home_on_any_split(split):
     assert at_home("ecgsyn", split.train)
     assert at_home("ecgsyn", split.val)
     assert at_home("gaussian", split.train)
+    assert at_home("gaussian", split.train.take(split.train.classes != "F"))  # too rare to be learnt; of the others two are asked for
+    assert not at_home("gaussian", split.train.take(split.train.classes != "S"))
     assert not at_home("gaussian", split.val)
+
+
+def test_beats_of_classes_that_are_not_scored_are_nowhere(split, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("ecgsynth.evaluation.measuring", lambda **sides: seen.update(sides) or [])
+    made = GENERATORS["gaussian"]().fit(split.train).sample({"N": 30, "V": 30, "Q": 30})
+    evaluate(synthetic=made, train=split.train, test=split.test, val=split.val, classes=["N", "V"], rows=("synthetic",), **QUICK)
+    assert [set(seen[side].counts()) for side in ("synthetic", "train", "val", "test")] == [{"N", "V"}] * 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"by": "foo"}, "unknown kind of labels foo; known: class, symbol"),
+        ({"classes": []}, "there is no class to score"),
+        ({"seeds": ()}, "a seed at least"),
+        ({"rows": ()}, "a row"),
+        ({"classifiers": ()}, "a classifier"),
+    ],
+    ids=str,
+)
+def test_what_asks_for_nothing_is_refused(split, synthetic, asked, why):
+    with pytest.raises(EcgsynthError, match=why):
+        evaluate(synthetic=synthetic, train=split.train, test=split.test, **QUICK | asked)

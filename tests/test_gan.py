@@ -349,6 +349,8 @@ def test_the_critic_of_a_training_judges_beats_one_by_one_and_goes_into_no_file(
     model.save(tmp_path / "model.safetensors")
     with pytest.raises(EcgsynthError, match="no model file holds it"):
         load_generator(tmp_path / "model.safetensors").judge(beats)
+    with pytest.raises(EcgsynthError, match="differ from those learnt from"):
+        model.judge(replace(beats, signals=beats.signals[:, :200]))
     with pytest.raises(EcgsynthError, match="has not learnt V"):
         model.judge(replace(beats, classes=np.full(len(beats), "V")))
 
@@ -387,6 +389,12 @@ def test_parts_join_in_other_ways_too(split, settings):
     [
         ({"conditioning": "blind"}, "not told the label"),  # its beats would be labelled at random
         ({"prior": "mixture", "space": "frequencies"}, "whose mean is 0"),
+        ({"regulariser": "clip"}, "with regulariser 'clip' above it"),  # it would clip all weights to 0
+        ({"penalty": -1.0, "regulariser": "gradient"}, "with regulariser 'gradient' above it"),
+        ({"penalty": float("nan")}, "a number from 0"),
+        ({"beta": 1.0}, "beta from 0 to below 1"),
+        ({"ema": float("nan")}, "ema and whitening"),
+        ({"class_power": float("nan")}, "class_power not below 0"),
         ({"width": 0}, "must be positive"),
         ({"latent": 0}, "must be positive"),
         ({"network": "transformer", "critic_width": 5}, "divided among its heads"),

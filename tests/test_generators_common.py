@@ -260,6 +260,12 @@ def test_memorizer_gives_training_beats_and_class_mean_does_not(split):
     assert abs(hiss) < 0.06  # neighbouring samples know nothing of each other
 
 
+@pytest.mark.parametrize("name", ["smote", "adasyn"])
+def test_one_beat_cannot_be_joined_to_another(name):
+    with pytest.raises(EcgsynthError, match="base at least 2"):
+        GENERATORS[name](base=1)
+
+
 def test_smote_beats_lie_between_two_real_ones(split):
     real = split.train.signals[split.train.classes == "F"]
     made = GENERATORS["smote"]().fit(split.train).sample({"F": 20}, seed=1).signals

@@ -99,6 +99,8 @@ def test_too_few_patients_and_unknown_ones_are_refused():
         means_across(beats, 5)
     with pytest.raises(EcgsynthError, match="do not say whose they are"):
         means_across(replace(beats, patients=None), 2)
+    with pytest.raises(EcgsynthError, match="one patient or more, not 0"):
+        means_across(beats, 0)
 
 
 def test_means_of_more_patients_tell_less_of_who_was_mixed():

@@ -236,6 +236,9 @@ def test_what_would_break_the_promise_is_refused(split, monkeypatch):
     for wrong in ({"mode_size": 300}, {"guidance": 1.3}, {"space": "components"}, {"clip": 0.0}, {"clip": math.nan}):
         with pytest.raises(EcgsynthError, match="its privacy would not hold"):
             GENERATORS["dp-flow"](**wrong)
+    for nothing in ({"critic_pace": 3.0}, {"classify_generated": False}, {"whitening": 0.5}):
+        with pytest.raises(EcgsynthError, match="or it would change nothing"):
+            GENERATORS["dp-gan"](**nothing)
     with pytest.raises(EcgsynthError, match="unknown unit of privacy"):
         GENERATORS["dp-flow"](unit="hospital")
     for wrong in (0, 33, math.nan):

@@ -1,5 +1,6 @@
 """What all trained generators share: budget, validation, checkpoints, and beats that depend on nothing but their address."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from ecgsynth.errors import EcgsynthError
-from ecgsynth.generators import GENERATORS, TrainingStep, load_generator
+from ecgsynth.generators import GENERATORS, Request, TrainingStep, load_generator
 from ecgsynth.generators.trained import TrainedGenerator, _stream
 from ecgsynth.objectives import OBJECTIVES
 
@@ -62,6 +63,43 @@ def test_a_resumed_training_equals_one_that_was_not_stopped(name, split, tmp_pat
     assert resumed.fingerprint() == whole.fingerprint()
     assert [step.step for step in resumed.history_] == [1, 2, 3, 4, 5, 6]
     assert [step.step for step in resumed.history_ if step.validation_score is not None] == [3, 6]
+
+
+def test_a_training_that_goes_on_with_a_larger_budget_tells_of_all_its_steps(split, tmp_path):
+    stopped = make("cgan", steps=12).fit_steps(split.train, split.val, tmp_path / "checkpoint")
+    for _ in range(11):
+        next(stopped)
+    stopped.close()
+    longer = make("cgan", steps=24)
+    for _ in longer.fit_steps(split.train, split.val, tmp_path / "checkpoint"):
+        pass
+    assert [step.step for step in longer.history_] == list(range(1, 25))
+
+
+def test_samplings_that_overlap_leave_threads_as_they_were(split):
+    model, whole = make("flow").fit(split.train), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first, second = (model.sample_steps(Request({"N": 10, "V": 10}, seed=seed, first=0)) for seed in (0, 1))
+        next(first), next(second)
+        assert torch.get_num_threads() == 2
+        assert in_new_thread(torch.get_num_threads) == 1
+        first.close()
+        assert in_new_thread(torch.get_num_threads) == 1
+        second.close()
+        assert torch.get_num_threads() == in_new_thread(torch.get_num_threads) == 2
+    finally:
+        torch.set_num_threads(whole)
+
+
+def in_new_thread(call):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+def test_validation_beats_must_have_their_peak_at_the_same_place(split):
+    with pytest.raises(EcgsynthError, match="place of the R peak"):
+        make("cgan").fit(split.train, replace(split.val, r_sample=50))
 
 
 def test_a_checkpoint_of_something_else_is_refused(split, tmp_path):

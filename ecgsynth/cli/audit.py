@@ -95,6 +95,7 @@ def audit(
             seeds=range(seeds),
             classifier=network_for(sides.scheme, made, steps=steps),
             rows=limits.needs["rows"],
+            classes=[name for name in made.counts() if name in sides.train.counts() and name in sides.test.counts()],
             classifiers=limits.needs["classifiers"],
             cache=cache,
             engine=engine,

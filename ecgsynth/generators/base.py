@@ -188,7 +188,8 @@ class Generator(ABC):
         self.history_, self.notes_ = [], []
         with closing(self._fit_steps(train, validation, place(checkpoint) if checkpoint else None)) as steps:
             for step in steps:
-                due = not self.history_ or step.share >= self.history_[-1].share + 1 / _HISTORY
+                pace = step.share / step.step  # a training that goes on may have another budget than when it was stopped
+                due = not self.history_ or pace * (step.step - self.history_[-1].step) >= 1 / _HISTORY - 1e-9
                 if self.tells_of_training and (due or step.detection is not None or step.share >= 1):
                     self.history_.append(step)
                 yield step

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from ecgsynth.beats import Beats, refuse_impossible
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.stored import StoredBeats
-from ecgsynth.vectors import shape_of
 
 _FEW = 40  # beats of a label below which a lead is not told apart
 _POOR = 10  # training beats of a label, of which it is worth a word
@@ -101,8 +100,12 @@ def refuse_unlearnable(train: Beats, validation: Beats | None, by: str) -> None:
     lonely = [name for name, count in train.counts(by).items() if count < 2]
     if lonely:
         raise EcgsynthError(f"{by} {', '.join(lonely)} has one training beat; at least two are needed to learn it (or leave it out)")
-    if validation is not None and (shape_of(validation)[:2], validation.fs) != (shape_of(train)[:2], train.fs):
-        raise EcgsynthError("training and validation beats differ in leads, length or sampling rate")
+    if validation is not None and _layout_of(validation) != _layout_of(train):
+        raise EcgsynthError("training and validation beats differ in leads, length, sampling rate or place of the R peak")
     refuse_impossible(train, "training")
     if validation is not None:
         refuse_impossible(validation, "validation")
+
+
+def _layout_of(beats: Beats) -> tuple[int, int, float, int]:
+    return beats.n_leads, beats.n_samples, beats.fs, beats.r_sample

@@ -44,7 +44,7 @@ class FlowGan(Flow):
         of the generator and its critic.
     sampling_steps, guidance, rate, class_power
         Of the flow alone: the generator takes one step, and has its guidance learnt.
-    hidden, depth, mode_size, precision, minutes, batch, ema, space, components, whitening, validations, seed
+    hidden, depth, mode_size, blend, precision, minutes, batch, ema, space, components, whitening, validations, seed
         As for `ecgsynth.generators.flow.Flow`.
 
     Notes

@@ -3,6 +3,7 @@
 A published method is a preset of `Gan`: a name and the values it stands for.
 """
 
+import math
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -22,7 +23,7 @@ from ecgsynth.nets.conditioning import CONDITIONINGS
 from ecgsynth.objectives import OBJECTIVES, REGULARISERS
 from ecgsynth.priors import MixturePrior, NormalPrior, Prior
 from ecgsynth.training import Recipe, Trainer
-from ecgsynth.vectors import Shape, Vectors, to_vectors
+from ecgsynth.vectors import Shape, Vectors, shape_of, to_vectors
 
 PRIORS = ("normal", "mixture")
 OPTIMIZERS = ("adam", "rmsprop")
@@ -86,7 +87,7 @@ class Gan(TrainedGenerator):
         ``"samples"``: beats as they are; ``"components"``: their principal components; ``"frequencies"``: their cosine
         frequencies.
     components, whitening : int, float
-        Of the latter: see `ecgsynth.spaces.ComponentSpace`.
+        Of principal components: see `ecgsynth.spaces.ComponentSpace`.
     validations : int
         How often in the whole training scores are taken, and weights kept: the last whose score is the
         best, but for what chance may do.
@@ -149,10 +150,12 @@ class Gan(TrainedGenerator):
             raise EcgsynthError("width, critic_width and latent must be positive")
         if self.network == "transformer" and (self.width % 2 or self.critic_width % 2):
             raise EcgsynthError("the width of a transformer is divided among its heads: give even ones")
+        if not 0 <= self.penalty < math.inf or (self.regulariser != "none" and not self.penalty):
+            raise EcgsynthError(f"penalty is a number from 0, and with regulariser {self.regulariser!r} above it")
         if self.unrolled and self.optimizer != "adam":
             raise EcgsynthError("the steps that are unrolled are those of Adam: use optimizer='adam'")
-        if self.critic_pace <= 0:
-            raise EcgsynthError("critic_pace must be positive")
+        if self.critic_pace <= 0 or not 0 <= self.beta < 1:
+            raise EcgsynthError("critic_pace must be positive, and beta from 0 to below 1")
         if self.prior == "mixture" and self.network not in TAKES_DRAFTS:
             raise EcgsynthError(f"network {self.network!r} takes no drafts: use the normal prior, or one of {', '.join(TAKES_DRAFTS)}")
         if self.conditioning == "blind" and self.prior != "mixture":
@@ -215,6 +218,8 @@ class Gan(TrainedGenerator):
             )
         if strange := set(beats.counts(self.by)) - set(self.classes):
             raise EcgsynthError(f"{self.name} has not learnt {', '.join(sorted(strange))}: its critic has nothing to say of such beats")
+        if (*shape_of(beats)[:2], beats.fs, beats.r_sample) != (*self.layout[:2], self.shape_["fs"], self.shape_["r_sample"]):
+            raise EcgsynthError("these beats differ from those learnt from in leads, length, sampling rate or place of the R peak")
         cells = self._cells_of(beats)
         codes = self._space.encode(to_vectors(beats, self.layout.n_rhythm))
         scores = np.empty(len(beats), dtype=np.float32)

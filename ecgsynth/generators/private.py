@@ -64,7 +64,8 @@ class PrivateGenerator(TrainedGenerator):
         Guarantee(self.epsilon, self.delta, self.unit)
         changed = [name for name, value in self.fixed.items() if getattr(self, name) != value]
         if changed or not 0 < self.clip < np.inf:
-            raise EcgsynthError(f"{', '.join(changed) or 'clip'} of {self.name} cannot be so: its privacy would not hold")
+            why = "its privacy would not hold, or it would change nothing"
+            raise EcgsynthError(f"{', '.join(changed) or 'clip'} of {self.name} cannot be so: {why}")
 
     def _describe(self, train: Beats, by: str) -> dict[str, Any]:
         if self.unit == "patient" and not train.patients.all():

@@ -35,6 +35,8 @@ class PrivateFlow(Flow, PrivateGenerator):
         "style": 0,
         "precision": "float32",
         "space": "frequencies",
+        "components": Flow.components,
+        "whitening": Flow.whitening,
     }
 
     name: str = "dp-flow"

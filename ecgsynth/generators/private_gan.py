@@ -65,9 +65,13 @@ class PrivateGan(Gan, PrivateGenerator):
         "penalty": 0.0,
         "penalty_every": 1,
         "optimizer": "adam",
+        "critic_pace": 1.0,
+        "classify_generated": True,
         "beta": 0.5,
         "critic_width": 32,
         "space": "frequencies",
+        "components": Gan.components,
+        "whitening": Gan.whitening,
     }
 
     name: str = "dp-gan"

@@ -82,8 +82,8 @@ class Smote(_KeepsBeats):
         super().__init__()
         self.neighbors = neighbors
         self.base = base
-        if min(neighbors, base) < 1:
-            raise EcgsynthError("neighbors and base must be positive")
+        if neighbors < 1 or base < 2:
+            raise EcgsynthError("neighbors must be positive, and base at least 2: a beat is joined to another")
 
     def _from_cell(self, cell: int, count: int, rng: np.random.Generator) -> Vectors:
         from imblearn.over_sampling import SMOTE

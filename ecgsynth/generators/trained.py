@@ -34,6 +34,7 @@ from ecgsynth.metrics.detection import detection_score
 from ecgsynth.metrics.utility import score_classes
 from ecgsynth.spaces import ComponentSpace, FrequencySpace, SampleSpace, Space
 from ecgsynth.stored import StoredBeats
+from ecgsynth.threads import one_thread_each
 from ecgsynth.training import DivergenceError, Recipe, Trainer, Windows
 from ecgsynth.untrusted import SEEDS, network_of
 from ecgsynth.vectors import Vectors, to_vectors
@@ -81,6 +82,8 @@ class TrainedGenerator(Generator):
             raise EcgsynthError(f"{', '.join(wrong)} must be a number above 0")
         if self.batch < 2:
             raise EcgsynthError(f"batch must be at least 2, not {self.batch}")
+        if not (0 <= self.ema <= 1 and 0 <= self.whitening <= 1 and 0 <= self.class_power < math.inf):
+            raise EcgsynthError("ema and whitening must lie between 0 and 1, and class_power not below 0")
         if not 0 <= self.seed < SEEDS:
             raise EcgsynthError(f"seeds are numbered from 0, below {SEEDS:,}")
         if self.space not in SPACES:
@@ -269,17 +272,10 @@ class TrainedGenerator(Generator):
         return network
 
     def _make_blocks(self, jobs: Sequence[Block], request: Request, workers: int | None) -> Iterator[tuple[Vectors, Cells]]:
-        # One thread makes a whole block: the sums in it have one order, whatever the number of threads.
-        from threadpoolctl import threadpool_limits
-
         self._sampler = self._for_sampling(self._network if self._device == CPU else copy.deepcopy(self._network).to(CPU))
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers or before) as pool:
-                yield from pool.map(lambda job: self._make_block(job, request), jobs)
-        finally:
-            torch.set_num_threads(before)
+        # One thread makes a whole block: the sums in it have one order, whatever the number of threads.
+        with one_thread_each(), ThreadPoolExecutor(workers or torch.get_num_threads()) as pool:
+            yield from pool.map(lambda job: self._make_block(job, request), jobs)
 
     def _sample(self, cells: Cells, rng: np.random.Generator) -> Vectors:
         random = _stream(rng)
