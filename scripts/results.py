@@ -8,7 +8,7 @@ Scheme `beats`, split seed 0; the seed of a row is that of its generator, its sa
 classifier. Nothing is chosen here: settings are the defaults, which were chosen on the validation side.
 
 All is done on one core, whose number of threads decides the last digits. Each part is kept in OUT/parts, each model in OUT/work, as it
-is done, so a second call goes on. Several processes may share the work by `--rows`; a last call without it writes the tables.
+is done, so a second call goes on. Several processes may share the work by `--rows`: the tables are of all rows whose parts are there.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, chosen, mitdb_split, one_core, part, trained, write
+from shared import Found, mitdb_split, one_core, part, rows_to_show, trained, write
 
 import ecgsynth as es
 from ecgsynth.generators import Generator, settings_of
@@ -26,6 +26,7 @@ from ecgsynth.generators import Generator, settings_of
 ROWS = {
     "real": ("real beats (TRTR)", None, {}),
     "flow": ("`flow`", "flow", {}),
+    "flow-short": ("`flow` of 17,500 steps, 15 minutes on two cores", "flow", {"steps": 17_500}),
     "flow-gan": ("`flow-gan`", "flow-gan", {}),
     "cnn-gan": ("`cnn-gan`", "cnn-gan", {}),
     "real+synthetic": ("real beats and `flow`", "flow", {}),
@@ -36,6 +37,10 @@ ROWS = {
     "class-mean": ("control: `class-mean`, mean and noise", "class-mean", {}),
     "ecgsyn": ("floor: `ecgsyn`, equations without data", "ecgsyn", {}),
 }
+GAINS = [
+    *((row, "real") for row in ("flow", "flow-short", "flow-gan", "cnn-gan", "real+synthetic")),
+    ("cnn-gan", "drafts"),
+]
 OF = {"class": tuple(ROWS), "symbol": ("real", "flow")}
 FEWEST = 50  # training beats of a symbol
 TIMES = 4  # as many synthetic beats as real ones, in the same proportions
@@ -75,7 +80,7 @@ def measure(row: str, seed: int, split: es.Split, by: str, work: Path) -> Found:
 
 def table(rows: dict[str, list[Found]]) -> str:
     """Set the mean and standard deviation over seeds in a Markdown table."""
-    labels = list(rows["real"][0]["f1"])
+    labels = list(next(iter(rows.values()))[0]["f1"])
     lines = ["| a classifier learns from | macro-F1 | accuracy | " + " | ".join(f"F1 {label}" for label in labels) + " |"]
     lines.append("|---" * (3 + len(labels)) + "|")
     for row, seeds in rows.items():
@@ -88,14 +93,14 @@ def table(rows: dict[str, list[Found]]) -> str:
 def differences(rows: dict[str, list[Found]]) -> str:
     """Set out what one row gains on another, seed by seed, and how long training took."""
     lines = []
-    for better, base in (("flow", "real"), ("flow-gan", "real"), ("cnn-gan", "real"), ("cnn-gan", "drafts"), ("real+synthetic", "real")):
+    for better, base in GAINS:
         if base not in rows or better not in rows:
             continue
         gain = [one["macro_f1"] - other["macro_f1"] for one, other in zip(rows[better], rows[base], strict=True)]
         share = np.mean([seed["macro_f1"] for seed in rows[better]]) / np.mean([seed["macro_f1"] for seed in rows[base]])
         lines.append(f"{better} over {base}: {np.mean(gain):+.3f} ± {np.std(gain, ddof=1):.3f}, {share:.3f} of it")
     f1 = {row: {name: np.mean([seed["f1"][name] for seed in seeds]) for name in seeds[0]["f1"]} for row, seeds in rows.items()}
-    for row in [name for name in ("flow", "flow-gan", "cnn-gan") if name in rows]:
+    for row in [name for name in ("flow", "flow-short", "flow-gan", "cnn-gan") if {name, "real"} <= set(rows)]:
         ratios = ", ".join(f"{name} {value / f1['real'][name]:.3f}" for name, value in f1[row].items())
         lines.append(f"F1 of {row} over that of real: {ratios}")
         if minutes := [seed["training_minutes"] for seed in rows[row] if seed["training_minutes"] is not None]:
@@ -107,17 +112,17 @@ def differences(rows: dict[str, list[Found]]) -> str:
 @click.option("-o", "--out", default=Path("results"), type=click.Path(path_type=Path))
 @click.option("--seeds", default=5, type=click.IntRange(min=2))
 @click.option("--by", default="class", type=click.Choice(list(OF)))
-@click.option("--rows", "names", help="Only these, with commas between: several processes may share the work.")
+@click.option("--rows", "names", help="Measure only these, by comma.")
 def main(out: Path, seeds: int, by: str, names: str | None) -> None:
-    """Measure, and print the table."""
+    """Measure, and write the table."""
     one_core()
     name = {"class": "mitdb-beats", "symbol": "mitdb-symbols"}[by]
     work, parts = (out / kind / name for kind in ("work", "parts"))
-    rows = chosen(names, OF[by])
+    files = {row: [parts / f"{row}-{seed}.json" for seed in range(seeds)] for row in OF[by]}
+    done: dict[str, list[Found]] = {row: [] for row in rows_to_show(names, OF[by], files.__getitem__)}
     split = split_by(by)
-    done: dict[str, list[Found]] = {}
     for seed in range(seeds):
-        for row in rows:
+        for row in done:
             model = untrained(row, seed)
             settings = {
                 "generator": model and model.params,
@@ -125,13 +130,12 @@ def main(out: Path, seeds: int, by: str, names: str | None) -> None:
                 "classifier": vars(CLASSIFIER) | {"seed": seed},
                 "train": split.train.digest(),
             }
-            found = part(parts / f"{row}-{seed}.json", settings, lambda row=row, seed=seed: measure(row, seed, split, by, work))
-            done.setdefault(row, []).append(found)
+            found = part(files[row][seed], settings, lambda row=row, seed=seed: measure(row, seed, split, by, work))
+            done[row].append(found)
             click.echo(f"seed {seed}  {row:<15} macro-F1 {found['macro_f1']:.4f}", err=True)
-    if not names:
-        write(out / f"{name}.json", json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "times": TIMES, "rows": done}) + "\n")
-        write(out / f"{name}.md", table(done) + "\n")
-        click.echo(f"{table(done)}\n\n{differences(done)}")
+    write(out / f"{name}.json", json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "times": TIMES, "rows": done}) + "\n")
+    write(out / f"{name}.md", table(done) + "\n")
+    click.echo(f"{table(done)}\n\n{differences(done)}")
 
 
 if __name__ == "__main__":
