@@ -62,6 +62,12 @@ def test_training_writes_its_curve_and_says_its_score(work):
     assert data["generator"] == "class-mean"
 
 
+def test_what_learns_from_patients_says_that_it_can_tell_of_them(work):
+    for name, tells in (("gaussian", True), ("ecgsyn", False)):
+        result = call("train", work / "split", "-g", name, "-o", work / f"{name}.safetensors")
+        assert ("can tell which patients" in result.stderr) is tells
+
+
 def test_training_with_differential_privacy_says_what_it_promises(work):
     quick = ("--steps", 2, "--set", "hidden=8", "--set", "depth=1", "--set", "batch=16")
     promised = ("--dp", "--epsilon", 4, "--delta", 1e-4)

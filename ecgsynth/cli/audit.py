@@ -126,7 +126,8 @@ def _evaluation_in(run: Path, made: "Beats", sides: "Split", steps: int | None) 
     network = network_for(sides.scheme, made, steps=steps).settings
     if (result.settings.get("protocol"), result.settings.get("by")) != ("natural", "class") or result.settings["classifier"] != network:
         raise EcgsynthError(
-            f"the evaluation in {run} has another protocol, network or kind of labels than an audit: leave out --run to evaluate anew"
+            f"the evaluation in {run} has another protocol, network or kind of labels than this audit: give the --steps of that one, "
+            "or leave out --run to evaluate anew"
         )
     return result
 

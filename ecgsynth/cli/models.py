@@ -104,7 +104,7 @@ def _tell_of_model(generator: Any, output: Path, *, finished: bool, checkpoint: 
     if promise := generator.shape_.get("privacy"):
         data["privacy"] = promise
         note(_promised(promise))
-    elif generator.history_ and not generator.holds_real_beats:
+    elif generator.learns and not generator.holds_real_beats:
         note("note: its beats can tell which patients it learnt from: ask `ecgsynth audit` before you share any")
     score = f", validation macro-F1 {kept:.3f}" if kept is not None else ""
     labels = "classes" if generator.by == "class" else "symbols"
