@@ -18,6 +18,7 @@ from ecgsynth.engine import Engine, Job
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import atomic_path, discard, names_in, open_itself, refuse_mount, sha256, sync, sync_name, user_cache
 from ecgsynth.formats import join_npz, join_text
+from ecgsynth.models import card
 from ecgsynth.places import is_remote, place, upload, upload_begun
 from ecgsynth.recipe import Recipe
 from ecgsynth.shards import Shard, Tally, is_whole, make_shard, plan, read_tallies
@@ -284,7 +285,8 @@ def _write_cards(source: Source, shards: Sequence[Shard], tallies: Mapping[str, 
             counts[shard.split][quota.label] += count
     told = Told(source, {split: dict(of) for split, of in counts.items()}, tallies)
     (ready / "README.md").write_text(data_card(told), encoding="utf-8")
-    (ready / "MODEL.md").write_text(model_card(told), encoding="utf-8")
+    about = card(source.recipe.model) if source.is_shipped else model_card(source.model)
+    (ready / "MODEL.md").write_text(about, encoding="utf-8")
     text = json.dumps(croissant(told, ready, [path for path in files_of(ready) if "/" in path]), indent=1, ensure_ascii=False)
     (ready / "croissant.json").write_text(text + "\n", encoding="utf-8")
 

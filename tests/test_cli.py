@@ -68,6 +68,16 @@ def test_what_learns_from_patients_says_that_it_can_tell_of_them(work):
         assert ("can tell which patients" in result.stderr) is tells
 
 
+def test_the_card_of_a_model_file_says_what_it_learnt_and_what_it_holds(work):
+    call("train", work / "split", "-g", "memorizer", "-o", work / "copies.safetensors")
+    text = call("models", work / "copies.safetensors").stdout
+    learnt = Beats.load(work / "split" / "train.npz")
+    assert "| Generator | `memorizer` |" in text
+    assert f"N {learnt.counts()['N']:,}" in text
+    assert learnt.digest() in text
+    assert "| Real beats | held in this file" in text
+
+
 def test_training_with_differential_privacy_says_what_it_promises(work):
     quick = ("--steps", 2, "--set", "hidden=8", "--set", "depth=1", "--set", "batch=16")
     promised = ("--dp", "--epsilon", 4, "--delta", 1e-4)
@@ -81,6 +91,7 @@ def test_training_with_differential_privacy_says_what_it_promises(work):
     )
     assert f"{words}, 2 steps, {told['accountant']}; {told['beforehand']}" in result.stderr
     assert "can tell which patients" not in result.stderr
+    assert f"| Differential privacy | epsilon {told['epsilon']}" in call("models", work / "private.safetensors").stdout
     assert not (work / "private.safetensors.csv").exists()
     like = call("sample", work / "private.safetensors", "--like", work / "split" / "train.npz", "-o", work / "p.npz")
     assert "no part of what the model promises" in like.stderr

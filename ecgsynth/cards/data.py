@@ -9,7 +9,6 @@ from ecgsynth.audit import Policy, audit
 from ecgsynth.findings import Evaluation
 from ecgsynth.gate import MEASURES, REASONS
 from ecgsynth.labels import LABEL_NAMES, LABELS, SYMBOL_TO_CLASS
-from ecgsynth.models import card
 from ecgsynth.scores import Score
 from ecgsynth.shards import Tally
 from ecgsynth.source import Source
@@ -24,13 +23,6 @@ MITDB = (
 """Whose data the models that come with ecgsynth learnt from, and how to cite it."""
 
 NO_LICENCE = "no licence is given yet"
-
-# By whether a model learns from beats at all.
-_UNTOLD = {True: "not told, for privacy", False: "none: it learns from nobody"}
-_REMEMBERS = {
-    True: "A model learnt from people can remember them.",
-    False: "It learnt from nobody, only which labels and leads there are, and in what window: there is nobody whom it could remember.",
-}
 
 
 @dataclass(frozen=True)
@@ -86,29 +78,6 @@ def data_card(told: Told) -> str:
         verdicts=_verdicts(evaluation, list(told.labels)) if evaluation else [],
         version=ecgsynth.__version__,
     )
-
-
-def model_card(told: Told) -> str:
-    """Write the card of the model: that which comes with it, or what its file says."""
-    if told.source.is_shipped:
-        return card(told.source.recipe.model)
-    model = told.source.model
-    rows = {
-        "Generator": f"`{model.name}`",
-        "Learnt": ", ".join(f"{label} {count:,}" if model.learns else label for label, count in model.counts.items()),
-        "Leads": ", ".join(name or "not named" for name in model.leads),
-        "Window": f"{model.shape_['n_samples']} samples at {model.shape_['fs']:g} Hz, R peak at sample {model.shape_['r_sample']}",
-        "Settings": ", ".join(f"{name} {value}" for name, value in model.params.items()),
-        "SHA-256": f"`{told.source.model_sha256}`",
-        "Data SHA-256": f"`{model.shape_['data_sha256']}`" if model.shape_.get("data_sha256") else _UNTOLD[model.learns],
-    }
-    if device := model.shape_.get("trained_on"):
-        rows["Trained on"] = device
-    if promise := model.shape_.get("privacy"):
-        rows["Differential privacy"] = ", ".join(f"{name} {value}" for name, value in promise.items())
-    lines = "\n".join(f"| {name} | {text} |" for name, text in rows.items())
-    limits = f"For research, teaching and development, not for diagnosis. {_REMEMBERS[model.learns]}"
-    return f"# The model\n\n| | |\n|---|---|\n{lines}\n\n{limits}\n"
 
 
 def _size(total: int) -> str:

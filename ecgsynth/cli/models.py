@@ -253,19 +253,27 @@ def _list_generators(generators: dict[str, Any], as_json: bool) -> None:
 @click.argument("name", required=False)
 @json_option
 def models(name: str | None, as_json: bool) -> None:
-    """List the models that come with ecgsynth, or show the card of one.
+    """List the models that come with ecgsynth, or show the card of one, or of a model file.
 
     \b
     Examples:
       ecgsynth models
       ecgsynth models mitdb
+      ecgsynth models model.safetensors
     """
     from ecgsynth.models import card, shipped
 
     if name is not None:
-        text = card(name)
+        text = card(name) if name in shipped() else _card_of(name)
         emit({"name": name, "card": text}, text, as_json=as_json)
         return
     found = shipped()
     lines = [f"{key:<12} {path.stat().st_size / 1e6:4.1f} MB  {card(key).splitlines()[2]}" for key, path in found.items()]
     emit({key: str(path) for key, path in found.items()}, "\n".join(lines), as_json=as_json)
+
+
+def _card_of(path: str) -> str:
+    from ecgsynth.cards import model_card
+    from ecgsynth.generators import load_generator
+
+    return model_card(load_generator(path))
