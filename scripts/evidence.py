@@ -194,11 +194,12 @@ def draw(rows: dict[str, list[Found]], path: Path) -> None:
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for row, seeds in rows.items():
+    for place, (row, seeds) in enumerate(rows.items()):
         membership = next(score for score in map(Score.from_dict, seeds[0]["measured"]) if score.measure.startswith("membership"))
         values = [seed["classifiers"]["cnn"]["synthetic"]["macro_f1"] for seed in seeds]
         across = np.abs(np.subtract(membership.value[1:], membership.value.value))[:, None]
-        axes.errorbar(membership.value.value, np.mean(values), np.std(values, ddof=1), across, fmt="o", capsize=3, label=row)
+        size = 14 - 1.4 * place  # one that lies on another leaves a ring of it
+        axes.errorbar(membership.value.value, np.mean(values), np.std(values, ddof=1), across, fmt="o", ms=size, capsize=3, label=row)
     real = [seed["classifiers"]["cnn"]["real"]["macro_f1"] for seed in next(iter(rows.values()))]
     axes.axhspan(
         np.mean(real) - np.std(real, ddof=1), np.mean(real) + np.std(real, ddof=1), color="#0072b2", alpha=0.15, label="real beats"
