@@ -56,6 +56,7 @@ def test_stages_import_only_from_stages_before_them():
     order = [
         "errors",
         "devices",
+        "threads",
         "distributed",
         "places",
         "steps",
