@@ -114,6 +114,11 @@ class Beats:
         return int(self.signals.shape[1]) if self.signals.ndim == 3 else 1
 
     @property
+    def window(self) -> tuple[int, int, float, int]:
+        """What beats must have in common to be set beside each other: leads, samples, samples a second, and the sample of the R peak."""
+        return self.n_leads, self.n_samples, self.fs, self.r_sample
+
+    @property
     def is_synthetic(self) -> bool:
         """Whether a generator made these beats."""
         return self.source not in ("real", "simulated")
@@ -251,7 +256,7 @@ def concatenate(parts: Sequence[Beats]) -> Beats:
     """
     if not parts:
         raise ValueError("nothing to join")
-    shapes = {(part.n_leads, part.n_samples, part.fs, part.r_sample) for part in parts}
+    shapes = {part.window for part in parts}
     if len(shapes) > 1:
         raise EcgsynthError(f"beats of different (n_leads, n_samples, fs, r_sample) cannot be joined: {sorted(shapes)}")
     columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}

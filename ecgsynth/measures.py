@@ -29,7 +29,7 @@ _SHARES = ("precision", "recall", "coverage", "found out by trees, area", "near 
 
 def refuse_other_shapes(*sides: Beats) -> None:
     """Raise unless all are of one shape: leads, length, sampling rate and place of the R peak."""
-    if len({(beats.n_leads, beats.n_samples, beats.fs, beats.r_sample) for beats in sides}) > 1:
+    if len({beats.window for beats in sides}) > 1:
         raise EcgsynthError("synthetic and real beats differ in leads, length, sampling rate or place of the R peak")
 
 

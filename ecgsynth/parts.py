@@ -163,7 +163,7 @@ def read_columns(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
 
 
 def _shape(beats: Beats) -> PartShape:
-    return PartShape(beats.n_leads, beats.n_samples, beats.fs, beats.r_sample)
+    return PartShape(*beats.window)
 
 
 def _opened(path: Path) -> TableFile:

@@ -26,7 +26,7 @@ from ecgsynth.generators import Generator, settings_of
 ROWS = {
     "real": ("real beats (TRTR)", None, {}),
     "flow": ("`flow`", "flow", {}),
-    "flow-short": ("`flow` of 17,500 steps, 15 minutes on two cores", "flow", {"steps": 17_500}),
+    "flow-short": ("`flow` of 17,500 steps", "flow", {"steps": 17_500}),
     "flow-gan": ("`flow-gan`", "flow-gan", {}),
     "cnn-gan": ("`cnn-gan`", "cnn-gan", {}),
     "real+synthetic": ("real beats and `flow`", "flow", {}),

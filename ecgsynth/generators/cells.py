@@ -100,12 +100,8 @@ def refuse_unlearnable(train: Beats, validation: Beats | None, by: str) -> None:
     lonely = [name for name, count in train.counts(by).items() if count < 2]
     if lonely:
         raise EcgsynthError(f"{by} {', '.join(lonely)} has one training beat; at least two are needed to learn it (or leave it out)")
-    if validation is not None and _layout_of(validation) != _layout_of(train):
+    if validation is not None and validation.window != train.window:
         raise EcgsynthError("training and validation beats differ in leads, length, sampling rate or place of the R peak")
     refuse_impossible(train, "training")
     if validation is not None:
         refuse_impossible(validation, "validation")
-
-
-def _layout_of(beats: Beats) -> tuple[int, int, float, int]:
-    return beats.n_leads, beats.n_samples, beats.fs, beats.r_sample

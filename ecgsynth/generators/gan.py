@@ -23,7 +23,7 @@ from ecgsynth.nets.conditioning import CONDITIONINGS
 from ecgsynth.objectives import OBJECTIVES, REGULARISERS
 from ecgsynth.priors import MixturePrior, NormalPrior, Prior
 from ecgsynth.training import Recipe, Trainer
-from ecgsynth.vectors import Shape, Vectors, shape_of, to_vectors
+from ecgsynth.vectors import Shape, Vectors, to_vectors
 
 PRIORS = ("normal", "mixture")
 OPTIMIZERS = ("adam", "rmsprop")
@@ -218,7 +218,7 @@ class Gan(TrainedGenerator):
             )
         if strange := set(beats.counts(self.by)) - set(self.classes):
             raise EcgsynthError(f"{self.name} has not learnt {', '.join(sorted(strange))}: its critic has nothing to say of such beats")
-        if (*shape_of(beats)[:2], beats.fs, beats.r_sample) != (*self.layout[:2], self.shape_["fs"], self.shape_["r_sample"]):
+        if beats.window != tuple(self.shape_[name] for name in ("n_leads", "n_samples", "fs", "r_sample")):
             raise EcgsynthError("these beats differ from those learnt from in leads, length, sampling rate or place of the R peak")
         cells = self._cells_of(beats)
         codes = self._space.encode(to_vectors(beats, self.layout.n_rhythm))
