@@ -36,7 +36,7 @@ A model of the generator `{row}`: beats of the AAMI classes N S V F Q, learnt fr
 | Learnt from | MIT-BIH Arrhythmia Database 1.0.0, 48 records, lead MLII (V5 in records 102 and 104) |
 | Beats | {beats:,} of the train side of `ecgsynth split --scheme beats --seed 0`: {counts} |
 | Window | {n_samples} samples at {fs:g} Hz, R peak at sample {r_sample}; 0.5 to 40 Hz; mV; with RR before, after and its running mean, s |
-| Training | {steps:,} steps in {minutes:.0f} minutes on one CPU core, seed 0; weights chosen on the val side |
+| Training | {steps:,} steps{lasted} on one CPU core, seed 0; weights chosen on the val side |
 | Made by | {commands} |
 | SHA-256 | `{sha256}` |
 | Data SHA-256 | `{data}` |
@@ -124,7 +124,8 @@ def card(name: str, model: Generator, measured: Found, various: Found) -> str:
         counts=", ".join(f"{label} {count:,}" for label, count in model.counts.items()),
         **{key: model.shape_[key] for key in ("n_samples", "fs", "r_sample")},
         steps=model.params["steps"],
-        minutes=own["training_minutes"],
+        # Of a training that was stopped and went on nobody knows.
+        lasted="" if own["training_minutes"] is None else f" in {own['training_minutes']:.0f} minutes",
         commands=", ".join(f"`python {command}`" for command in COMMANDS).format(seeds=measured["seeds"]),
         sha256=model.fingerprint(),
         data=model.shape_["data_sha256"],
