@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgsynth.beats import Beats
+from ecgsynth.beats import Beats, concatenate
 from ecgsynth.errors import EcgsynthError
 
-_CHUNK = 4096  # beats for which others are drawn at a time
+_CHUNK = 4096  # beats for which others are drawn at a time, or fewer:
+_MOST_KEYS = 2**24
 
 
 def means_across(beats: Beats, patients: int, *, by: str = "class", seed: int = 0) -> Beats:
@@ -56,24 +57,77 @@ def means_across(beats: Beats, patients: int, *, by: str = "class", seed: int = 
         return beats
     if not beats.patients.all():
         raise EcgsynthError("these beats do not say whose they are: means across patients need that")
-    labels, rng = beats.labels(by), np.random.default_rng(seed)
-    taken = np.empty((patients, len(beats)), dtype=np.int64)
-    taken[0] = np.arange(len(beats))
+    for label, there in _patients_of(beats, beats.patients, by).items():
+        if there < patients:
+            raise EcgsynthError(f"{by} {label} has beats of {there} patients, of fewer than the {patients} that means are taken across")
+    return _means(beats, np.arange(len(beats)), beats.patients, patients, by, np.random.default_rng(seed))
+
+
+def with_means(beats: Beats, patients: int, *, power: float = 0.5, by: str = "class", seed: int = 0) -> Beats:
+    """Add means across patients to beats, so that rare labels are less rare.
+
+    Parameters
+    ----------
+    beats : Beats
+        One of whom it is not known whose it is counts as another patient's.
+    patients : int
+        Of how many each is the mean, as `means_across` says. Labels of fewer patients stay as rare as they are.
+    power : float
+        A label comes to have as many beats as the commonest one, times its share of these to this power, 0 to 1: with 0.5 one of a
+        hundredth as many comes to a tenth.
+    by : str
+        ``"class"`` or ``"symbol"``: what is to be the same of all.
+    seed : int
+        Of what is taken.
+
+    Returns
+    -------
+    Beats
+        Those given, and after them the means.
+    """
+    rng, whose = np.random.default_rng(seed), _whose(beats)
+    counts, labels = beats.counts(by), beats.labels(by)
+    most = max(counts.values())
+    asked = [np.empty(0, dtype=np.int64)]  # each beat of a label as often as another
+    for label, there in _patients_of(beats, whose, by).items():
+        if there >= patients:
+            more = round(most * (counts[label] / most) ** power) - counts[label]
+            asked.append(np.resize(rng.permutation(np.flatnonzero(labels == label)), more))
+    return concatenate([beats, _means(beats, np.concatenate(asked), whose, patients, by, rng)])
+
+
+def _whose(beats: Beats) -> NDArray[np.str_]:
+    """Name the patient of each beat: those of nobody known, one each."""
+    return np.where(beats.patients == "", np.char.add("?", np.arange(len(beats)).astype(np.str_)), beats.patients)
+
+
+def _patients_of(beats: Beats, whose: NDArray[np.str_], by: str) -> dict[str, int]:
+    """Count of how many patients there are beats of each label."""
+    return {label: len(np.unique(whose[beats.labels(by) == label])) for label in beats.counts(by)}
+
+
+def _means(beats: Beats, asked: NDArray[np.int64], whose: NDArray[np.str_], patients: int, by: str, rng: np.random.Generator) -> Beats:
+    """Give, in the place of each beat that is asked for, its mean with beats of others."""
+    labels = beats.labels(by)
+    taken = np.empty((patients, len(asked)), dtype=np.int64)
+    taken[0] = asked
     for label in beats.counts(by):
         own = np.flatnonzero(labels == label)
-        if (there := len(np.unique(beats.patients[own]))) < patients:
-            raise EcgsynthError(f"{by} {label} has beats of {there} patients, of fewer than the {patients} that means are taken across")
         for lead in np.unique(beats.leads[own]):
-            asked = own[beats.leads[own] == lead]
-            alike = asked if len(np.unique(beats.patients[asked])) >= patients else own
-            taken[1:, asked] = _of_others(beats.patients, asked, alike, patients - 1, rng)
-    signals = np.zeros_like(beats.signals)
-    for places in taken:
-        signals += beats.signals[places] / patients
+            alike = own[beats.leads[own] == lead]
+            if len(np.unique(whose[alike])) < patients:
+                alike = own
+            places = np.flatnonzero((labels[asked] == label) & (beats.leads[asked] == lead))
+            if len(places):
+                taken[1:, places] = _of_others(whose, asked[places], alike, patients - 1, rng)
+    made = beats.take(asked)
+    signals = np.zeros_like(made.signals)
+    for index in taken:
+        signals += beats.signals[index] / patients
     columns: dict[str, Any] = dict.fromkeys(beats.columns)  # nobody's
-    columns |= {name: getattr(beats, name) for name in ("classes", "leads", *(["symbols"] if by == "symbol" else []))}
+    columns |= {name: getattr(made, name) for name in ("classes", "leads", *(["symbols"] if by == "symbol" else []))}
     columns |= {name: _mean_interval(getattr(beats, name)[taken]) for name in ("rr_before", "rr_after", "rr_mean")}
-    return replace(beats, signals=signals, **columns)
+    return replace(made, signals=signals, **columns)
 
 
 def _of_others(
@@ -83,9 +137,9 @@ def _of_others(
     names, whose = np.unique(patients[among], return_inverse=True)
     counts, ordered = np.bincount(whose), among[np.argsort(whose, kind="stable")]
     firsts, own = counts.cumsum() - counts, np.searchsorted(names, patients[asked])
-    drawn = []
-    for start in range(0, len(asked), _CHUNK):
-        part = own[start : start + _CHUNK]
+    drawn, chunk = [], min(_CHUNK, -(-_MOST_KEYS // len(names)))
+    for start in range(0, len(asked), chunk):
+        part = own[start : start + chunk]
         # The largest of such sums are a draw without replacement: Kool W et al. (2019), doi:10.48550/arXiv.1903.06059.
         keys = np.log(counts) / 2 + rng.gumbel(size=(len(part), len(names)))
         keys[np.arange(len(part)), part] = -np.inf

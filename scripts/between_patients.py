@@ -4,13 +4,14 @@
 
 Everything learns from the training patients of DS1. What is added to the real beats, and how much of each class, is chosen for each method
 alike on the validation patients of DS1, over three seeds; then each is measured once on the patients of DS2, with the same classifier and
-number of steps, its gain over real beats alone with a 95 % interval over test patients and seeds. Means of real beats across five patients,
-from which `group-flow` learns, stand beside it, alone and added to the real ones. In one row the classifier varies gain, duration, place,
-baseline and noise of real beats while it learns, in another it sees them as large as they are, as cross-validation within DS1 did not
-choose. Of the test patients this is known here: the defaults of `flow` were chosen on the validation side of the scheme `beats`, where they
-have a fifth of their beats; and that plain means of beats drawn at random are taken, across five patients, was settled with one seed on
-them, among six ways of mixing: `scripts/new_patients.py` asks the same of other divisions. Networks compute on one core, whose number of
-threads decides the last digits. Each part is kept in OUT/parts, each model in OUT/work, as it is done.
+number of steps, its gain over real beats alone with a 95 % interval over test patients and seeds. The classifier learns means of what it
+is given beside it, by which rare classes become less rare; in one row it does not. In others it varies gain, duration, place, baseline and
+noise of real beats while it learns, or sees them as large as they are, neither of which the patients of DS1 chose. Means of real beats
+across five patients, from which `group-flow` learns, stand beside it alone, too. Of the test patients this is known here: the defaults of
+`flow` were chosen on the validation side of the scheme `beats`, where they have a fifth of their beats; and that plain means of beats
+drawn at random are taken, across five patients, was settled with one seed on them, among six ways of mixing: `scripts/new_patients.py` asks
+the same of other divisions. Networks compute on one core, whose number of threads decides the last digits. Each part is kept in OUT/parts,
+each model in OUT/work, as it is done.
 """
 
 import json
@@ -40,13 +41,13 @@ ROWS = {
     "group": "`group-flow` alone (TSTR)",
     "real+group": "real beats and `group-flow`",
     "means": "means of real beats across five patients",
-    "real+means": "real beats and such means",
     "weights": "real beats, classes weighted",
     "smote": "real beats and `smote`",
     "varied": "real beats, varied while learning",
     "unscaled": "real beats, not scaled",
+    "bare": "real beats, and no means of them beside",
 }
-ADDING = ("real+synthetic", "real+group", "real+means", "smote")
+ADDING = ("real+synthetic", "real+group", "smote")
 OURS = ("real+synthetic", "group", "real+group")  # whose gains are told over every other row
 MODELS = {"synthetic": "flow", "real+synthetic": "flow", "group": "group-flow", "real+group": "group-flow"}
 
@@ -70,23 +71,15 @@ def training_set(row: str, how: How | None, train: es.Beats, seed: int, models: 
         return models(MODELS[row], seed).sample({name: TIMES * count for name, count in es.class_counts(train).items()}, seed=seed)
     if how is None:
         return train
-    if row == "real+means":
-        return es.concatenate([train, means(train, added(train, how), seed)])
     source = models(MODELS[row], seed) if row in MODELS else es.GENERATORS["smote"]().fit(train)
     return es.concatenate([train, source.sample(added(train, how), seed=seed)])
-
-
-def means(train: es.Beats, counts: dict[str, int], seed: int) -> es.Beats:
-    """Give so many means of each class: of some of its beats, or of all of them as often as it takes."""
-    rng = np.random.default_rng(seed)
-    index = [np.resize(rng.permutation(np.flatnonzero(train.classes == name)), count) for name, count in counts.items()]
-    return means_across(train.take(np.concatenate(index)), ACROSS, seed=seed)
 
 
 def measured(side: str, row: str, how: How | None, seed: int, split: es.Split, models: Models, parts: Path) -> list[list[list[int]]]:
     """Train a classifier, and count what it says of each patient of a side; or read what was counted."""
     asked_for = {"balanced": row == "weights", "augment": row == "varied", "scaled": row != "unscaled"}
-    classifier = BeatClassifier(**NEW_PATIENTS | asked_for, seed=seed)
+    across = 1 if row == "bare" else NEW_PATIENTS["across"]
+    classifier = BeatClassifier(**NEW_PATIENTS | asked_for | {"across": across}, seed=seed)
     asked: es.Beats = getattr(split, side)
     settings = {
         "generator": es.GENERATORS[MODELS[row]](seed=seed).params if row in MODELS else None,

@@ -10,6 +10,7 @@ from ecgsynth.classifiers import NEW_PATIENTS, BeatClassifier, network_for
 from ecgsynth.classifiers.frozen import PATH, frozen_features
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.metrics.utility import score_classes
+from ecgsynth.mixing import with_means
 from ecgsynth.splits import split_beats
 
 
@@ -79,6 +80,19 @@ def test_the_network_is_set_for_new_patients_where_there_are_some(split):
     assert network_for("patients", split.train, steps=7, features=None).settings == BeatClassifier(**NEW_PATIENTS | {"steps": 7}).settings
     without = replace(split.train, rr_before=None)
     assert network_for("patients", without).settings == BeatClassifier().settings  # it cannot be told the rhythm
+
+
+def test_means_are_learnt_beside_the_beats_where_they_are_asked_for(split, tmp_path):
+    settings = {"features": "shape+rr", "steps": 20, "width": 4, "seed": 2}
+    learnt = BeatClassifier(**settings, across=3).fit(split.train)
+    same = BeatClassifier(**settings).fit(with_means(split.train, 3, seed=2))
+    found = learnt.probabilities(split.test)
+    assert np.array_equal(found, same.probabilities(split.test))
+    assert not np.array_equal(found, BeatClassifier(**settings).fit(split.train).probabilities(split.test))
+    learnt.save(tmp_path / "c.safetensors")
+    assert np.array_equal(BeatClassifier.load(tmp_path / "c.safetensors").probabilities(split.test), found)
+    with pytest.raises(EcgsynthError, match="across must be at least 1"):
+        BeatClassifier(across=0)
 
 
 def test_a_classifier_that_scales_beats_is_told_nothing_by_their_size(split):

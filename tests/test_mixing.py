@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecgsynth.beats import Beats
+from ecgsynth.beats import Beats, concatenate
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.generators import GENERATORS
 from ecgsynth.metrics.privacy import membership_auc, membership_scores, near_copies
-from ecgsynth.mixing import means_across
+from ecgsynth.mixing import means_across, with_means
 from ecgsynth.vectors import to_vectors
 
 
@@ -140,3 +140,47 @@ def test_a_flow_across_patients_learns_from_means_alone(split, monkeypatch):
     for wrong in ({"style": 4}, {"across": 1}):
         with pytest.raises(EcgsynthError, match="across must be at least 2, and style 0"):
             GENERATORS["group-flow"](**wrong)
+
+
+def test_means_are_added_to_beats_so_that_rare_labels_are_less_rare():
+    beats = concatenate(
+        [
+            marked(9, 100),
+            replace(marked(9, 1), classes=np.full(9, "V")),
+            replace(marked(9, 3).take(np.arange(12)), classes=np.full(12, "F")),
+        ]
+    )
+    made = with_means(beats, 5, seed=2)
+    assert made.counts() == {"N": 900, "V": 90, "F": 12}  # four patients are too few for means of five
+    assert np.array_equal(made.signals[: len(beats)], beats.signals)
+    assert np.array_equal(made.patients[: len(beats)], beats.patients)
+    means = made.take(np.arange(len(beats), len(made)))
+    np.testing.assert_allclose(np.sort(means.signals, axis=1)[:, -5:], 0.2)
+    assert not means.patients.any()
+    assert np.ptp(np.sum(means.signals > 0, axis=0)[:9]) < len(means) / 4  # no one is forgotten
+    assert np.array_equal(with_means(beats, 5, seed=2).signals, made.signals)
+    assert not np.array_equal(with_means(beats, 5, seed=3).signals, made.signals)
+    assert with_means(beats, 5, power=0).counts() == {"N": 900, "V": 900, "F": 12}
+    even = marked(9, 50)
+    assert len(with_means(even, 5)) == len(even)
+    assert len(with_means(marked(4, 3), 5)) == 12
+    nearly = concatenate([marked(9, 100), replace(marked(9, 99), classes=np.full(891, "V"))])
+    few = with_means(nearly, 5).take(np.arange(len(nearly), len(nearly) + 4))  # of fewer beats than there are patients in a mean
+    np.testing.assert_allclose(np.sort(few.signals, axis=1)[:, -5:], 0.2)
+
+
+def test_beats_of_nobody_known_are_mixed_as_of_one_patient_each():
+    beats = replace(concatenate([marked(9, 100), replace(marked(9, 1), classes=np.full(9, "V"))]), patients=None)
+    made = with_means(beats, 5)
+    assert made.counts() == {"N": 900, "V": 90}
+    np.testing.assert_allclose(np.sort(made.signals[len(beats) :], axis=1)[:, -5:], 0.2)
+    patient = replace(beats, patients=np.where(beats.classes == "V", "17", ""))
+    assert with_means(patient, 5).counts() == beats.counts()  # all V are of one
+
+
+def test_others_are_drawn_in_as_many_parts_as_memory_asks_for(monkeypatch):
+    beats = replace(marked(30, 1), patients=None)
+    rare = replace(beats.take(np.arange(6)), classes=np.full(6, "V"))
+    monkeypatch.setattr("ecgsynth.mixing._MOST_KEYS", 20)
+    made = with_means(concatenate([beats, rare]), 3)
+    np.testing.assert_allclose(np.sort(made.signals[36:], axis=1)[:, -3:], 1 / 3)

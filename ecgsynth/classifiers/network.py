@@ -15,10 +15,19 @@ from ecgsynth.classifiers.base import Classifier
 from ecgsynth.classifiers.features import told_rhythm
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.files import read_tensors, write_tensors
+from ecgsynth.mixing import with_means
 from ecgsynth.untrusted import conform, is_above_0, is_count, is_whole, network_of, of_beats
 from ecgsynth.vectors import shape_of
 
-NEW_PATIENTS: dict[str, Any] = {"features": "shape+rr", "positions": 4, "width": 16, "steps": 1200, "members": 3, "scaled": True}
+NEW_PATIENTS: dict[str, Any] = {
+    "features": "shape+rr",
+    "positions": 4,
+    "width": 16,
+    "steps": 1200,
+    "members": 3,
+    "scaled": True,
+    "across": 5,
+}
 """Settings of `BeatClassifier` for patients it has not seen, chosen among those of DS1: `scripts/choose_classifier.py`."""
 
 FORMAT = 1
@@ -124,6 +133,9 @@ class BeatClassifier(Classifier):
         less of where exactly a wave is.
     scaled : bool
         See each lead of each beat less its mean and over its standard deviation, so that how large beats are tells nothing.
+    across : int
+        Learn, beside the beats, means of one beat each of so many patients, by which rare labels become less rare:
+        `ecgsynth.mixing.with_means`. 1 adds none.
     members : int
         Networks that learn, one after the other, and are asked together: on new patients one alone hangs on chance.
     seed : int
@@ -142,6 +154,7 @@ class BeatClassifier(Classifier):
         augment: bool = False,
         positions: int | None = None,
         scaled: bool = False,
+        across: int = 1,
         members: int = 1,
         seed: int = 0,
     ) -> None:
@@ -154,7 +167,10 @@ class BeatClassifier(Classifier):
         self.augment = augment
         self.positions = positions
         self.scaled = scaled
+        self.across = across
         self.members = members
+        if across < 1:
+            raise EcgsynthError("across must be at least 1")
         if not 1 <= members <= _MOST_MEMBERS:
             raise EcgsynthError(f"members must be 1 to {_MOST_MEMBERS}")
 
@@ -173,6 +189,8 @@ class BeatClassifier(Classifier):
             If there are fewer than two labels, no RR intervals for a classifier that may see them, or what it learns is no number.
         """
         self._learn_labels(beats, by)
+        if self.across > 1:
+            beats = with_means(beats, self.across, by=by, seed=self.seed)
         if self.features != "shape":
             self._n_rhythm = shape_of(beats).n_rhythm
             rhythm = told_rhythm(beats, self._n_rhythm)
