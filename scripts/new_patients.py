@@ -4,11 +4,11 @@
 
 Each draw divides the 43 patients of MIT-BIH without paced beats at random, as `scripts/membership.py` does, which says of the same draws
 what beats tell of those learnt from: classifiers learn from 17 patients, or from what was made of their beats, and are tested on 17
-others; classes N S V F, shape and rhythm, the network for new patients. As many beats are made as were learnt from. That a class has
-beats of five patients is needed for means across five; where it has fewer, it is left out of the means,
-and scored all the same; a class with fewer than ten beats to learn is left out of the draw, and of none yet drawn. Networks
-compute on one core; each part is kept in OUT/parts as it is done, and several processes may share the work by `--rows`: the table is of
-all rows whose parts are there.
+others; classes N S V F, shape and rhythm, the network for new patients, which in all rows but one learns means of whatever it is given
+beside it. As many beats are made as were learnt from. That a class has beats of five patients is needed for means across five; where it
+has fewer, it is left out of the means, and scored all the same; a class with fewer than ten beats to learn is left out of the draw, and of
+none yet drawn. Networks compute on one core; each part is kept in OUT/parts as it is done, and several processes may share the work by
+`--rows`: the table is of all rows whose parts are there.
 """
 
 import json
@@ -31,10 +31,15 @@ ROWS = {
     "means-3": ("means across 3 patients", 3),
     "means-5": ("means across 5 patients, which `group-flow` learns from", 5),
     "means-8": ("means across 8 patients", 8),
-    "real+means-5": ("real beats and means across 5 patients", 5),
+    "bare": ("real beats, and no means of them beside", 1),
     "gaussian": ("`gaussian`", 1),
     "ecgsyn": ("floor: `ecgsyn`, which learns nothing", 1),
 }
+
+
+def network(row: str) -> Found:
+    """Give the settings of the row's classifier."""
+    return NEW_PATIENTS | ({"across": 1} if row == "bare" else {})
 
 
 def taught(row: str, train: es.Beats, draw: int) -> es.Beats:
@@ -42,13 +47,12 @@ def taught(row: str, train: es.Beats, draw: int) -> es.Beats:
     if row in es.GENERATORS:
         return es.GENERATORS[row]().fit(train).sample(es.class_counts(train), seed=draw)
     across = ROWS[row][1]
-    means = means_across(train.take(np.isin(train.classes, classes_across(train, across))), across, seed=draw)
-    return es.concatenate([train, means]) if row.startswith("real+") else means
+    return means_across(train.take(np.isin(train.classes, classes_across(train, across))), across, seed=draw)
 
 
 def measure(row: str, draw: int, split: es.Split) -> Found:
     """Train the row's classifier, and test it on the patients who are new to it."""
-    learnt = es.BeatClassifier(**NEW_PATIENTS, seed=draw).fit(taught(row, split.train, draw))
+    learnt = es.BeatClassifier(**network(row), seed=draw).fit(taught(row, split.train, draw))
     found = score_classes(annotated=split.test.classes, predicted=learnt.predict(split.test), classes=CLASSES)
     return {"macro_f1": found.macro_f1, "f1": found.f1, "confusion": found.confusion}
 
@@ -84,7 +88,7 @@ def main(out: Path, draws: int, names: str | None) -> None:
     for draw in range(draws):
         split = divided(beats, draw)
         for row in rows:
-            settings = {"row": row, "classifier": NEW_PATIENTS, "train": split.train.digest(), "test": split.test.digest()}
+            settings = {"row": row, "classifier": network(row), "train": split.train.digest(), "test": split.test.digest()}
             rows[row].append(part(files[row][draw], settings, lambda row=row, d=draw, s=split: measure(row, d, s)))
             click.echo(f"draw {draw}  {row:<12} macro-F1 {rows[row][-1]['macro_f1']:.3f}", err=True)
     click.echo(table(rows))
