@@ -21,7 +21,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, markdown, mitdb_beats, one_core, part, trained, write
+from shared import Found, chosen, markdown, mitdb_beats, one_core, part, trained, write
 from sklearn.metrics import precision_recall_curve
 
 import ecgsynth as es
@@ -112,13 +112,13 @@ def predictivity(odds: np.ndarray, right: np.ndarray, share: float) -> float:
     return float(precision[recall >= share][-1])
 
 
-def choose(split: es.Split, models: Models, parts: Path) -> dict[str, dict[How, np.ndarray]]:
-    """Give the macro-F1 on the validation patients of each method with each way of adding, a value a seed."""
+def choose(rows: list[str], split: es.Split, models: Models, parts: Path) -> dict[str, dict[How, np.ndarray]]:
+    """Give the macro-F1 on the validation patients of each of these methods with each way of adding, a value a seed."""
 
     def score(row: str, how: How, seed: int) -> float:
         return float(macro_f1(np.sum(measured("val", row, how, seed, split, models, parts)["confusion"], axis=0)))
 
-    return {row: {how: np.array([score(row, how, seed) for seed in range(CHOOSING)]) for how in ADDED} for row in ADDING}
+    return {row: {how: np.array([score(row, how, seed) for seed in range(CHOOSING)]) for how in ADDED} for row in rows}
 
 
 def best(scores: dict[How, np.ndarray]) -> How:
@@ -144,7 +144,7 @@ def table(rows: dict[str, np.ndarray], predictivities: dict[str, dict[str, float
     for row, confusions in rows.items():
         whole = confusions.sum(axis=1)
         scores, hits = macro_f1(whole), np.diagonal(whole, axis1=1, axis2=2)
-        against = "" if row == "real" else gain(confusions, rows["real"])
+        against = "" if row == "real" or "real" not in rows else gain(confusions, rows["real"])
         rates = [(100 * hits / whole.sum(axis=axis).clip(min=1)).mean(axis=0) for axis in (2, 1)]
         by_class = " | ".join(f"{sensitivity:.0f} / {predictivity:.0f}" for sensitivity, predictivity in zip(*rates, strict=True))
         by_class += "".join(f" | {100 * predictivities[row][name]:.0f}" for name in FOUND)
@@ -159,17 +159,20 @@ def gain(ours: np.ndarray, base: np.ndarray) -> str:
 
 def gains(rows: dict[str, np.ndarray]) -> str:
     """Set what each of our rows gains over every other one, with 95 % intervals over patients and seeds, in Markdown."""
-    others = [[ROWS[row], *("" if row == ours else gain(rows[ours], rows[row]) for ours in OURS)] for row in rows]
-    return markdown(["gain in macro-F1, 95 % interval, over", *(f"of {ROWS[ours]}" for ours in OURS)], others)
+    told = [row for row in OURS if row in rows]
+    others = [[ROWS[row], *("" if row == ours else gain(rows[ours], rows[row]) for ours in told)] for row in rows]
+    return markdown(["gain in macro-F1, 95 % interval, over", *(f"of {ROWS[ours]}" for ours in told)], others)
 
 
 @click.command()
 @click.option("-o", "--out", default=Path("results/between-patients"), type=click.Path(path_type=Path))
 @click.option("--seeds", default=5, type=click.IntRange(min=2))
+@click.option("--rows", "names", help="Measure only these, by comma; the tables are then of them alone.")
 @click.option("--device", default="cpu", help="Where flows are trained.")
-def main(out: Path, seeds: int, device: str) -> None:
+def main(out: Path, seeds: int, names: str | None, device: str) -> None:
     """Measure, and print the table."""
     one_core()
+    asked = chosen(names, ROWS)
     beats = mitdb_beats()
     split = es.split_beats(beats.take(np.isin(beats.classes, list(CLASSES))), scheme="dechazal", seed=0)
     parts = out / "parts"
@@ -177,9 +180,11 @@ def main(out: Path, seeds: int, device: str) -> None:
     def models(name: str, seed: int) -> Generator:
         return trained(es.GENERATORS[name](seed=seed), out / "work" / f"{name}-{seed}.safetensors", split.train, device=device)[0]
 
-    found = choose(split, models, parts)
+    found = choose([row for row in ADDING if row in asked], split, models, parts)
     taken = {row: best(scores) for row, scores in found.items()}
-    rows = {row: [measured("test", row, taken.get(row), seed, split, models, parts) for seed in range(seeds)] for row in ROWS}
+    rows = {
+        row: [measured("test", row, taken.get(row), seed, split, models, parts) for seed in range(seeds)] for row in ROWS if row in asked
+    }
     write(out / "between-patients.json", json.dumps({"ecgsynth": es.__version__, "added": taken, "rows": rows}) + "\n")
     write(out / "choice.md", choices(found) + "\n")
     arrays = {row: np.array([found["confusion"] for found in each]) for row, each in rows.items()}

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 import ecgsynth as es
@@ -19,7 +18,6 @@ from ecgsynth import mitdb
 from ecgsynth.fetch import locate_records
 from ecgsynth.files import atomic_path, discard
 from ecgsynth.generators import Generator
-from ecgsynth.metrics.utility import Scores, score_classes
 
 Found = dict[str, Any]
 
@@ -69,15 +67,6 @@ def ds1_beats(classes: Iterable[str]) -> es.Beats:
     beats = mitdb_beats()
     own = [name for name in mitdb.DS1 if name not in mitdb.SAME_PATIENT.values()]
     return beats.take(np.isin(beats.records, own) & np.isin(beats.classes, list(classes)))
-
-
-def judged(beats: es.Beats, learn: Callable[[es.Beats], es.BeatClassifier], classes: Iterable[str]) -> Scores:
-    """Have every patient judged by a classifier that learnt from others: four folds of patients."""
-    predicted = np.empty(len(beats), dtype="U1")
-    folds = StratifiedGroupKFold(4, shuffle=True, random_state=0).split(beats.signals, beats.classes, groups=beats.patients)
-    for train, test in folds:
-        predicted[test] = learn(beats.take(train)).predict(beats.take(test))
-    return score_classes(annotated=beats.classes, predicted=predicted, classes=classes)
 
 
 def chosen(text: str | None, known: Iterable[str]) -> list[str]:
