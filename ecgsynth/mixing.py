@@ -63,7 +63,7 @@ def means_across(beats: Beats, patients: int, *, by: str = "class", seed: int = 
     return _means(beats, np.arange(len(beats)), beats.patients, patients, by, np.random.default_rng(seed))
 
 
-def with_means(beats: Beats, patients: int, *, power: float = 0.5, by: str = "class", seed: int = 0) -> Beats:
+def with_means(beats: Beats, patients: int, *, power: float = 0.25, by: str = "class", seed: int = 0) -> Beats:
     """Add means across patients to beats, so that rare labels are less rare.
 
     Parameters
@@ -73,8 +73,8 @@ def with_means(beats: Beats, patients: int, *, power: float = 0.5, by: str = "cl
     patients : int
         Of how many each is the mean, as `means_across` says. Labels of fewer patients stay as rare as they are.
     power : float
-        A label comes to have as many beats as the commonest one, times its share of these to this power, 0 to 1: with 0.5 one of a
-        hundredth as many comes to a tenth.
+        A label comes to have as many beats as the commonest one, times its share of these to this power, 0 to 1: with 0.25 one of a
+        hundredth as many comes to a third.
     by : str
         ``"class"`` or ``"symbol"``: what is to be the same of all.
     seed : int

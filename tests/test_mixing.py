@@ -151,7 +151,7 @@ def test_means_are_added_to_beats_so_that_rare_labels_are_less_rare():
         ]
     )
     made = with_means(beats, 5, seed=2)
-    assert made.counts() == {"N": 900, "V": 90, "F": 12}  # four patients are too few for means of five
+    assert made.counts() == {"N": 900, "V": 285, "F": 12}  # four patients are too few for means of five
     assert np.array_equal(made.signals[: len(beats)], beats.signals)
     assert np.array_equal(made.patients[: len(beats)], beats.patients)
     means = made.take(np.arange(len(beats), len(made)))
@@ -172,7 +172,7 @@ def test_means_are_added_to_beats_so_that_rare_labels_are_less_rare():
 def test_beats_of_nobody_known_are_mixed_as_of_one_patient_each():
     beats = replace(concatenate([marked(9, 100), replace(marked(9, 1), classes=np.full(9, "V"))]), patients=None)
     made = with_means(beats, 5)
-    assert made.counts() == {"N": 900, "V": 90}
+    assert made.counts() == {"N": 900, "V": 285}
     np.testing.assert_allclose(np.sort(made.signals[len(beats) :], axis=1)[:, -5:], 0.2)
     patient = replace(beats, patients=np.where(beats.classes == "V", "17", ""))
     assert with_means(patient, 5).counts() == beats.counts()  # all V are of one
