@@ -84,7 +84,14 @@ def with_means(beats: Beats, patients: int, *, power: float = 0.25, by: str = "c
     -------
     Beats
         Those given, and after them the means.
+
+    Raises
+    ------
+    EcgsynthError
+        If there can be no such means, or no such number of them.
     """
+    if patients < 1 or not 0 <= power <= 1:
+        raise EcgsynthError(f"means are of one patient or more, to a power of 0 to 1, not of {patients} to {power}")
     rng, whose = np.random.default_rng(seed), _whose(beats)
     counts, labels = beats.counts(by), beats.labels(by)
     most = max(counts.values())
@@ -114,12 +121,13 @@ def _means(beats: Beats, asked: NDArray[np.int64], whose: NDArray[np.str_], pati
     for label in beats.counts(by):
         own = np.flatnonzero(labels == label)
         for lead in np.unique(beats.leads[own]):
+            places = np.flatnonzero((labels[asked] == label) & (beats.leads[asked] == lead))
+            if not len(places):
+                continue
             alike = own[beats.leads[own] == lead]
             if len(np.unique(whose[alike])) < patients:
                 alike = own
-            places = np.flatnonzero((labels[asked] == label) & (beats.leads[asked] == lead))
-            if len(places):
-                taken[1:, places] = _of_others(whose, asked[places], alike, patients - 1, rng)
+            taken[1:, places] = _of_others(whose, asked[places], alike, patients - 1, rng)
     made = beats.take(asked)
     signals = np.zeros_like(made.signals)
     for index in taken:

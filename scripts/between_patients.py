@@ -186,11 +186,13 @@ def main(out: Path, seeds: int, names: str | None, device: str) -> None:
         row: [measured("test", row, taken.get(row), seed, split, models, parts) for seed in range(seeds)] for row in ROWS if row in asked
     }
     write(out / "between-patients.json", json.dumps({"ecgsynth": es.__version__, "added": taken, "rows": rows}) + "\n")
-    write(out / "choice.md", choices(found) + "\n")
+    if found:
+        write(out / "choice.md", choices(found) + "\n")
     arrays = {row: np.array([found["confusion"] for found in each]) for row, each in rows.items()}
     sure = {row: {name: float(np.mean([found["predictivity"][name] for found in each])) for name in FOUND} for row, each in rows.items()}
     write(out / "between-patients.md", table(arrays, sure) + "\n")
-    write(out / "gains.md", gains(arrays))
+    if set(OURS) & set(rows):
+        write(out / "gains.md", gains(arrays))
     click.echo(f"{choices(found)}\n\n{table(arrays, sure)}\n\n{gains(arrays)}")
 
 

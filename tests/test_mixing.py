@@ -165,6 +165,9 @@ def test_means_are_added_to_beats_so_that_rare_labels_are_less_rare():
     assert len(with_means(even, 5)) == len(even)
     assert len(with_means(marked(4, 3), 5)) == 12
     nearly = concatenate([marked(9, 100), replace(marked(9, 99), classes=np.full(891, "V"))])
+    for wrong in ({"patients": 0}, {"patients": 5, "power": 1.5}):
+        with pytest.raises(EcgsynthError, match="one patient or more, to a power of 0 to 1"):
+            with_means(even, **wrong)
     few = with_means(nearly, 5).take(np.arange(len(nearly), len(nearly) + 4))  # of fewer beats than there are patients in a mean
     np.testing.assert_allclose(np.sort(few.signals, axis=1)[:, -5:], 0.2)
 
