@@ -61,7 +61,7 @@ class Attackers(NamedTuple):
         released = released.take(np.random.default_rng(seed).permutation(len(released))[:RELEASED])
         asked = concatenate([self.members, self.others])
         behind = self._behind(released, asked)
-        inferred = {name: self._inferred(released, asked, behind, of(asked), seed) for name, of in ATTRIBUTES.items()}
+        inferred = {name: self._inferred(released, asked, behind, of(asked)) for name, of in ATTRIBUTES.items()}
         return {
             "membership of a patient, area": membership_auc(*([scores] for scores in self.membership(released)), seed=seed),
             "recognition of a patient, area": membership_auc(*([scores] for scores in self._recognition(released, asked, seed)), seed=seed),
@@ -103,7 +103,7 @@ class Attackers(NamedTuple):
         members, others = ({name: found[name] for name in np.unique(side.patients)} for side in (self.members, self.others))
         return members, others
 
-    def _inferred(self, released: Beats, asked: Beats, behind: Places, truth: Strings, seed: int) -> Interval | None:
+    def _inferred(self, released: Beats, asked: Beats, behind: Places, truth: Strings) -> Interval | None:
         """Guess an attribute of all patients in question, where it is known, from near copies of whichever of them."""
         carried = np.where(behind >= 0, truth[behind], "")
         votes = []
@@ -113,7 +113,7 @@ class Attackers(NamedTuple):
             votes.append(attribute_votes(**beats, synthetic=_waveforms(released), carried=carried) if own.any() else {})
             if len(votes[-1]) < 2 or min(map(len, votes[-1].values())) < _FEWEST_OF_A_VALUE:
                 return None
-        return excess(*votes, seed=seed)
+        return excess(*votes)
 
     def _behind(self, released: Beats, asked: Beats) -> Places:
         """Say which beat of those in question is nearest to each beat released, and -1 where that is no near copy of it."""

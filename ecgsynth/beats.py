@@ -231,6 +231,12 @@ def impossible(beats: Beats) -> NDArray[np.bool_]:
     return ~((beats.signals.max(axis=axes) <= MOST_MV) & (beats.signals.min(axis=axes) >= -MOST_MV))  # NaN is neither
 
 
+def of_others(beats: Beats, *, than: Beats) -> bool:
+    """Say whether all beats are of patients of whom there are none among others; not, where a beat may be of anybody."""
+    known = beats.patients.all() and than.patients.all()
+    return bool(known and not np.isin(beats.patients, than.patients).any())
+
+
 def refuse_impossible(beats: Beats, what: str) -> None:
     """Raise if nothing can be learnt from, or said of, some of these beats, which are called `what`.
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ecgsynth.beats import Beats, refuse_impossible
+from ecgsynth.beats import Beats, of_others, refuse_impossible
 from ecgsynth.cache import Cache, content
-from ecgsynth.classifiers import CLASSIFIERS, BeatClassifier
+from ecgsynth.classifiers import CLASSIFIERS, BeatClassifier, network_for
 from ecgsynth.engine import Engine, Job, Local
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.families import FAMILY_NAMES, choose_families
@@ -67,7 +67,8 @@ def evaluate(
     by : str
         ``"class"`` to score AAMI classes, ``"symbol"`` to score annotation symbols.
     classifier : BeatClassifier, optional
-        Settings of the network but for the seed, and the features that all classifiers may see; the same for all rows.
+        Settings of the network but for the seed, and the features that all classifiers may see; the same for all rows. Those of
+        `network_for` if not given: for new patients, where no patient of `train` is in `test`.
     classifiers : sequence of str
         Which of `CLASSIFIERS`; the first is the one that most is said of.
     protocol : str
@@ -135,7 +136,7 @@ def evaluate_steps(
     engine: Engine | None = None,
 ) -> Steps[Progress, None, Evaluation]:
     """Do the work of `evaluate`, yielding how far it is; the result is the generator's return value."""
-    classifier = classifier or BeatClassifier()
+    classifier = classifier or network_for("patients" if of_others(test, than=train) else "beats", synthetic)
     rows, classifiers = tuple(dict.fromkeys(rows)), tuple(dict.fromkeys(classifiers))
     _refuse_unknown("row", rows, ROWS)
     _refuse_unknown("classifier", classifiers, CLASSIFIERS)

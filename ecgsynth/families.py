@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgsynth.beats import Beats
+from ecgsynth.beats import Beats, of_others
 from ecgsynth.cache import content
 from ecgsynth.classifiers.frozen import FROZEN, frozen_features
 from ecgsynth.errors import EcgsynthError
 from ecgsynth.metrics.detection import area, suspicions
-from ecgsynth.metrics.diversity import Features, manifold, nearest_distances, nearest_places
+from ecgsynth.metrics.diversity import Features, distances, manifold, nearest_distances, nearest_places
 from ecgsynth.metrics.fidelity import frechet_distance, mmd, spectrum_distance, warped_distances
 from ecgsynth.metrics.physiology import MEASURES, measure_waves, shares, wave_distances
-from ecgsynth.metrics.privacy import nearer_than_fresh, nearest_errors, singled_out, train_over_control
+from ecgsynth.metrics.privacy import nearer_than_fresh, nearest_errors, over, singled_out
 from ecgsynth.scores import AS_REAL, LESS, MORE
 
 Numbers = Mapping[str, float]
@@ -42,8 +42,7 @@ class Sides:
     @cached_property
     def owners(self) -> NDArray[np.str_] | None:
         """Whose the test beats are, where all are of patients whom nothing was learnt from; None elsewhere."""
-        known = self.test.patients.all() and self.train.patients.all()
-        return self.test.patients if known and not np.isin(self.test.patients, self.train.patients).any() else None
+        return self.test.patients if of_others(self.test, than=self.train) else None
 
     @cached_property
     def test_waves(self) -> NDArray[np.float64]:
@@ -145,21 +144,23 @@ def _physiology(beats: Beats, sides: Sides) -> Question:
 def _privacy(beats: Beats, sides: Sides) -> Question:
     ours, train, control = (_waveforms(side) for side in (beats, sides.train, sides.test))
     apart, fresh = (nearest_distances(beats=side, among=train) for side in (ours, control))
-    nearer = train_over_control(synthetic=ours, train=train, control=control)
     known = len(np.unique(sides.train.patients)) > 1  # patients: else nobody can be pointed at
     pointing = singled_out(beats=ours, train=train, patients=sides.train.patients) if known else np.full(len(ours), np.nan)
     rms, prd = nearest_errors(beats=ours, train=train)
 
-    def numbers(known: NDArray[np.float64], fresh: NDArray[np.float64]) -> Numbers:
+    def numbers(known: NDArray[np.float64], control: NDArray[np.float64]) -> Numbers:
+        place, apart = known[:, 0].astype(np.int64), known[:, 1]
+        fresh, to_ours = control[:, 0], control[:, 1:]
         return {
-            "near copies": float(nearer_than_fresh(known[:, 0], fresh).mean()),
-            "distance to train over distance to test": float(np.median(known[:, 1])),
+            "near copies": float(nearer_than_fresh(apart, fresh).mean()),
+            "distance to train over distance to test": float(np.median(over(apart, to_ours.min(axis=0)[place]))),
             "nearest patient over second nearest": float(np.median(known[:, 2])),
             "RMSE to the nearest training beat, mV": float(np.median(known[:, 3])),
             "PRD to the nearest training beat, %": float(np.median(known[:, 4])),
         }
 
-    return Question(numbers, (np.stack([apart, nearer, pointing, rms, prd], axis=1), fresh), (None, sides.owners))
+    of_ours = np.stack([np.arange(len(ours)), apart, pointing, rms, prd], axis=1)
+    return Question(numbers, (of_ours, np.column_stack([fresh, distances(control, ours)])), (None, sides.owners))
 
 
 FAMILIES = (

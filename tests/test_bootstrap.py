@@ -192,7 +192,41 @@ def test_a_class_of_one_patient_counts_in_all_of_an_interval():
         assert np.isnan(found[name][1:]).all()  # what others with such beats would give, nobody knows
     both = each.copy()
     both[:, 4, 1, 0] = 20
-    assert over_patients(lambda stack: rates(stack, "NV"), both)["Se V"] == (0, 0, 0)
+    found = over_patients(lambda stack: rates(stack, "NV"), both)["Se V"]  # 2.5 of 100 times two find nobody if 16 of 100 are found
+    assert found == pytest.approx((0, 0, 1 - 0.025**0.5))
+    each[:, :, 1, 1] = 5
+    each[:, 3, 1] = (0, 20)
+    assert over_patients(lambda stack: rates(stack, "NV"), each)["Se V"] == pytest.approx((1, 0.025 ** (1 / 8), 1))
+    assert over_patients(lambda stack: rates(stack, "NV"), each, base=each)["Se V"] == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("patients", "least"), [(2, 170), (3, 170), (5, 180), (8, 180), (20, 180)])
+def test_an_interval_of_a_class_that_few_patients_have_covers_what_others_would_give(patients, least):
+    """Of 20 patients some have the class, each with an odd number of beats and a share found of its own, two of three in the mean."""
+    rng, hits, narrow = np.random.default_rng(0), 0, 0
+    for seed in range(200):
+        each = np.zeros((1, 20, 2, 2), dtype=int)
+        each[:, :, 0, 0] = 50
+        counts, shares = rng.integers(50, 150, patients), rng.beta(2, 1, patients)
+        each[0, :patients, 1, 1] = np.round(counts * shares)
+        each[0, :patients, 1, 0] = counts - each[0, :patients, 1, 1]
+        found = over_patients(lambda stack: {"Se": rates(stack, "NV")["Se V"]}, each, draws=300, seed=seed)["Se"]
+        hits += found.low <= 2 / 3 <= found.high
+        narrow += found.high - found.low < 0.1
+    assert hits >= least
+    assert narrow <= 10  # nor is it by saying nothing
+
+
+def test_an_interval_of_few_goes_no_further_than_a_rate_or_a_gain_can():
+    each = np.zeros((1, 3, 2, 2), dtype=int)
+    each[:, :, 0, 0] = 50
+    each[0, :, 1] = [(9, 1), (5, 5), (0, 10)]
+    none = each.copy()
+    none[0, :, 1] = (10, 0)
+    assert over_patients(lambda stack: rates(stack, "NV"), each)["Se V"][1:] == (0, 1)
+    gain = over_patients(lambda stack: rates(stack, "NV"), each, base=none)["Se V"]
+    assert gain.value == pytest.approx(16 / 30)
+    assert -1 < gain.low < gain.value < gain.high == 1
 
 
 def test_a_seed_that_never_calls_a_class_has_no_positive_predictivity_of_it_and_the_others_keep_theirs():

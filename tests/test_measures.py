@@ -11,6 +11,7 @@ from ecgsynth.errors import EcgsynthError
 from ecgsynth.families import FAMILIES, FROZEN_TITLE, Question, Sides, _patients_behind, choose_families
 from ecgsynth.generators import GENERATORS
 from ecgsynth.measures import measure
+from ecgsynth.metrics.bootstrap import delete_half
 from ecgsynth.scores import AS_REAL, Score, table
 from ecgsynth.simulate import simulate_records
 from ecgsynth.splits import split_beats
@@ -35,6 +36,10 @@ def memorizer(sides):
 @pytest.fixture(scope="module")
 def class_mean(sides):
     return measured(sides, "class-mean")
+
+
+ERRORS = ("RMSE to the nearest training beat, mV", "PRD to the nearest training beat, %")
+MOVED = ("QRS duration moved, ms", "QT interval moved, ms", "R amplitude moved, mV", "T amplitude moved, mV", "ST level moved, mV")
 
 
 def by_measure(scores, label="N"):
@@ -99,6 +104,29 @@ def test_patients_are_the_unit_where_they_were_divided_and_beats_elsewhere(sides
         assert [whose is not None for whose in question.whose] == [len(part) == len(own.test) for part in question.of]
 
 
+def test_an_interval_of_a_ratio_to_other_patients_covers_it_with_others_of_them():
+    """Fresh beats of many patients lie as near to twelve of one side as to twelve of another: whatever twelve these are."""
+    beats = extract_beats(simulate_records(n_patients=2, minutes=1, seed=0), source="simulated")
+    one = beats.take(beats.classes == "N").take(np.zeros(240, dtype=int))
+    rng = np.random.default_rng(0)
+
+    def side(name, patients):
+        centres = np.repeat(rng.normal(0, 1, (patients, 6)), 240 // patients, axis=0) + rng.normal(0, 0.3, (240, 6))
+        signals = np.pad(centres, ((0, 0), (0, one.n_samples - 6))).astype(np.float32)
+        whose = np.repeat([f"{name}{number}" for number in range(patients)], 240 // patients)
+        return replace(one, signals=signals, patients=whose)
+
+    family, hits, narrow = choose_families(["privacy"])[0], 0, 0
+    for seed in range(60):
+        question = family.ask(side("s", 240), Sides(train=side("a", 12), test=side("b", 12)))
+        found = delete_half(question.statistics, *question.of, patients=question.whose, fewest=10, seed=seed)
+        ratio = found["distance to train over distance to test"]
+        hits += ratio.low <= 1 <= ratio.high
+        narrow += ratio.high - ratio.low < 0.6
+    assert hits >= 52
+    assert narrow >= 40
+
+
 def test_a_copy_stands_with_the_patient_it_was_copied_from(sides):
     copies = GENERATORS["memorizer"]().fit(sides.train).sample({"N": 100}, seed=3)
     known = {beat.tobytes(): name for beat, name in zip(sides.train.signals, sides.train.patients, strict=True)}
@@ -127,6 +155,12 @@ def test_copies_pass_for_real_but_are_found_to_be_copies(memorizer):
         assert scores["nearest patient over second nearest"].value.value < 0.01 < scores["nearest patient over second nearest"].real
         assert scores["coverage"].value.value > 0.9 * scores["coverage"].real
         assert abs(scores["MMD"].value.value) < 0.02
+        assert scores[FROZEN_TITLE].value.value < 2 * scores[FROZEN_TITLE].real
+        for name in ERRORS:  # to the train side, and no other
+            assert scores[name].value.value < 1e-3 < 0.2 * scores[name].real, name
+    normal = by_measure(memorizer, "N")
+    for name in MOVED:
+        assert normal[name].value.low < normal[name].real < normal[name].value.high, name
 
 
 def test_class_means_with_noise_are_neither_real_nor_copies(class_mean):
@@ -134,8 +168,13 @@ def test_class_means_with_noise_are_neither_real_nor_copies(class_mean):
         scores = by_measure(class_mean, label)
         assert scores["near copies"].value.value == 0
         assert scores["precision"].value.value < 0.3 < scores["precision"].real
-        for name in ("Fréchet distance, mV²", "spectrum, dB", "warped distance to the class mean, mV"):
+        for name in ("Fréchet distance, mV²", FROZEN_TITLE, "spectrum, dB", "warped distance to the class mean, mV"):
             assert scores[name].value.value > scores[name].real, name
+        for name in ERRORS:
+            assert scores[name].value.low > 3 * scores[name].real, name
+    normal = by_measure(class_mean, "N")
+    for name in MOVED:
+        assert normal[name].value.low > 3 * normal[name].real, name
         for name in ("distance to train over distance to test", "nearest patient over second nearest"):
             assert scores[name].value.low > 0.9 * scores[name].real, name
         assert scores["upright P"].goal == AS_REAL

@@ -66,13 +66,13 @@ def manifold(*, real: Features, synthetic: Features, neighbors: int = 5) -> Mani
     covered = np.zeros(len(real), dtype=bool)
     for start in range(0, len(synthetic), _CHUNK):
         part = slice(start, start + _CHUNK)
-        apart = _distances(real, synthetic[part])  # (n_real, chunk)
+        apart = distances(real, synthetic[part])  # (n_real, chunk)
         within = apart <= reach_of_real[:, None]
         precision += float(within.any(axis=0).sum())
         density += float(within.sum())
         covered |= within.any(axis=1)
     for start in range(0, len(real), _CHUNK):
-        apart = _distances(real[start : start + _CHUNK], synthetic)
+        apart = distances(real[start : start + _CHUNK], synthetic)
         recall += float((apart <= reach_of_synthetic).any(axis=1).sum())
     n_real, n_synthetic = len(real), len(synthetic)
     return Manifold(precision / n_synthetic, recall / n_real, density / (neighbors * n_synthetic), float(covered.mean()))
@@ -98,7 +98,8 @@ def _nearest(beats: Features, among: Features) -> tuple[Features, NDArray[np.int
 _CHUNK = 1000  # points compared with all others at a time
 
 
-def _distances(one: Features, other: Features) -> NDArray[np.float64]:
+def distances(one: Features, other: Features) -> NDArray[np.float64]:
+    """Give how far each of one set is from each of another: (n, d), (m, d) -> (n, m)."""
     from sklearn.metrics import pairwise_distances
 
     return np.asarray(pairwise_distances(one, other))
