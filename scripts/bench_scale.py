@@ -29,7 +29,7 @@ from statistics import median
 
 import click
 import numpy as np
-from shared import Found, memory, part, write
+from shared import Found, memory, part, versions, write
 
 import ecgsynth as es
 from ecgsynth.records import write_record
@@ -214,10 +214,8 @@ def main(work: Path, out: Path, sizes: str, whole: int, repeats: int, ray_record
     text = table(found, asked, ray)
     write(out / "scale.md", text)
     failures = verdict(found, ray)
-    write(
-        out / "scale.json",
-        json.dumps({"ecgsynth": es.__version__, "sizes": found, "whole": asked, "ray": ray, "failures": failures}, indent=1) + "\n",
-    )
+    told = {"ecgsynth": versions(out / "parts"), "sizes": found, "whole": asked, "ray": ray, "failures": failures}
+    write(out / "scale.json", json.dumps(told, indent=1) + "\n")
     click.echo(text)
     if failures:
         raise click.ClickException("\n".join(failures))

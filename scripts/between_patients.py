@@ -21,7 +21,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, chosen, markdown, mitdb_beats, one_core, part, trained, write
+from shared import Found, chosen, markdown, mitdb_beats, one_core, part, trained, versions, write
 from sklearn.metrics import precision_recall_curve
 
 import ecgsynth as es
@@ -185,7 +185,7 @@ def main(out: Path, seeds: int, names: str | None, device: str) -> None:
     rows = {
         row: [measured("test", row, taken.get(row), seed, split, models, parts) for seed in range(seeds)] for row in ROWS if row in asked
     }
-    write(out / "between-patients.json", json.dumps({"ecgsynth": es.__version__, "added": taken, "rows": rows}) + "\n")
+    write(out / "between-patients.json", json.dumps({"ecgsynth": versions(parts.glob("test-*.json")), "added": taken, "rows": rows}) + "\n")
     if found:
         write(out / "choice.md", choices(found) + "\n")
     arrays = {row: np.array([found["confusion"] for found in each]) for row, each in rows.items()}

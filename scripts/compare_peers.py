@@ -29,7 +29,7 @@ import neurokit2 as nk
 import numpy as np
 import torch
 from imblearn.over_sampling import SMOTE
-from shared import Found, chosen, machine, mitdb_split, part, write
+from shared import Found, chosen, machine, mitdb_split, part, versions, write
 from threadpoolctl import threadpool_limits
 
 import ecgsynth as es
@@ -224,7 +224,7 @@ def main(out: Path, minutes: float, seeds: int, only: str | None) -> None:
         else:
             rows.setdefault(name, []).append(found)
         click.echo(f"seed {seed}  {name:<10} {failed.get(name) or format(found['macro_f1'], '.3f')}", err=True)
-    made_by = {"ecgsynth": es.__version__, "python": platform.python_version(), "torch": torch.__version__, "minutes": minutes}
+    made_by = {"ecgsynth": versions(out / "parts"), "python": platform.python_version(), "torch": torch.__version__, "minutes": minutes}
     if only:
         return click.echo(table(rows, failed))
     write(out / "peers.json", json.dumps(made_by | {"rows": rows, "failed": failed}) + "\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import numpy as np
 from scipy.stats import bootstrap
-from shared import Found, mitdb_split, part, write
+from shared import Found, mitdb_split, part, versions, write
 
 import ecgsynth as es
 from ecgsynth.generators import Generator
@@ -84,7 +84,8 @@ def main(results: Path, seeds: int) -> None:
             path = results / "parts" / "mitdb-diversity" / f"{row}-{seed}.json"
             rows.setdefault(row, []).append(part(path, settings, lambda model=model, seed=seed: measure(model, split, seed)))
             click.echo(f"seed {seed}  {row}", err=True)
-    write(results / "mitdb-diversity.json", json.dumps({"ecgsynth": es.__version__, "models": models, "rows": rows}, indent=1) + "\n")
+    told = {"ecgsynth": versions(results / "parts" / "mitdb-diversity"), "models": models, "rows": rows}
+    write(results / "mitdb-diversity.json", json.dumps(told, indent=1) + "\n")
     write(results / "mitdb-diversity.md", table(rows) + "\n")
     click.echo(table(rows))
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 import numpy as np
-from shared import Found, mitdb_beats, one_core, part, rows_to_show, trained, write
+from shared import Found, mitdb_beats, one_core, part, rows_to_show, trained, versions, write
 
 import ecgsynth as es
 from ecgsynth.audit import Policy, audit
@@ -237,7 +237,8 @@ def main(out: Path, scheme: str, seeds: int, names: str | None, device: str) -> 
     tables += [measures(rows, label) for label in ("all", *CLASSES[scheme]) if label in known]
     text = "\n\n".join(tables) + "\n"
     click.echo(text)
-    write(out / f"evidence-{scheme}.json", json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "rows": rows}) + "\n")
+    told = {"ecgsynth": versions(file for row in rows for file in parts_of(row, scheme, seeds, out)), "seeds": seeds, "rows": rows}
+    write(out / f"evidence-{scheme}.json", json.dumps(told) + "\n")
     write(out / f"evidence-{scheme}.md", text)
     if scheme == "dechazal":
         draw(rows, out / "membership-and-utility.png")

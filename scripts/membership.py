@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, divided, one_core, part, rows_to_show, trained, unpaced_beats, write
+from shared import Found, divided, one_core, part, rows_to_show, trained, unpaced_beats, versions, write
 
 import ecgsynth as es
 from ecgsynth.attacks import RELEASED, set_up
@@ -120,7 +120,8 @@ def main(out: Path, draws: int, names: str | None, device: str) -> None:
             rows[row].append(part(files[row][draw], settings, lambda row=row, d=draw, s=split: measure(row, d, s, work, device)))
             click.echo(f"draw {draw}  {row}", err=True)
     click.echo(table(rows))
-    write(out / "membership.json", json.dumps({"ecgsynth": es.__version__, "draws": draws, "rows": rows}) + "\n")
+    told = {"ecgsynth": versions(file for row in rows for file in files[row]), "draws": draws, "rows": rows}
+    write(out / "membership.json", json.dumps(told) + "\n")
     write(out / "membership.md", table(rows) + "\n")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, classes_across, divided, markdown, one_core, part, rows_to_show, unpaced_beats, write
+from shared import Found, classes_across, divided, markdown, one_core, part, rows_to_show, unpaced_beats, versions, write
 
 import ecgsynth as es
 from ecgsynth.classifiers import NEW_PATIENTS
@@ -92,7 +92,8 @@ def main(out: Path, draws: int, names: str | None) -> None:
             rows[row].append(part(files[row][draw], settings, lambda row=row, d=draw, s=split: measure(row, d, s)))
             click.echo(f"draw {draw}  {row:<12} macro-F1 {rows[row][-1]['macro_f1']:.3f}", err=True)
     click.echo(table(rows))
-    write(out / "new-patients.json", json.dumps({"ecgsynth": es.__version__, "draws": draws, "rows": rows}) + "\n")
+    told = {"ecgsynth": versions(file for row in rows for file in files[row]), "draws": draws, "rows": rows}
+    write(out / "new-patients.json", json.dumps(told) + "\n")
     write(out / "new-patients.md", table(rows))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, mitdb_split, one_core, part, rows_to_show, trained, write
+from shared import Found, mitdb_split, one_core, part, rows_to_show, trained, versions, write
 from sklearn.metrics import roc_auc_score
 
 import ecgsynth as es
@@ -127,7 +127,7 @@ def main(out: Path, seeds: int, only: str | None) -> None:
             found = part(files[row][seed], settings, lambda row=row, seed=seed: measure(row, seed, split, work))
             rows[row].append(found)
             click.echo(f"{row:<10} seed {seed} macro-F1 {found['macro_f1']:.3f} membership {found.get('membership')}", err=True)
-    write(out / "privacy.json", json.dumps({"ecgsynth": es.__version__, "rows": rows}) + "\n")
+    write(out / "privacy.json", json.dumps({"ecgsynth": versions(file for row in rows for file in files[row]), "rows": rows}) + "\n")
     write(out / "privacy.md", table(rows) + "\n")
     if any(row in EPSILONS for row in rows):
         draw(rows, out / "privacy.png")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from shared import Found, mitdb_split, one_core, part, rows_to_show, trained, write
+from shared import Found, mitdb_split, one_core, part, rows_to_show, trained, versions, write
 
 import ecgsynth as es
 from ecgsynth.generators import Generator, settings_of
@@ -133,7 +133,8 @@ def main(out: Path, seeds: int, by: str, names: str | None) -> None:
             found = part(files[row][seed], settings, lambda row=row, seed=seed: measure(row, seed, split, by, work))
             done[row].append(found)
             click.echo(f"seed {seed}  {row:<15} macro-F1 {found['macro_f1']:.4f}", err=True)
-    write(out / f"{name}.json", json.dumps({"ecgsynth": es.__version__, "seeds": seeds, "times": TIMES, "rows": done}) + "\n")
+    told = {"ecgsynth": versions(file for row in done for file in files[row]), "seeds": seeds, "times": TIMES, "rows": done}
+    write(out / f"{name}.json", json.dumps(told) + "\n")
     write(out / f"{name}.md", table(done) + "\n")
     click.echo(f"{table(done)}\n\n{differences(done)}")
 

@@ -165,6 +165,33 @@ def test_parts_of_a_measurement_are_kept_and_never_mixed_with_others(tmp_path, m
         part(path, {"steps": (1, 3)}, stopped)
 
 
+def test_a_table_of_several_versions_names_them_all(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from shared import part, versions
+
+    for seed, version in ((0, "0.3.0"), (1, "0.2.0"), (2, "0.3.0")):
+        monkeypatch.setattr("ecgsynth.__version__", version)
+        part(tmp_path / f"flow-{seed}.json", {}, dict)
+    assert versions(tmp_path) == "0.2.0, 0.3.0"
+    assert versions([tmp_path / "flow-0.json", tmp_path / "flow-2.json"]) == "0.3.0"
+
+
+def test_what_fails_beside_others_is_a_row_that_says_so(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import compare_generators
+    import compare_peers
+
+    found = {"macro_f1": 0.5, "detection": 0.9, "training_beats_per_s": None, "sampling_beats_per_s": 7.0, "parameters": 3, "minutes": 1}
+    told = compare_generators.table({"gaussian": [found]}, {"vae": "no memory", "gaussian": "no disk"}, 100).splitlines()
+    assert told[2].startswith("| `gaussian` (failed after 1 of the seeds: no disk) | 0.500 | 0.900 |")
+    assert told[3].startswith("| `vae` | failed: no memory |")
+    assert len({line.count("|") for line in told}) == 1
+    told = compare_peers.table({"flow": [{"macro_f1": 0.5}]}, {"tsgm": "not to be installed"}).splitlines()
+    assert told[2].startswith("| ecgsynth: `flow` | 0.500 |")
+    assert "| failed: not to be installed |" in told[3]
+    assert len({line.count("|") for line in told}) == 1
+
+
 def test_a_training_that_was_stopped_goes_on_to_the_same_model(split, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     from shared import trained
@@ -203,8 +230,15 @@ def test_every_measured_table_is_shown_as_it_was_measured(table):
 
 
 @pytest.mark.parametrize("numbers", NUMBERS, ids=lambda path: path.name)
-def test_every_file_of_numbers_says_which_version_measured_them(numbers):
-    assert re.fullmatch(r"\d+\.\d+\.\d+", json.loads(numbers.read_text())["ecgsynth"])
+def test_every_file_of_numbers_says_which_versions_measured_them(numbers):
+    told = json.loads(numbers.read_text())["ecgsynth"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+(, \d+\.\d+\.\d+)*", told)
+    parts = numbers.parent / "parts"
+    kept = parts / numbers.stem if numbers.parent == RESULTS else parts
+    measured = {json.loads(path.read_text())["ecgsynth"] for path in kept.glob("*.json")}
+    assert measured <= set(told.split(", "))
+    if measured and kept != parts:
+        assert ", ".join(sorted(measured)) == told
 
 
 def test_the_python_of_the_readme_runs(records_folder, tmp_path, monkeypatch):

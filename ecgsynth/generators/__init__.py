@@ -36,7 +36,7 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
     "cgan": partial(Gan, name="cgan"),
     # Radford et al. 2016, doi:10.48550/arXiv.1511.06434, told the label as above.
     "dcgan": partial(Gan, name="dcgan", network="dcgan", rate=2e-4, latent=100),
-    # Odena et al. 2017, doi:10.48550/arXiv.1610.09585.
+    # Odena et al. 2017, doi:10.48550/arXiv.1610.09585, with the networks of DCGAN.
     "acgan": partial(Gan, name="acgan", network="dcgan", conditioning="auxiliary", rate=2e-4, latent=100),
     # Arjovsky et al. 2017, doi:10.48550/arXiv.1701.07875.
     "wgan": partial(
@@ -52,7 +52,8 @@ GENERATORS: dict[str, Callable[..., Generator]] = {
     "rcgan": partial(Gan, name="rcgan", network="lstm", rate=1e-3),
     # Zhu et al. 2019, doi:10.1038/s41598-019-42516-z, told the label as cgan is.
     "bilstm-cnn-gan": partial(Gan, name="bilstm-cnn-gan", network="bilstm-convolutional", rate=2e-4),
-    # Li et al. 2022, doi:10.48550/arXiv.2206.13676, as in their code for MIT-BIH.
+    # Li et al. 2022, doi:10.48550/arXiv.2206.13676: rates, penalty and heads as in their code for MIT-BIH; sizes, batch and which
+    # labels are asked for (those of the real batch) are ours.
     "tts-cgan": partial(
         Gan,
         name="tts-cgan",

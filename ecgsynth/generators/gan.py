@@ -98,7 +98,9 @@ class Gan(TrainedGenerator):
     -----
     Deviations that all methods share here, whatever their papers do: beats are made by an average of the
     generator over its steps; rare labels are drawn more often (`class_power`); the learning rate falls in
-    the second half; Adam's second momentum is 0.99; weights begin as PyTorch has them. "Told the label"
+    the second half; Adam's second momentum is 0.99; weights begin as PyTorch has them; all take 128 beats a
+    step, and all but ``conditioning="separate"`` are told the label, those too whose papers are of one class
+    (`wgan`, `wgan-gp`, `pacgan`, `unrolled-gan`). "Told the label"
     means the label and its lead, of which ``conditioning="separate"`` has one generator each.
 
     With the mixture prior the label is in the draft, and the network that refines it should not be told

@@ -101,6 +101,12 @@ def part(path: Path, settings: Found, measure: Callable[[], Found]) -> Found:
     return found
 
 
+def versions(parts: Path | Iterable[Path]) -> str:
+    """Name the versions that measured these parts, or all in a folder, by comma."""
+    files = parts.glob("*.json") if isinstance(parts, Path) else parts
+    return ", ".join(sorted({json.loads(path.read_text())["ecgsynth"] for path in files}))
+
+
 def trained(
     model: Generator, path: Path, train: es.Beats, validation: es.Beats | None = None, *, by: str = "class", device: str = "cpu"
 ) -> tuple[Generator, float | None]:
