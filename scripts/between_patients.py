@@ -7,7 +7,8 @@ alike on the validation patients of DS1, over three seeds; then each is measured
 number of steps, its gain over real beats alone with a 95 % interval over test patients and seeds. The classifier learns means of what it
 is given beside it, by which rare classes become less rare; in one row it does not. In others it varies gain, duration, place, baseline and
 noise of real beats while it learns, or sees them as large as they are, neither of which the patients of DS1 chose. Means of real beats
-across five patients, from which `group-flow` learns, stand beside it alone, too. Of the test patients this is known here: the defaults of
+across five patients, from which `group-flow` learns, stand beside it alone, too; in one row beats of `flow` stand in the place of the real
+ones that beats of `group-flow` are added to. Of the test patients this is known here: the defaults of
 `flow` were chosen on the validation side of the scheme `beats`, where they have a fifth of their beats; and that plain means of beats
 drawn at random are taken, across five patients, was settled with one seed on them, among six ways of mixing: `scripts/new_patients.py` asks
 the same of other divisions. Beside what a classifier answers by itself stands how much of what it is surest of is right, if it is asked for
@@ -42,6 +43,7 @@ ROWS = {
     "synthetic": "`flow` alone (TSTR)",
     "real+synthetic": "real beats and `flow`",
     "group": "`group-flow` alone (TSTR)",
+    "flow+group": "`flow` and `group-flow` alone (TSTR)",
     "real+group": "real beats and `group-flow`",
     "means": "means of real beats across five patients",
     "weights": "real beats, classes weighted",
@@ -50,9 +52,10 @@ ROWS = {
     "unscaled": "real beats, not scaled",
     "bare": "real beats, and no means of them beside",
 }
-ADDING = ("real+synthetic", "real+group", "smote")
-OURS = ("real+synthetic", "group", "real+group")  # whose gains are told over every other row
-MODELS = {"synthetic": "flow", "real+synthetic": "flow", "group": "group-flow", "real+group": "group-flow"}
+ADDING = ("real+synthetic", "flow+group", "real+group", "smote")
+OURS = ("real+synthetic", "flow+group", "real+group")  # whose gains are told over every other row
+MODELS = {"synthetic": "flow", "real+synthetic": "flow", "group": "group-flow", "flow+group": "group-flow", "real+group": "group-flow"}
+PLACE = {"flow+group": "flow"}  # whose beats stand in the place of the real ones, to which others are added
 
 How = tuple[float, int]  # one of `ADDED`
 Models = Callable[[str, int], Generator]  # a trained generator of a name for a seed
@@ -75,7 +78,8 @@ def training_set(row: str, how: How | None, train: es.Beats, seed: int, models: 
     if how is None:
         return train
     source = models(MODELS[row], seed) if row in MODELS else es.GENERATORS["smote"]().fit(train)
-    return es.concatenate([train, source.sample(added(train, how), seed=seed)])
+    base = models(PLACE[row], seed).sample(es.class_counts(train), seed=seed) if row in PLACE else train
+    return es.concatenate([base, source.sample(added(train, how), seed=seed)])
 
 
 def measured(side: str, row: str, how: How | None, seed: int, split: es.Split, models: Models, parts: Path) -> Found:
@@ -91,7 +95,7 @@ def measured(side: str, row: str, how: How | None, seed: int, split: es.Split, m
         "classifier": vars(classifier),
         "train": split.train.digest(),
         "asked": asked.digest(),
-    }
+    } | ({"place": es.GENERATORS[PLACE[row]](seed=seed).params} if row in PLACE else {})
 
     def measure() -> Found:
         odds = classifier.fit(training_set(row, how, split.train, seed, models)).probabilities(asked)
