@@ -8,6 +8,7 @@ can be learnt from others; they are learnt and confused all the same. Each part 
 may share the work by `--only`: the table is of all classifiers whose parts are there.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -24,11 +25,13 @@ COUNTED = "NSV"
 FEWEST = 50  # beats of each counted class in each half
 ACROSS = 5  # patients who have beats of each counted class, in the half that is learnt from
 FEWER = "fewer means by the square root"
+UNTOLD = "means of beats whose patients are not told"  # no choice, but what it means to learn from synthetic beats
 # What is changed of the settings that were taken, of one network: more of them make what is found hang less on chance.
 VARIANTS = {
     "taken": {},
     "no means beside the beats": {"across": 1},
     FEWER: {"across": 1},
+    UNTOLD: {},
     "not scaled": {"scaled": False},
     "neither means nor scaled": {"across": 1, "scaled": False},
     "weighted classes and no means": {"across": 1, "balanced": True},
@@ -58,6 +61,8 @@ def measure(name: str, network: es.BeatClassifier, learnt: es.Beats, asked: es.B
     """Have a network learn from one half, and say what it finds in the other."""
     if name == FEWER:
         learnt = with_means(learnt, NEW_PATIENTS["across"], power=0.5, seed=network.seed)
+    if name == UNTOLD:
+        learnt = replace(learnt, patients=None)
     found = score_classes(annotated=asked.classes, predicted=network.fit(learnt).predict(asked), classes=CLASSES)
     return {"f1": found.f1, "confusion": found.confusion}
 
