@@ -16,7 +16,7 @@ from ecgsynth.metrics.detection import area, suspicions
 from ecgsynth.metrics.diversity import Features, distances, manifold, nearest_distances, nearest_places
 from ecgsynth.metrics.fidelity import frechet_distance, mmd, spectrum_distance, warped_distances
 from ecgsynth.metrics.physiology import MEASURES, measure_waves, shares, wave_distances
-from ecgsynth.metrics.privacy import nearer_than_fresh, nearest_errors, over, singled_out
+from ecgsynth.metrics.privacy import nearer_than_fresh, nearest_errors, singled_out, train_over_control
 from ecgsynth.scores import AS_REAL, LESS, MORE
 
 Numbers = Mapping[str, float]
@@ -150,10 +150,10 @@ def _privacy(beats: Beats, sides: Sides) -> Question:
 
     def numbers(known: NDArray[np.float64], control: NDArray[np.float64]) -> Numbers:
         place, apart = known[:, 0].astype(np.int64), known[:, 1]
-        fresh, to_ours = control[:, 0], control[:, 1:]
+        fresh, to_ours = control[:, 0], control[:, 1 + place]
         return {
             "near copies": float(nearer_than_fresh(apart, fresh).mean()),
-            "distance to train over distance to test": float(np.median(over(apart, to_ours.min(axis=0)[place]))),
+            "distance to train over distance to test": float(np.median(train_over_control(to_train=apart, to_control=to_ours))),
             "nearest patient over second nearest": float(np.median(known[:, 2])),
             "RMSE to the nearest training beat, mV": float(np.median(known[:, 3])),
             "PRD to the nearest training beat, %": float(np.median(known[:, 4])),

@@ -214,7 +214,7 @@ def main(work: Path, out: Path, sizes: str, whole: int, repeats: int, ray_record
     text = table(found, asked, ray)
     write(out / "scale.md", text)
     failures = verdict(found, ray)
-    told = {"ecgsynth": versions(out / "parts"), "sizes": found, "whole": asked, "ray": ray, "failures": failures}
+    told = {"ecgsynth": versions((out / "parts").glob("*.json")), "sizes": found, "whole": asked, "ray": ray, "failures": failures}
     write(out / "scale.json", json.dumps(told, indent=1) + "\n")
     click.echo(text)
     if failures:

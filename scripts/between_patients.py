@@ -28,7 +28,7 @@ from sklearn.metrics import precision_recall_curve
 import ecgsynth as es
 from ecgsynth.classifiers import NEW_PATIENTS, BeatClassifier
 from ecgsynth.generators import Generator
-from ecgsynth.metrics.bootstrap import confusion_by_patient, macro_f1, over_patients
+from ecgsynth.metrics.bootstrap import MACRO_F1, confusion_by_patient, macro_f1, over_patients
 from ecgsynth.mixing import means_across
 
 CLASSES = "NSVF"
@@ -140,7 +140,7 @@ def choices(found: dict[str, dict[How, np.ndarray]]) -> str:
     return "\n".join(lines)
 
 
-def table(rows: dict[str, np.ndarray], predictivities: dict[str, dict[str, float]]) -> str:
+def table(rows: dict[str, np.ndarray], predictivities: dict[str, dict[str, list[float]]]) -> str:
     """Set macro-F1, its gain over real beats, and sensitivity and positive predictivity of each class, in Markdown."""
     heads = ["a classifier learns from", "macro-F1", "gain over real beats, 95 % interval", *(f"Se / +P of {c}, %" for c in CLASSES)]
     heads += [f"+P of {name} at Se {100 * share:.0f}, %" for name, share in FOUND.items()]
@@ -151,14 +151,15 @@ def table(rows: dict[str, np.ndarray], predictivities: dict[str, dict[str, float
         against = "" if row == "real" or "real" not in rows else gain(confusions, rows["real"])
         rates = [(100 * hits / whole.sum(axis=axis).clip(min=1)).mean(axis=0) for axis in (2, 1)]
         by_class = " | ".join(f"{sensitivity:.0f} / {predictivity:.0f}" for sensitivity, predictivity in zip(*rates, strict=True))
-        by_class += "".join(f" | {100 * predictivities[row][name]:.0f}" for name in FOUND)
+        sure = (100 * np.array(predictivities[row][name]) for name in FOUND)
+        by_class += "".join(f" | {seeds.mean():.0f} ({seeds.min():.0f} to {seeds.max():.0f})" for seeds in sure)
         lines.append(f"| {ROWS[row]} | {scores.mean():.3f} ± {scores.std(ddof=1):.3f} | {against} | {by_class} |")
     return "\n".join(lines)
 
 
 def gain(ours: np.ndarray, base: np.ndarray) -> str:
     """Set the difference in macro-F1, with its interval over patients and seeds."""
-    return str(over_patients(lambda each: {"gain": macro_f1(each)}, ours, base=base)["gain"])
+    return str(over_patients(lambda each: {MACRO_F1: macro_f1(each)}, ours, base=base)[MACRO_F1])
 
 
 def gains(rows: dict[str, np.ndarray]) -> str:
@@ -193,7 +194,7 @@ def main(out: Path, seeds: int, names: str | None, device: str) -> None:
     if found:
         write(out / "choice.md", choices(found) + "\n")
     arrays = {row: np.array([found["confusion"] for found in each]) for row, each in rows.items()}
-    sure = {row: {name: float(np.mean([found["predictivity"][name] for found in each])) for name in FOUND} for row, each in rows.items()}
+    sure = {row: {name: [found["predictivity"][name] for found in each] for name in FOUND} for row, each in rows.items()}
     write(out / "between-patients.md", table(arrays, sure) + "\n")
     if set(OURS) & set(rows):
         write(out / "gains.md", gains(arrays))

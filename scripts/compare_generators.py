@@ -159,7 +159,7 @@ def main(out: Path, minutes: float, seeds: int, jobs: int, only: str | None, own
                 rows.setdefault(name, []).append(task.result())
             said = failed[name] if error else f"macro-F1 {task.result()['macro_f1']:.3f}"
             click.echo(f"{done}/{len(tasks)}  seed {seed}  {name:<16} {said}", err=True)
-    facts = {"ecgsynth": versions(out / "parts"), "minutes": minutes, "classifier": vars(CLASSIFIER), "machine": machine()}
+    facts = {"ecgsynth": versions((out / "parts").glob("*.json")), "minutes": minutes, "classifier": vars(CLASSIFIER), "machine": machine()}
     if only:
         return click.echo(table(rows, failed, beats))
     write(out / "generators.json", json.dumps(facts | {"rows": rows, "failed": failed}) + "\n")

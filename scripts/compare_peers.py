@@ -224,7 +224,12 @@ def main(out: Path, minutes: float, seeds: int, only: str | None) -> None:
         else:
             rows.setdefault(name, []).append(found)
         click.echo(f"seed {seed}  {name:<10} {failed.get(name) or format(found['macro_f1'], '.3f')}", err=True)
-    made_by = {"ecgsynth": versions(out / "parts"), "python": platform.python_version(), "torch": torch.__version__, "minutes": minutes}
+    made_by = {
+        "ecgsynth": versions((out / "parts").glob("*.json")),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "minutes": minutes,
+    }
     if only:
         return click.echo(table(rows, failed))
     write(out / "peers.json", json.dumps(made_by | {"rows": rows, "failed": failed}) + "\n")

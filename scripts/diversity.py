@@ -84,7 +84,7 @@ def main(results: Path, seeds: int) -> None:
             path = results / "parts" / "mitdb-diversity" / f"{row}-{seed}.json"
             rows.setdefault(row, []).append(part(path, settings, lambda model=model, seed=seed: measure(model, split, seed)))
             click.echo(f"seed {seed}  {row}", err=True)
-    told = {"ecgsynth": versions(results / "parts" / "mitdb-diversity"), "models": models, "rows": rows}
+    told = {"ecgsynth": versions((results / "parts" / "mitdb-diversity").glob("*.json")), "models": models, "rows": rows}
     write(results / "mitdb-diversity.json", json.dumps(told, indent=1) + "\n")
     write(results / "mitdb-diversity.md", table(rows) + "\n")
     click.echo(table(rows))

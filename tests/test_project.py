@@ -172,7 +172,7 @@ def test_a_table_of_several_versions_names_them_all(tmp_path, monkeypatch):
     for seed, version in ((0, "0.3.0"), (1, "0.2.0"), (2, "0.3.0")):
         monkeypatch.setattr("ecgsynth.__version__", version)
         part(tmp_path / f"flow-{seed}.json", {}, dict)
-    assert versions(tmp_path) == "0.2.0, 0.3.0"
+    assert versions(tmp_path.glob("*.json")) == "0.2.0, 0.3.0"
     assert versions([tmp_path / "flow-0.json", tmp_path / "flow-2.json"]) == "0.3.0"
 
 

@@ -60,13 +60,15 @@ def nearer_than_fresh(ours: Values, fresh: Values, *, near: float = NEAR) -> NDA
     return np.asarray(ours <= np.quantile(fresh, near) + _EQUAL)
 
 
-def train_over_control(*, synthetic: Features, train: Features, control: Features) -> Values:
+def train_over_control(*, to_train: Values, to_control: Values) -> Values:
     """Give, for each synthetic beat, its distance to the nearest training beat over that to the nearest control beat.
 
     Parameters
     ----------
-    synthetic, train, control : array, shape (n, d)
-        Waveforms of one class, mV.
+    to_train : array, shape (n,)
+        Of each synthetic beat, to the nearest training beat, mV.
+    to_control : array, shape (n_control, n)
+        Of each control beat to each synthetic one, mV.
 
     Returns
     -------
@@ -80,10 +82,10 @@ def train_over_control(*, synthetic: Features, train: Features, control: Feature
     doi:10.3389/fdata.2021.679939. They count how often the training record is the nearer one, of sides that are as large; where
     the training side is many times larger, that share is near 1 of fresh and of copied beats alike, and the ratio is not.
     """
-    return over(*(nearest_distances(beats=synthetic, among=side) for side in (train, control)))
+    return _over(to_train, to_control.min(axis=0))
 
 
-def over(one: Values, other: Values) -> Values:
+def _over(one: Values, other: Values) -> Values:
     """Give distances over others, of which 0 over 0 is 1."""
     return np.asarray((one + _TINY) / (other + _TINY))
 
@@ -140,7 +142,7 @@ def singled_out(*, beats: Features, train: Features, patients: Strings) -> Value
     if len(names) < 2:
         raise ValueError("at least two training patients are needed")
     apart = np.stack([nearest_distances(beats=beats, among=train[patients == name]) for name in names])  # (patients, n)
-    return over(*np.partition(apart, 1, axis=0)[:2])
+    return _over(*np.partition(apart, 1, axis=0)[:2])
 
 
 def membership_scores(*, beats: Features, records: Strings, synthetic: Features, reference: Features) -> dict[str, float]:

@@ -101,10 +101,9 @@ def part(path: Path, settings: Found, measure: Callable[[], Found]) -> Found:
     return found
 
 
-def versions(parts: Path | Iterable[Path]) -> str:
-    """Name the versions that measured these parts, or all in a folder, by comma."""
-    files = parts.glob("*.json") if isinstance(parts, Path) else parts
-    return ", ".join(sorted({json.loads(path.read_text())["ecgsynth"] for path in files}))
+def versions(parts: Iterable[Path]) -> str:
+    """Name the versions that measured these parts, by comma."""
+    return ", ".join(sorted({json.loads(path.read_text())["ecgsynth"] for path in parts}))
 
 
 def trained(
