@@ -59,7 +59,10 @@ def means_across(beats: Beats, patients: int, *, by: str = "class", seed: int = 
         raise EcgsynthError("these beats do not say whose they are: means across patients need that")
     for label, there in _patients_of(beats, beats.patients, by).items():
         if there < patients:
-            raise EcgsynthError(f"{by} {label} has beats of {there} patients, of fewer than the {patients} that means are taken across")
+            raise EcgsynthError(
+                f"{by} {label} has beats of {there} patients, of fewer than the {patients} that means are taken across: "
+                f"leave them out (--at-least {beats.counts(by)[label] + 1}), or take means across fewer"
+            )
     return _means(beats, np.arange(len(beats)), beats.patients, patients, by, np.random.default_rng(seed))
 
 
