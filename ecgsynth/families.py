@@ -150,10 +150,10 @@ def _privacy(beats: Beats, sides: Sides) -> Question:
 
     def numbers(known: NDArray[np.float64], control: NDArray[np.float64]) -> Numbers:
         place, apart = known[:, 0].astype(np.int64), known[:, 1]
-        fresh, to_ours = control[:, 0], control[:, 1 + place]
+        fresh, to_control = control[:, 0], control[:, 1:].min(axis=0)[place]
         return {
             "near copies": float(nearer_than_fresh(apart, fresh).mean()),
-            "distance to train over distance to test": float(np.median(train_over_control(to_train=apart, to_control=to_ours))),
+            "distance to train over distance to test": float(np.median(train_over_control(to_train=apart, to_control=to_control))),
             "nearest patient over second nearest": float(np.median(known[:, 2])),
             "RMSE to the nearest training beat, mV": float(np.median(known[:, 3])),
             "PRD to the nearest training beat, %": float(np.median(known[:, 4])),

@@ -65,10 +65,8 @@ def train_over_control(*, to_train: Values, to_control: Values) -> Values:
 
     Parameters
     ----------
-    to_train : array, shape (n,)
-        Of each synthetic beat, to the nearest training beat, mV.
-    to_control : array, shape (n_control, n)
-        Of each control beat to each synthetic one, mV.
+    to_train, to_control : array, shape (n,)
+        Of each synthetic beat, to the nearest training beat and to the nearest control beat, mV.
 
     Returns
     -------
@@ -82,7 +80,7 @@ def train_over_control(*, to_train: Values, to_control: Values) -> Values:
     doi:10.3389/fdata.2021.679939. They count how often the training record is the nearer one, of sides that are as large; where
     the training side is many times larger, that share is near 1 of fresh and of copied beats alike, and the ratio is not.
     """
-    return _over(to_train, to_control.min(axis=0))
+    return _over(to_train, to_control)
 
 
 def _over(one: Values, other: Values) -> Values:
